@@ -1,0 +1,37 @@
+# make demo | test | lint | bench       (needs Python >= 3.10 and a package registry; nothing else)
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+
+help:  ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
+
+$(BIN)/.installed: pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -e ".[dev]"
+	@touch $@
+
+$(DEMO)/.trained: | $(BIN)/.installed
+	if test -f $(DEMO)/checkpoints/last.ckpt; then $(BIN)/python train.py resume=$(DEMO); \
+	else $(BIN)/python train.py name=demo hydra.run.dir=$(DEMO); fi
+	@touch $@
+
+$(DEMO)/evaluation/%.json: $(DEMO)/.trained
+	$(BIN)/python evaluate.py ckpt=$(DEMO) protocol=$*
+
+demo: $(DEMO)/evaluation/knn.json $(DEMO)/evaluation/linear.json  ## train SimCLR on the embedded data set and evaluate it
+	@$(BIN)/python -m ssl_zoo.protocols.table $(DEMO)
+
+test: $(BIN)/.installed  ## the test suite
+	$(BIN)/pytest
+
+lint: $(BIN)/.installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(BIN)/.installed  ## the speed figures of the README
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+.PHONY: help demo test lint bench
+.DEFAULT_GOAL := help

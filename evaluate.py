@@ -1,0 +1,39 @@
+"""Score a backbone: `python evaluate.py ckpt=RUN protocol=linear`; see `--help`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from ssl_zoo.config import check_overrides, fail, register_resolvers, run_cli, task_overrides
+from ssl_zoo.types import UserError
+
+register_resolvers()
+
+
+def evaluate(cfg: DictConfig) -> dict[str, Any]:
+    """Run one protocol and return what it writes to RUN/evaluation/<protocol>.json.
+
+    Args:
+        cfg: As composed from conf/evaluate.yaml.
+    """
+    from ssl_zoo.protocols.evaluate import run  # torch comes in here
+
+    return run(cfg)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Evaluate one checkpoint."""
+    try:
+        check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices)
+        evaluate(cfg)
+    except UserError as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    run_cli(main, "evaluate")

@@ -1,0 +1,22 @@
+"""What watches a run and what keeps it: nothing here changes the weights."""
+
+from ssl_zoo.callbacks.checkpoints import Checkpoints, Interrupted
+from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor
+from ssl_zoo.callbacks.features import CleanFeatures
+from ssl_zoo.callbacks.knn_monitor import KNNMonitor
+from ssl_zoo.callbacks.learning_rates import LearningRates
+from ssl_zoo.callbacks.linear_probe import LinearProbe
+from ssl_zoo.callbacks.progress import Progress
+from ssl_zoo.callbacks.throughput import Throughput
+
+__all__ = [
+    "Checkpoints",
+    "CleanFeatures",
+    "CollapseMonitor",
+    "Interrupted",
+    "KNNMonitor",
+    "LearningRates",
+    "LinearProbe",
+    "Progress",
+    "Throughput",
+]

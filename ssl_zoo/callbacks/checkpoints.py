@@ -1,0 +1,102 @@
+"""last.ckpt and best.ckpt, and the clean stop at a signal."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from ssl_zoo.callbacks.common import stepped
+
+
+class Interrupted(Exception):
+    """The run was stopped by a signal, after it had saved last.ckpt.
+
+    Args:
+        signum: The signal.
+        step: Optimizer steps that were done.
+    """
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}")
+        self.signum = signum
+
+
+class Checkpoints(Checkpoint):
+    """Saves last.ckpt every epoch, every few minutes and at SIGINT or SIGTERM; best.ckpt by a score.
+
+    A signal stops the run after the present optimizer step, so that the run resumes exactly; a
+    second one stops at once.
+
+    Args:
+        folder: Where the files go.
+        every_n_minutes: Between epochs.
+        monitor: The score that best.ckpt has the highest of; none is written where it is not logged.
+    """
+
+    def __init__(
+        self, folder: str, every_n_minutes: float = 10.0, monitor: str = "val/knn_top1"
+    ) -> None:
+        self.folder, self.every_n_minutes, self.monitor = Path(folder), every_n_minutes, monitor
+        self.best_score: float | None = None
+        self.signum: int | None = None
+        self._handlers: dict[int, Any] = {}
+        self._saved = monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved = monotonic()
+        self._handlers = {
+            signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+        self._handlers = {}
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            raise KeyboardInterrupt
+        self.signum = signum
+        print("\nstopping after this step; once more to stop at once", flush=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not stepped(trainer, batch_idx):
+            return
+        if self._agreed(trainer, self.signum is not None):
+            self._save(trainer, "last.ckpt")
+            raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
+        if self._agreed(trainer, monotonic() - self._saved > 60 * self.every_n_minutes):
+            self._save(trainer, "last.ckpt")
+
+    def _agreed(self, trainer: Trainer, wish: bool) -> bool:
+        """Saving is collective: all ranks must decide alike; they ask each other every 10 steps."""
+        if trainer.world_size == 1:
+            return wish
+        return trainer.global_step % 10 == 0 and trainer.strategy.reduce_boolean_decision(
+            wish, all=False
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is not None and (self.best_score is None or float(score) > self.best_score):
+            self.best_score = float(score)
+            self._save(trainer, "best.ckpt")
+        self._save(trainer, "last.ckpt")
+
+    def _save(self, trainer: Trainer, name: str) -> None:
+        trainer.save_checkpoint(self.folder / name)
+        self._saved = monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score = state_dict["best_score"]

@@ -1,0 +1,66 @@
+"""Whether the embeddings still differ from image to image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from torch import Tensor
+
+from ssl_zoo.callbacks.common import log, log_due
+from ssl_zoo.console import warn
+from ssl_zoo.evaluation import effective_rank, embedding_std
+from ssl_zoo.types import MultiViewBatch
+
+
+class CollapseMonitor(Callback):
+    """Logs `collapse/std` and `collapse/effective_rank` of the embeddings of recent batches.
+
+    Args:
+        min_std: Below this (1 = healthy, 0 = collapsed) it warns at the end of an epoch.
+        min_rank: Likewise below this fraction of the embedding's width.
+    """
+
+    def __init__(self, min_std: float = 0.1, min_rank: float = 0.05) -> None:
+        self.min_std, self.min_rank = min_std, min_rank
+        self.recent: list[Tensor] = []
+        self.warned = False
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: MultiViewBatch,
+        batch_idx: int,
+    ) -> None:
+        embedding = outputs["embedding"]
+        keep = -(-2 * embedding.shape[1] // len(embedding))  # so many batches show the rank
+        self.recent = [*self.recent, embedding][-keep:]
+        if log_due(trainer, batch_idx):
+            log(trainer, self.measure())
+
+    def measure(self) -> dict[str, Tensor]:
+        """The two measures over the recent embeddings."""
+        recent = torch.cat(self.recent).float()
+        return {
+            "collapse/std": embedding_std(recent),
+            "collapse/effective_rank": effective_rank(recent),
+        }
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.recent:
+            return
+        measures = {name: float(value) for name, value in self.measure().items()}
+        for name, value in measures.items():
+            pl_module.log(name, value, rank_zero_only=True)
+        std, rank = measures["collapse/std"], measures["collapse/effective_rank"]
+        width = self.recent[0].shape[1]
+        if not self.warned and not (std >= self.min_std and rank >= self.min_rank * width):
+            self.warned = True
+            warn(
+                f"the embeddings have collapsed: std {std:.3f} (1 = healthy, below {self.min_std} = "
+                f"collapsed), effective rank {rank:.1f} of {width}, epoch {trainer.current_epoch}"
+            )

@@ -1,0 +1,31 @@
+"""When a callback is due, and how it logs between epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+
+def stepped(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether this micro-batch ended an optimizer step."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+def log_due(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether this step is one that is logged."""
+    every = getattr(trainer, "log_every_n_steps", 50)
+    return stepped(trainer, batch_idx) and trainer.global_step % every == 0
+
+
+def epoch_due(trainer: Trainer, every_n_epochs: int) -> bool:
+    """Whether a monitor that runs every so many epochs, and after the last, is due."""
+    epoch = trainer.current_epoch + 1
+    return epoch % every_n_epochs == 0 or epoch == trainer.max_epochs
+
+
+def log(trainer: Trainer, metrics: dict[str, Any]) -> None:
+    """Write to the loggers now; Lightning's own `log` would cost time on every step."""
+    scalars = {name: float(value) for name, value in metrics.items()}
+    for logger in trainer.loggers:
+        logger.log_metrics(scalars, step=trainer.global_step)

@@ -1,0 +1,53 @@
+"""kNN on clean features while the run goes on."""
+
+from __future__ import annotations
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+from ssl_zoo.callbacks.common import epoch_due
+from ssl_zoo.callbacks.features import CleanFeatures
+from ssl_zoo.console import info
+from ssl_zoo.evaluation import knn_top1
+
+
+class KNNMonitor(Callback):
+    """Logs `val/knn_top1` of the representation, against the whole clean bank.
+
+    Args:
+        features: Shared with the other monitors.
+        every_n_epochs: How often; the last epoch always.
+        k: Neighbours.
+        temperature: Of their weights.
+
+    Source: Wu et al. 2018 (InstDisc), sec. 3.4.
+    """
+
+    def __init__(
+        self, features: CleanFeatures, every_n_epochs: int = 1, k: int = 20, temperature: float = 0.07
+    ) -> None:
+        self.features, self.every_n_epochs = features, every_n_epochs
+        self.k, self.temperature = k, temperature
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.datamodule.num_classes == 0:  # type: ignore[attr-defined]
+            info("no labels: the kNN monitor and the linear probe are off")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        num_classes = trainer.datamodule.num_classes  # type: ignore[attr-defined]
+        if num_classes == 0 or not epoch_due(trainer, self.every_n_epochs):
+            return
+        bank = self.features.get(trainer, pl_module, "bank")
+        val = self.features.get(trainer, pl_module, "val")
+        if len(val.label) == 0:
+            return
+        top1 = knn_top1(
+            val.representation,
+            val.label,
+            bank.representation,
+            bank.label,
+            num_classes,
+            [self.k],
+            self.temperature,
+        )
+        pl_module.log("val/knn_top1", top1[self.k], rank_zero_only=True)

@@ -1,0 +1,20 @@
+"""The learning rate of each parameter group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from ssl_zoo.callbacks.common import log, log_due
+
+
+class LearningRates(Callback):
+    """Logs `lr/<group>`."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if log_due(trainer, batch_idx):
+            groups = trainer.optimizers[0].param_groups
+            log(trainer, {f"lr/{group['name']}": group["lr"] for group in groups})

@@ -1,0 +1,41 @@
+"""Images per second of the training loop, monitors left out."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from ssl_zoo import distributed
+from ssl_zoo.callbacks.common import log, log_due
+from ssl_zoo.types import MultiViewBatch
+
+
+class Throughput(Callback):
+    """Logs `speed/images_per_second`: source images of all devices, in training steps alone."""
+
+    def __init__(self) -> None:
+        self.images, self.seconds, self.rate = 0, 0.0, 0.0
+        self._last = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last = perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: MultiViewBatch,
+        batch_idx: int,
+    ) -> None:
+        now = perf_counter()
+        self.images += len(batch.index) * distributed.world_size()
+        self.seconds += now - self._last
+        self._last = now
+        if self.seconds >= 1:
+            self.rate = self.images / self.seconds
+            self.images, self.seconds = 0, 0.0
+        if self.rate and log_due(trainer, batch_idx):
+            log(trainer, {"speed/images_per_second": self.rate})

@@ -1,0 +1,247 @@
+"""The command line: resolvers, the check for unread knobs, nearest names. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssl_zoo.types import UserError
+
+CONFIG_DIR = str(Path(__file__).resolve().parent.parent / "conf")
+LR_RULES: dict[str, Callable[[float], float]] = {
+    "none": lambda batch_size: 1.0,
+    "linear": lambda batch_size: batch_size / 256,
+    "sqrt": lambda batch_size: (batch_size / 256) ** 0.5,
+}
+
+
+def scaled_lr(base_lr: float, rule: str, batch_size: int) -> float:
+    """Learning rate for a batch size, from one that is stated per 256 images.
+
+    Raises:
+        UserError: If the rule is unknown.
+    """
+    if rule not in LR_RULES:
+        raise UserError(f"optimizer.lr_rule={rule} is unknown: use one of {', '.join(LR_RULES)}")
+    return float(base_lr) * LR_RULES[rule](batch_size)
+
+
+def run_folder(resume: str | None, new: str) -> str:
+    """Where a run writes: in the folder that it resumes, else in a new one."""
+    return str(resume) if resume else new
+
+
+def register_resolvers() -> None:
+    """Make the configs' own resolvers known: scaled_lr, run_folder, product."""
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("scaled_lr", scaled_lr, replace=True)
+    OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain dicts, lists and scalars.
+
+    Raises:
+        UserError: If a mandatory value is missing or an interpolation does not resolve.
+    """
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    missing = [key for key, value in flatten(raw).items() if value == "???"]  # type: ignore[arg-type]
+    if missing:
+        raise UserError(f"{missing[0]} has no value: give {missing[0]}=... on the command line")
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(_first_line(error)) from error
+    assert isinstance(plain, dict)
+    return plain  # type: ignore[return-value]
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dict as one level with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+# --- knobs that nothing reads -------------------------------------------------------------------
+
+_REFERENCE = re.compile(r"\$\{(?:oc\.select:)?(\.*[A-Za-z_][\w.\-/]*)\s*[,}]")
+
+
+def _references(text: str) -> Iterator[str]:
+    yield from _REFERENCE.findall(text)
+
+
+def unread_overrides(cfg: DictConfig, keys: Iterable[str]) -> list[str]:
+    """The overridden keys that no instantiated part reads.
+
+    A group that has a `module` node (knobs above, wiring below) is read through that node alone;
+    every other top-level node is read whole. From there the interpolations are followed.
+
+    Args:
+        cfg: The composed, unresolved config.
+        keys: Dotted keys, as overridden on the command line.
+    """
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    read: set[str] = set()
+    todo = [
+        f"{key}.module" if isinstance(node, dict) and "module" in node else str(key)
+        for key, node in raw.items()
+    ]
+    while todo:
+        path = todo.pop()
+        if path in read:
+            continue
+        read.add(path)
+        node = _select(raw, path)
+        if isinstance(node, dict):
+            todo += [f"{path}.{key}" for key in node]
+        elif isinstance(node, list):
+            todo += [f"{path}.{i}" for i in range(len(node))]
+        elif isinstance(node, str):
+            todo += [_absolute(reference, path) for reference in _references(node)]
+    return [key for key in keys if not any(_covers(path, key) for path in read)]
+
+
+def _covers(path: str, key: str) -> bool:
+    return path == key or path.startswith(f"{key}.")
+
+
+def _absolute(reference: str, path: str) -> str:
+    dots = len(reference) - len(reference.lstrip("."))
+    if dots == 0:
+        return reference
+    return ".".join([*path.split(".")[:-dots], reference.lstrip(".")])
+
+
+def _select(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        if isinstance(tree, dict):
+            tree = tree.get(part)
+        elif isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            return None
+    return tree
+
+
+def overridden_keys(overrides: Iterable[str]) -> list[str]:
+    """The dotted keys of command-line overrides that set values (not group choices, not deletions)."""
+    keys = [o.split("=", 1)[0].lstrip("+") for o in overrides if "=" in o and o[0] != "~"]
+    return [key for key in keys if "/" not in key and "@" not in key]
+
+
+def task_overrides() -> list[str]:
+    """The overrides of this job's command line."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def check_overrides(cfg: DictConfig, overrides: Iterable[str], choices: Iterable[str]) -> None:
+    """Refuse an override that nothing reads.
+
+    Raises:
+        UserError: Naming the knobs.
+    """
+    groups = set(choices)
+    keys = [key for key in overridden_keys(overrides) if key not in groups]
+    unread = unread_overrides(cfg, keys)
+    if unread:
+        raise UserError(
+            f"{', '.join(unread)} was set, but no chosen part reads it: "
+            "remove the override, or choose the option that it belongs to"
+        )
+
+
+# --- errors in one line, with the nearest names -------------------------------------------------
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """'did you mean ...' with up to three close names, else the whole list."""
+    names = sorted(set(names))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(names[:40])}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Every group and dotted key that the default config accepts."""
+    from hydra import compose, initialize_config_dir
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        cfg = compose(config_name, return_hydra_config=False)
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    keys: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in node.items():
+            keys.append(f"{prefix}{key}")
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+
+    walk(raw, "")
+    folders = [path for path in Path(CONFIG_DIR).rglob("*") if path.is_dir()]
+    return keys + [path.relative_to(CONFIG_DIR).as_posix() for path in folders]
+
+
+def explain(error: BaseException, config_name: str) -> str:
+    """One line for a Hydra, OmegaConf or user error, with the nearest valid names."""
+    text = str(error)
+    if isinstance(error, MissingConfigException):
+        options = re.search(
+            r"Could not find '([^']+)'\s+Available options in '[^']+':(.*?)(?:\nConfig search|$)", text, re.S
+        )
+        if options:
+            group, _, name = options.group(1).rpartition("/")
+            return f"{group}={name} is not an option: {nearest(name, options.group(2).split())}"
+    if isinstance(error, ConfigCompositionException):
+        key = re.search(r"Could not override '([^']+)'", text)
+        if key:
+            name = key.group(1).split("@")[0]
+            return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} does not parse as KEY=VALUE: quote values that hold commas, spaces or braces"
+    return _first_line(error)
+
+
+def fail(error: Exception, config_name: str = "train") -> NoReturn:
+    """End the process with one line on stderr and exit code 2."""
+    print(f"error: {explain(error, config_name)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run_cli(main: Callable[[], None], config_name: str) -> None:
+    """Run a Hydra main; bad input ends in one line on stderr and exit code 2."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
+    try:
+        main()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        fail(error, config_name)

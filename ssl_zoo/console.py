@@ -1,0 +1,62 @@
+"""What a person reads: messages, tables, a bar for evaluation."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ssl_zoo.distributed import rank
+
+# What Lightning warns of, and why it is meant to be so.
+_NOISE = (
+    "You passed in a `val_dataloader` but have no",  # the monitors score val
+    "The number of training batches .* is smaller than the logging interval",
+    r".*LeafSpec.* is deprecated",  # Lightning 2.6.6 on torch 2.14
+)
+
+_log = logging.getLogger("ssl_zoo")
+
+
+def info(message: str) -> None:
+    """A line, said by rank 0."""
+    if rank() == 0:
+        _log.info(message)
+
+
+def warn(message: str) -> None:
+    """A line that asks for attention, said by rank 0."""
+    if rank() == 0:
+        _log.warning("warning: %s", message)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A small table, printed by rank 0."""
+    if rank() != 0:
+        return
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def quiet_lightning() -> None:
+    """Lightning's banners about hardware and tips say nothing about the run."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning", "wandb"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+
+
+@contextmanager
+def bar(label: str) -> Iterator[Progress]:
+    """A Rich progress bar that goes away when it is done."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        yield progress

@@ -1,0 +1,182 @@
+"""The data module: splits, loaders, and the making of views on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from ssl_zoo import distributed
+from ssl_zoo.data.augment import Augmentation
+from ssl_zoo.data.datasets import FileImages, Splits, TensorImages
+from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
+from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from ssl_zoo.data.samplers import EpochSampler
+from ssl_zoo.hashing import hash_int64
+from ssl_zoo.types import MultiViewBatch, UserError
+
+_SPLIT_STREAM = 0x73706C6974
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Carve a validation split out of the labelled images.
+
+    Args:
+        labels: (N,) int64, -1 = unlabelled.
+        fraction: Part of each class that is held out; at least one image of each class stays.
+        seed: Of the draw, a function of (seed, index).
+
+    Returns:
+        Indices that train keeps, unlabelled ones among them, and indices held out; both sorted.
+    """
+    order = hash_int64(torch.arange(len(labels)), _SPLIT_STREAM, seed)
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        if label >= 0:
+            rows = (labels == label).nonzero().flatten()
+            count = min(max(1, round(fraction * len(rows))), len(rows) - 1) if fraction > 0 else 0
+            held_out[rows[order[rows].argsort()[:count]]] = True
+    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+
+
+def channel_statistics(images: TensorImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of images scaled to [0, 1]."""
+    total, square, count = torch.zeros(3).double(), torch.zeros(3).double(), 0
+    for index in torch.arange(len(images)).split(4096):
+        x = images.batch(index).double() / 255
+        total += x.sum(dim=(0, 2, 3))
+        square += (x * x).sum(dim=(0, 2, 3))
+        count += x[:, 0].numel()
+    mean = total / count
+    std = (square / count - mean**2).clamp_min(0).sqrt().clamp_min(1e-3)  # 1e-3: constant images
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+class DataModule(LightningDataModule):
+    """Loaders `train bank val test` of one data set.
+
+    Args:
+        splits: Train and test images.
+        augmentation: Factory, `augmentation(size=, mean=, std=, seed=)`.
+        batch_size: Images per optimizer step, over all devices.
+        accumulate: Micro-batches per optimizer step.
+        image_size: Side of what the backbone sees; None = as the images are (224 for mixed sizes).
+        view_size: Side of the training views; None = image_size.
+        val_fraction: Part of each class that is held out of train.
+        split_seed: Of that split; not the run's seed, so that all runs hold out the same images.
+        num_workers: Processes that decode files.
+        seed: Of order and augmentation.
+        mean: Per channel; None = the data set's own.
+        std: Per channel; None = the data set's own.
+        eval_batch_size: Images a batch where nothing is trained.
+
+    Attributes:
+        num_images: Images in the training split.
+        num_classes: Classes; 0 = unlabelled.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        augmentation: Callable[..., Augmentation],
+        batch_size: int = 256,
+        accumulate: int = 1,
+        image_size: int | None = None,
+        view_size: int | None = None,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        num_workers: int = 2,
+        seed: int = 0,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        eval_batch_size: int = 512,
+    ) -> None:
+        super().__init__()
+        if not 0 <= val_fraction < 1:
+            raise UserError(f"dataset.val_fraction={val_fraction} is outside [0, 1)")
+        if image_size is not None and image_size < 1:
+            raise UserError(f"dataset.image_size={image_size} must be at least 1")
+        self.class_names = list(splits.class_names)
+        self.num_classes = len(self.class_names)
+        kept, held_out = stratified_split(splits.train.labels, val_fraction, split_seed)
+        self.train, self.val = splits.train.subset(kept), splits.train.subset(held_out)
+        self.test = splits.test
+        self.num_images = len(self.train)
+        self.batch_size, self.accumulate = batch_size, accumulate
+        self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
+        self.preprocess = self._preprocess(splits, image_size, mean, std)
+        self.augmentation = augmentation(
+            size=view_size or self.preprocess.image_size,
+            mean=self.preprocess.mean.flatten().tolist(),  # type: ignore[operator, union-attr]
+            std=self.preprocess.std.flatten().tolist(),  # type: ignore[operator, union-attr]
+            seed=seed,
+        )
+
+    def _preprocess(
+        self,
+        splits: Splits,
+        image_size: int | None,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+    ) -> Preprocess:
+        mean, std = mean or splits.mean, std or splits.std
+        if isinstance(self.train, FileImages):
+            size, fraction = image_size or 224, 0.875
+            mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
+        else:
+            size, fraction = image_size or min(self.train.images.shape[-2:]), 1.0
+            if mean is None or std is None:
+                own_mean, own_std = channel_statistics(self.train)
+                mean, std = mean or own_mean, std or own_std
+        return Preprocess(size, fraction, mean, std)
+
+    def train_dataloader(self) -> TrainLoader:
+        sampler = EpochSampler(
+            self.num_images,
+            self.batch_size,
+            self.accumulate,
+            self.seed,
+            distributed.rank(),
+            distributed.world_size(),
+        )
+        return TrainLoader(self.train, sampler, self.augmentation, self.num_workers)
+
+    def bank_dataloader(self, size: int | None = None) -> CleanLoader:
+        """The labelled training images, unaugmented; `size` of them, drawn by a fixed hash."""
+        labelled = (self.train.labels >= 0).nonzero().flatten()
+        if size is not None and size < len(labelled):
+            order = hash_int64(labelled, _SPLIT_STREAM, 1).argsort()
+            labelled = labelled[order[:size]].sort().values
+        return self._clean(self.train, labelled)
+
+    def val_dataloader(self) -> CleanLoader:
+        """The held-out part of train."""
+        return self._clean(self.val, torch.arange(len(self.val)))
+
+    def test_dataloader(self) -> CleanLoader:
+        """The test images; evaluate.py alone opens them.
+
+        Raises:
+            UserError: If the data set has none.
+        """
+        if self.test is None:
+            raise UserError("this data set has no test images: give it a test folder beside train")
+        return self._clean(self.test, torch.arange(len(self.test)))
+
+    def _clean(self, images: TensorImages | FileImages, index: Tensor) -> CleanLoader:
+        part = index[distributed.rank() :: distributed.world_size()]
+        return CleanLoader(images, self.preprocess, self.eval_batch_size, self.num_workers, part)
+
+    def transfer_batch_to_device(
+        self, batch: RawBatch, device: torch.device, dataloader_idx: int
+    ) -> MultiViewBatch:
+        """Augment on the device. The index stays on the CPU for the draws, so that no GPU waits."""
+        views = self.augmentation(batch.images, batch.index, batch.epoch, device)
+        return MultiViewBatch(views, batch.label.to(device), batch.index.to(device))
+
+    def options(self) -> dict[str, Any]:
+        """What load_backbone needs to prepare images, as plain data."""
+        return self.preprocess.options()

@@ -1,0 +1,78 @@
+"""Features of clean images: encoded once, in eval mode, then used by whatever scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssl_zoo import distributed
+
+
+class Features(NamedTuple):
+    """Representations of a split.
+
+    Attributes:
+        representation: (M, D) float32.
+        label: (M,) int64, -1 = unlabelled.
+    """
+
+    representation: Tensor
+    label: Tensor
+
+    def labelled(self) -> Features:
+        """The labelled rows."""
+        keep = self.label >= 0
+        return Features(self.representation[keep], self.label[keep])
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside, each submodule's own mode again after."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+@torch.inference_mode()
+def encode(
+    forward: nn.Module,
+    batches: Iterable[Any],
+    normalize: Callable[[Tensor], Tensor],
+    device: torch.device,
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    on_batch: Callable[[], None] | None = None,
+) -> Features:
+    """Encode this rank's batches in eval mode and gather the features of all ranks.
+
+    Args:
+        forward: (N, 3, S, S) -> (N, D).
+        batches: Have `images` uint8 (N, 3, S, S) and `label` (N,).
+        normalize: uint8 images -> what `forward` expects.
+        device: Of `forward`.
+        precision: Context of the forward pass, such as an autocast.
+        on_batch: Called after each batch, for a progress bar.
+    """
+    channels_last = any(p.ndim == 4 for p in forward.parameters())
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    features, labels = [], []
+    with eval_mode(forward):
+        for batch in batches:
+            images = normalize(batch.images.to(device)).contiguous(memory_format=layout)
+            with precision():
+                features.append(forward(images).float())
+            labels.append(batch.label.to(device))
+            if on_batch is not None:
+                on_batch()
+    if not features:
+        features, labels = [torch.empty(0, 1, device=device)], [torch.empty(0, device=device).long()]
+    return Features(
+        distributed.gather_uneven(torch.cat(features)), distributed.gather_uneven(torch.cat(labels))
+    )

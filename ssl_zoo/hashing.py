@@ -1,0 +1,51 @@
+"""Random numbers that are pure functions of integers: no state, so nothing to save or to keep in step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, as a signed 64-bit integer
+_MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def _mix(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser on int64 tensors; the masks make `>>` a logical shift."""
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MIX1
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MIX2
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+
+
+def hash_int64(index: Tensor, *key: int) -> Tensor:
+    """64 hashed bits for each entry of an index tensor.
+
+    Args:
+        index: Int64 tensor of any shape.
+        *key: Integers that name the stream, such as (seed, epoch, view).
+
+    Returns:
+        Int64 tensor of the same shape and device, uniform over all 64-bit patterns.
+
+    Source: Steele et al. 2014, "Fast splittable pseudorandom number generators" (SplitMix64).
+    """
+    state = torch.zeros_like(index)
+    for word in key:
+        state = _mix(state + _GOLDEN + word)
+    return _mix(_mix(state + _GOLDEN) ^ _mix(index * _GOLDEN + 1))
+
+
+def uniform(index: Tensor, count: int, *key: int) -> Tensor:
+    """`count` uniform numbers in [0, 1) for each index, the same on every device.
+
+    Args:
+        index: Int64 tensor (N,).
+        count: How many numbers each index gets.
+        *key: Integers that name the stream.
+
+    Returns:
+        Float64 tensor (N, count) with 53 random bits each.
+    """
+    counter = torch.arange(count, device=index.device)
+    bits = _mix(hash_int64(index, *key)[:, None] + (counter + 1) * _GOLDEN)
+    return ((bits >> 11) & 0x1FFFFFFFFFFFFF).double() * 2.0**-53

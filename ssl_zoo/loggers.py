@@ -1,0 +1,134 @@
+"""Where figures and numbers go: metrics.csv always, W&B and TensorBoard on request."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from ssl_zoo.config import flatten
+from ssl_zoo.console import info
+
+
+class CSVLog(Logger):
+    """Appends (step, name, value) rows to metrics.csv; a resumed run goes on in the same file.
+
+    Rows of a step that a resumed run repeats come twice; the last one holds (`read_metrics`).
+
+    Args:
+        folder: The run's.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The run folder holds the config already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        new = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", newline="") as file:
+            rows = csv.writer(file)
+            if new:
+                rows.writerow(["step", "name", "value"])
+            rows.writerows([step, name, value] for name, value in metrics.items() if name != "epoch")
+
+
+def read_metrics(path: str | Path) -> dict[str, list[tuple[int, float]]]:
+    """The curves of a metrics.csv: for each name its (step, value) pairs in order of step."""
+    curves: dict[str, dict[int, float]] = {}
+    with Path(path).open(newline="") as file:
+        for row in csv.DictReader(file):
+            curves.setdefault(row["name"], {})[int(row["step"])] = float(row["value"])
+    return {name: sorted(points.items()) for name, points in curves.items()}
+
+
+def _wandb_reachable() -> bool:
+    """Whether W&B's server answers within two seconds."""
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+    name, _, port = host.partition(":")
+    try:
+        socket.create_connection((name, int(port or 443)), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def wandb_logger(
+    folder: str, project: str, name: str, group: str | None = None, mode: str = "auto"
+) -> WandbLogger:
+    """A W&B run of its own for this run; offline where there is no network.
+
+    Args:
+        folder: Where W&B writes.
+        project: W&B's project.
+        name: The run's name.
+        group: The sweep that it belongs to.
+        mode: auto, online or offline; WANDB_MODE, where set, goes before auto.
+    """
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or ("online" if _wandb_reachable() else "offline")
+        if mode == "offline":
+            info("W&B is offline: `wandb sync` sends the run later")
+    offline = mode == "offline"
+    return WandbLogger(
+        project=project, name=name, group=group, save_dir=folder, offline=offline, job_type="train"
+    )
+
+
+def tensorboard_logger(folder: str) -> TensorBoardLogger:
+    """TensorBoard's files in the run folder."""
+    return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
+
+
+def start(loggers: list[Logger], config: dict[str, Any]) -> None:
+    """Hand the resolved config, flattened by dots, to the loggers."""
+    flat = flatten(config)
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            run = logger.experiment
+            run.config.update(flat, allow_val_change=True)
+            run.define_metric("trainer/global_step")
+            run.define_metric("val/knn_top1", step_metric="trainer/global_step", summary="max")
+        else:
+            logger.log_hyperparams(flat)
+
+
+def log_figures(loggers: list[Logger], figures: dict[str, Path]) -> None:
+    """Send the run's figures as images."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            for name, path in figures.items():
+                logger.log_image(f"figures/{name}", [str(path)])
+        elif isinstance(logger, TensorBoardLogger):
+            for name, path in figures.items():
+                image = matplotlib.image.imread(path)[..., :3]
+                logger.experiment.add_image(f"figures/{name}", image, dataformats="HWC")
+
+
+def finish(loggers: list[Logger], exit_code: int) -> None:
+    """Close the loggers, so that the next run of this process has its own."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and logger._experiment is not None:
+            logger.experiment.finish(exit_code=exit_code)
+        else:
+            logger.finalize("success" if exit_code == 0 else "failed")

@@ -1,0 +1,98 @@
+"""What every method is: views in, loss out, and one update after each optimizer step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ssl_zoo.modules import Encoder
+from ssl_zoo.types import MultiViewBatch, StepOutput
+
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+
+
+class Method(LightningModule, ABC):
+    """Views in, loss out.
+
+    A subclass is final: it builds its parts, and defines `step`. `step` needs no trainer and logs
+    nothing, so that it works in a bare loop.
+
+    Args:
+        optimizer: Factory, `optimizer(param_groups)`; not needed in a bare loop.
+        scheduler: Factory, `scheduler(optimizer, total_steps=...)`, stepped with the optimizer.
+
+    Attributes:
+        encoder: Backbone and projector; `encoder(view)` is (h, z).
+        checkpoint_extras: Plain data that is saved beside the weights (config, preprocessing).
+    """
+
+    encoder: Encoder
+
+    def __init__(
+        self,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._optimizer_factory = optimizer
+        self._scheduler_factory = scheduler
+        self.checkpoint_extras: dict[str, Any] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The representation of images: (N, C, H, W) -> (N, num_features)."""
+        representation: Tensor = self.encoder.backbone(images)
+        return representation
+
+    @abstractmethod
+    def step(self, batch: MultiViewBatch) -> StepOutput:
+        """Loss and outputs for one micro-batch."""
+
+    def update(self, progress: float) -> None:
+        """Moves what moves with the optimizer step: momentum encoder, dictionary.
+
+        Args:
+            progress: Optimizer steps completed before this one / all of them (BYOL's k / K).
+        """
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Groups {name, params, constant_lr} of what the optimizer trains."""
+        params = [p for p in self.parameters() if p.requires_grad]
+        return [{"name": "all", "params": params, "constant_lr": False}]
+
+    def training_step(self, batch: MultiViewBatch, batch_idx: int) -> dict[str, Any]:
+        output = self.step(batch)
+        size = len(batch.index)
+        self.log("train/loss", output.loss.detach(), batch_size=size)
+        for name, value in output.metrics.items():
+            self.log(f"train/{name}", value, batch_size=size)
+        return output._asdict()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        steps_before = self.trainer.global_step
+        super().optimizer_step(*args, **kwargs)
+        self.update(steps_before / self.trainer.estimated_stepping_batches)
+
+    def configure_optimizers(self) -> Any:
+        assert self._optimizer_factory is not None, "a Trainer needs an optimizer factory"
+        optimizer = self._optimizer_factory(self.param_groups())
+        if self._scheduler_factory is None:
+            return optimizer
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self._scheduler_factory(optimizer, total_steps=total_steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ssl_zoo"] = self.checkpoint_extras
+
+    @property
+    def num_features(self) -> int:
+        """Width of the representation."""
+        return int(self.encoder.backbone.num_features)  # type: ignore[arg-type]

@@ -1,0 +1,7 @@
+"""The parts that methods are composed from."""
+
+from ssl_zoo.modules.encoder import Encoder
+from ssl_zoo.modules.heads import MLP, Identity, Linear
+from ssl_zoo.modules.negatives import InBatch
+
+__all__ = ["MLP", "Encoder", "Identity", "InBatch", "Linear"]

@@ -1,0 +1,135 @@
+"""Backbones from torchvision and timm: (N, C, H, W) -> (N, num_features)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import timm
+import torch
+import torchvision
+from torch import nn
+from torchvision.models import ResNet
+
+from ssl_zoo.types import UserError
+
+Stem = Literal["imagenet", "cifar"]
+
+
+def torchvision_backbone(
+    name: str,
+    stem: Stem = "imagenet",
+    width: float = 1.0,
+    zero_init_residual: bool = False,
+    weights: str | None = None,
+) -> nn.Module:
+    """A torchvision model without its classifier.
+
+    Args:
+        name: As in `torchvision.models.get_model`.
+        stem: "cifar" = 3x3 convolution of stride 1 and padding 1, no max-pool (ResNets only;
+            Chen et al. 2020, B.9).
+        width: Multiplies the channels of a ResNet.
+        zero_init_residual: Start each residual block as the identity (ResNets only).
+        weights: torchvision's name of pretrained weights, such as "DEFAULT".
+
+    Raises:
+        UserError: If the name is unknown, or an option does not fit the model.
+    """
+    try:
+        builder = torchvision.models.get_model_builder(name)
+    except ValueError as error:
+        raise UserError(f"backbone.name={name} is not a torchvision model") from error
+    with torch.device("meta"):
+        template = builder(weights=None)
+    if not isinstance(template, ResNet):
+        if stem != "imagenet" or width != 1.0 or zero_init_residual:
+            raise UserError(
+                f"backbone.name={name} is no ResNet: stem, width and zero_init_residual do not apply"
+            )
+        return _without_classifier(builder(weights=weights))
+    if weights is not None and (stem != "imagenet" or width != 1.0):
+        raise UserError(f"backbone.weights={weights} fits stem=imagenet and width=1 alone")
+    model = _resnet(template, width, zero_init_residual)
+    if weights is not None:
+        model.load_state_dict(builder(weights=weights).state_dict())
+    if stem == "cifar":
+        _cifar_stem(model, "conv1", "maxpool")
+    return _without_classifier(model)
+
+
+def _resnet(template: ResNet, width: float, zero_init_residual: bool) -> ResNet:
+    """A ResNet built like `template`, with its channels multiplied by `width`."""
+
+    def scaled(channels: int) -> int:
+        return max(1, round(channels * width))
+
+    class Scaled(ResNet):
+        # torchvision writes its widths (64 ... 512) into __init__; they all pass through here.
+        def _make_layer(
+            self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False
+        ) -> nn.Sequential:
+            if planes == 64:
+                self.inplanes = scaled(64)
+            return super()._make_layer(block, scaled(planes), blocks, stride, dilate)
+
+    stages = [template.layer1, template.layer2, template.layer3, template.layer4]
+    model = Scaled(
+        type(template.layer1[0]),  # type: ignore[arg-type]
+        [len(stage) for stage in stages],
+        groups=template.groups,
+        width_per_group=template.base_width,
+        zero_init_residual=zero_init_residual,
+    )
+    if width != 1.0:
+        model.conv1 = nn.Conv2d(3, scaled(64), kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.bn1 = nn.BatchNorm2d(scaled(64))
+        block = type(template.layer1[0])
+        model.fc = nn.Linear(scaled(512) * block.expansion, 1)  # type: ignore[operator, arg-type]
+    return model
+
+
+def _cifar_stem(model: nn.Module, conv: str, pool: str) -> None:
+    """Replace a ResNet's stem for small images, in place."""
+    old = getattr(model, conv)
+    new = nn.Conv2d(old.in_channels, old.out_channels, 3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+    setattr(model, conv, new)
+    setattr(model, pool, nn.Identity())
+
+
+def _without_classifier(model: nn.Module) -> nn.Module:
+    """Replace the last linear layer by the identity and record its input width."""
+    for name in ("fc", "classifier", "head", "heads"):
+        head = getattr(model, name, None)
+        if isinstance(head, nn.Linear):
+            setattr(model, name, nn.Identity())
+        elif isinstance(head, nn.Sequential) and isinstance(head[-1], nn.Linear):
+            head, head[-1] = head[-1], nn.Identity()
+        else:
+            continue
+        model.num_features = head.in_features
+        return model
+    raise UserError(f"backbone.name={type(model).__name__} has no linear classifier to take off")
+
+
+def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Module:
+    """A timm model without its classifier.
+
+    Args:
+        name: As in `timm.create_model`.
+        stem: "cifar" = 3x3 convolution of stride 1, no max-pool, for timm's ResNets.
+        **options: Passed to `timm.create_model`.
+
+    Raises:
+        UserError: If the name is unknown or the model has no ResNet stem to replace.
+    """
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:5]
+        raise UserError(f"backbone.name={name} is not a timm model; near: {', '.join(close)}")
+    model: nn.Module = timm.create_model(name, num_classes=0, **options)
+    if stem == "cifar":
+        if not isinstance(getattr(model, "conv1", None), nn.Conv2d) or not hasattr(model, "maxpool"):
+            raise UserError(f"backbone.stem=cifar needs a plain ResNet stem, which {name} lacks")
+        _cifar_stem(model, "conv1", "maxpool")
+    return model

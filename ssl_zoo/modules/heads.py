@@ -1,0 +1,76 @@
+"""Projectors and predictors: `head(x)`, with the width of what comes out in `out_dim`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+OutNorm = Literal["none", "affine", "scale", "plain"]
+
+
+def _out_norm(kind: OutNorm, dim: int) -> list[nn.Module]:
+    if kind == "none":
+        return []
+    norm = nn.BatchNorm1d(dim, affine=kind != "plain")
+    if kind == "scale":  # SimCLR's official code: a scale without an offset
+        norm.register_parameter("bias", None)
+    return [norm]
+
+
+class MLP(nn.Sequential):
+    """`num_layers` linear layers with batch norm and ReLU between them.
+
+    Args:
+        in_dim: Width of the input.
+        out_dim: Width of the output.
+        hidden_dim: Width of the hidden layers; None = `in_dim`.
+        num_layers: Number of linear layers, at least 1.
+        hidden_norm: Batch norm in the hidden layers (SimCLR) or none (MoCo v2).
+        out_norm: Batch norm after the last layer: "none", "affine", "scale" (a weight but no bias,
+            as in SimCLR's code) or "plain" (neither, as in SimSiam).
+        out_bias: Bias of the last layer; None = where no norm follows it.
+
+    Source: Chen et al. 2020 (SimCLR), sec. 4.2 and the official code; Chen & He 2021, sec. 4.4.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        hidden_dim: int | None = None,
+        num_layers: int = 2,
+        hidden_norm: bool = True,
+        out_norm: OutNorm = "none",
+        out_bias: bool | None = None,
+    ) -> None:
+        hidden_dim = hidden_dim or in_dim
+        widths = [in_dim] + [hidden_dim] * (num_layers - 1)
+        layers: list[nn.Module] = []
+        for i in range(num_layers - 1):
+            layers.append(nn.Linear(widths[i], widths[i + 1], bias=not hidden_norm))
+            layers += [nn.BatchNorm1d(widths[i + 1])] if hidden_norm else []
+            layers.append(nn.ReLU(inplace=True))
+        bias = out_norm == "none" if out_bias is None else out_bias
+        layers.append(nn.Linear(widths[-1], out_dim, bias=bias))
+        super().__init__(*layers, *_out_norm(out_norm, out_dim))
+        self.out_dim = out_dim
+
+
+class Linear(nn.Linear):
+    """One linear layer with bias (InstDisc, MoCo v1)."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__(in_dim, out_dim)
+        self.out_dim = out_dim
+
+
+class Identity(nn.Module):
+    """No head: the embedding is the representation (SimCLR, fig. 8, "none")."""
+
+    def __init__(self, in_dim: int, out_dim: int | None = None) -> None:
+        super().__init__()
+        self.out_dim = in_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x

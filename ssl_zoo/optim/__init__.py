@@ -1,0 +1,7 @@
+"""Optimizers, schedules and parameter groups."""
+
+from ssl_zoo.optim.lars import LARS
+from ssl_zoo.optim.param_groups import build_optimizer
+from ssl_zoo.optim.schedules import constant, multistep, warmup_cosine
+
+__all__ = ["LARS", "build_optimizer", "constant", "multistep", "warmup_cosine"]

@@ -1,0 +1,73 @@
+"""Learning-rate schedules by optimizer step; groups with `constant_lr` keep their rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from ssl_zoo.types import UserError
+
+
+def _schedule(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
+    def keep(step: int) -> float:
+        return 1.0
+
+    groups = optimizer.param_groups
+    return LambdaLR(optimizer, [keep if g.get("constant_lr") else factor for g in groups])
+
+
+def cosine_factor(step: int, total_steps: int, warmup_steps: int, final: float = 0.0) -> float:
+    """Multiplier of the rate at a step: linear from 0 to 1 over the warm-up, then half a cosine to `final`."""
+    if step < warmup_steps:
+        return step / warmup_steps
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def warmup_cosine(
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup_epochs: float = 10.0,
+    epochs: float = 100.0,
+    final: float = 0.0,
+) -> LambdaLR:
+    """Linear warm-up from 0, then a cosine, by step.
+
+    Args:
+        optimizer: Its groups' current rates are the peaks.
+        total_steps: Optimizer steps of the whole run.
+        warmup_epochs: Length of the warm-up.
+        epochs: Epochs of the whole run.
+        final: The last rate as a fraction of the peak.
+
+    Raises:
+        UserError: If the warm-up is longer than the run.
+
+    Source: Loshchilov & Hutter 2017; Goyal et al. 2017; Chen et al. 2020 (SimCLR), official code.
+    """
+    if warmup_epochs > epochs:
+        raise UserError(
+            f"scheduler.warmup_epochs={warmup_epochs} is longer than epochs={epochs}: lower it"
+        )
+    warmup_steps = round(total_steps * warmup_epochs / epochs)
+    return _schedule(optimizer, lambda step: cosine_factor(step, total_steps, warmup_steps, final))
+
+
+def multistep(
+    optimizer: Optimizer,
+    total_steps: int,
+    milestones: Sequence[float] = (120, 160),
+    epochs: float = 200.0,
+    gamma: float = 0.1,
+) -> LambdaLR:
+    """Multiply the rate by `gamma` at each milestone, given in epochs (MoCo v1, InstDisc)."""
+    steps = [round(total_steps * milestone / epochs) for milestone in milestones]
+    return _schedule(optimizer, lambda step: gamma ** sum(step >= s for s in steps))
+
+
+def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
+    """The rate as it is."""
+    return _schedule(optimizer, lambda step: 1.0)

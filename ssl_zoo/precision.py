@@ -1,0 +1,31 @@
+"""Which precision the hardware has natively."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+
+
+def has_native_bf16() -> bool:
+    """Whether bfloat16 matrix products run natively on the GPU, or else on this CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def resolve_precision(precision: str) -> str:
+    """`auto` becomes bf16-mixed where it is native, else 32-true; anything else stays."""
+    if precision != "auto":
+        return str(precision)
+    return "bf16-mixed" if has_native_bf16() else "32-true"
+
+
+def autocast(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """A context of bfloat16 autocast where it is native, else of nothing."""
+    if not has_native_bf16():
+        return nullcontext
+    return partial(torch.autocast, device.type, dtype=torch.bfloat16)

@@ -1,0 +1,49 @@
+"""Weighted kNN at several k, the headline fixed in advance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ssl_zoo.evaluation import knn_top1
+from ssl_zoo.evaluation.features import Features
+from ssl_zoo.types import UserError
+
+
+class KNN:
+    """Test images look for neighbours among train and val, val images among train.
+
+    Args:
+        ks: Numbers of neighbours.
+        k: The headline, one of them; it is not chosen on any data.
+        temperature: Of the weights.
+
+    Raises:
+        UserError: If the headline is not among them.
+    """
+
+    name = "knn"
+
+    def __init__(self, ks: Sequence[int], k: int, temperature: float) -> None:
+        if k not in ks:
+            raise UserError(f"protocol.k={k} is not among protocol.ks={list(ks)}: add it")
+        self.ks, self.k, self.temperature = list(ks), k, temperature
+
+    def score(
+        self,
+        train: Features,
+        val: Features,
+        test: Features,
+        num_classes: int,
+        seed: int,
+        progress: Callable[[int, int], None],
+    ) -> dict[str, Any]:
+        """`val_top1`, `test_top1` at the headline k, and `test_top1_k<k>` at each."""
+        bank = torch.cat([train.representation, val.representation])
+        bank_labels = torch.cat([train.label, val.label])
+        on_val = knn_top1(*val, *train, num_classes, [self.k], self.temperature)
+        on_test = knn_top1(*test, bank, bank_labels, num_classes, self.ks, self.temperature)
+        scores = {f"test_top1_k{k}": top1 for k, top1 in on_test.items()}
+        return {"val_top1": on_val[self.k], "test_top1": on_test[self.k], **scores}

@@ -1,0 +1,227 @@
+"""One training run, from a composed config to a run folder."""
+
+from __future__ import annotations
+
+import gc
+import json
+import signal
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from ssl_zoo import loggers as run_loggers
+from ssl_zoo.callbacks import Checkpoints, CleanFeatures, Interrupted
+from ssl_zoo.config import overridden_keys, task_overrides, to_plain
+from ssl_zoo.console import info, print_table, quiet_lightning
+from ssl_zoo.cpu import keep_freed_memory
+from ssl_zoo.data import DataModule
+from ssl_zoo.distributed import rank
+from ssl_zoo.figures import save_curves, save_map, save_views
+from ssl_zoo.methods import Method
+from ssl_zoo.precision import resolve_precision
+from ssl_zoo.types import UserError
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """Train, write the run folder, and return the last metrics.
+
+    Args:
+        cfg: As composed from conf/train.yaml; `resume` replaces it by the saved one.
+
+    Raises:
+        UserError: If the config or the data is bad.
+        KeyboardInterrupt: After a clean stop by Ctrl-C.
+    """
+    quiet_lightning()
+    keep_freed_memory()
+    resume = Path(cfg.resume) if cfg.resume else None
+    config = saved_config(resume) if resume else to_plain(cfg)
+    folder = Path(config["run_dir"]) if resume is None else resume
+    start = monotonic()
+    loggers: list[Logger] = []
+    try:
+        metrics = _train(config, folder, resume, loggers)
+    except Interrupted as stop:
+        run_loggers.finish(loggers, exit_code=128 + stop.signum)
+        write_result(folder, config, "interrupted", {}, monotonic() - start)
+        info(f"{stop}; go on with: python train.py resume={folder}")
+        if stop.signum == signal.SIGINT:
+            raise KeyboardInterrupt from stop
+        sys.exit(128 + stop.signum)
+    except BaseException as error:
+        run_loggers.finish(loggers, exit_code=1)
+        write_result(folder, config, "failed", {}, monotonic() - start, error=str(error))
+        raise
+    finally:
+        release()
+    run_loggers.finish(loggers, exit_code=0)
+    write_result(folder, config, "finished", metrics, monotonic() - start)
+    report(folder, metrics, monotonic() - start)
+    return metrics
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """The config of a run that is to go on.
+
+    Raises:
+        UserError: If there is none, or overrides stand beside `resume`.
+    """
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
+    others = [key for key in overridden_keys(_overrides()) if key != "resume"]
+    if others:
+        raise UserError(
+            f"resume goes on with the run's own config: remove {', '.join(others)} from the command line"
+        )
+    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    return config
+
+
+def _overrides() -> list[str]:
+    return task_overrides() if HydraConfig.initialized() else []
+
+
+def _train(
+    config: dict[str, Any], folder: Path, resume: Path | None, loggers: list[Logger]
+) -> dict[str, float]:
+    """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
+    cfg = OmegaConf.create(config)
+    seed_everything(config["seed"], workers=False, verbose=False)
+    data: DataModule = instantiate(cfg.data)
+    method: Method = instantiate(cfg.method.module)
+    method.checkpoint_extras = {"config": config, "preprocess": data.options()}
+    if any(isinstance(m, nn.Conv2d) for m in method.modules()):
+        method = method.to(memory_format=torch.channels_last)
+    if config["compile"]:
+        method.encoder.compile()  # monitors call the backbone itself, which stays as it is
+
+    if resume is None and rank() == 0:
+        save_config(config, folder)
+    loggers += build_loggers(cfg, folder)
+    run_loggers.start(loggers, config)
+    features = CleanFeatures(config["monitor"]["bank_size"])
+    callbacks = build_callbacks(cfg, features, folder)
+    trainer = build_trainer(cfg, config, loggers, callbacks)
+    figures = {"views": save_first_views(data, folder)}
+    run_loggers.log_figures(loggers, figures)
+    checkpoint = str(resume / "checkpoints" / "last.ckpt") if resume else None
+    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    figures = {"curves": save_curves(run_loggers.read_metrics(folder / "metrics.csv"), folder / "figures" / "curves.png")}
+    if data.num_classes and len(data.val):
+        val = features.get(trainer, method, "val")
+        figures["map"] = save_map(*val, data.class_names, folder / "figures" / "map.png")
+    run_loggers.log_figures(loggers, figures)
+    return metrics
+
+
+def save_config(config: dict[str, Any], folder: Path) -> None:
+    """config.yaml, resolved, with the command line above it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = f"# python train.py {' '.join(_overrides())}\n"
+    (folder / "config.yaml").write_text(header + yaml.safe_dump(config, sort_keys=False))
+
+
+def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
+    """metrics.csv and what `logger=` names."""
+    chosen = instantiate(cfg.logger) if "_target_" in cfg.logger else None
+    return [run_loggers.CSVLog(folder), *([chosen] if chosen is not None else [])]
+
+
+def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: Path) -> list[Callback]:
+    """The callbacks of the config, those that need clean features sharing them, and checkpoints."""
+    callbacks = []
+    for node in cfg.callbacks.values():
+        callback = instantiate(node)
+        callbacks.append(callback if isinstance(callback, Callback) else callback(features))
+    return [*callbacks, Checkpoints(str(folder / "checkpoints"))]
+
+
+def build_trainer(
+    cfg: DictConfig, config: dict[str, Any], loggers: list[Logger], callbacks: list[Callback]
+) -> Trainer:
+    """Lightning's trainer for this config."""
+    return Trainer(
+        max_epochs=config["epochs"],
+        accumulate_grad_batches=config["accumulate"],
+        gradient_clip_val=config["clip_norm"],
+        precision=resolve_precision(config["precision"]),  # type: ignore[arg-type]
+        devices=config["devices"],
+        num_nodes=config["num_nodes"],
+        strategy=instantiate(cfg.strategy),
+        logger=loggers,
+        callbacks=callbacks,
+        log_every_n_steps=config["log_every_n_steps"],
+        limit_val_batches=0,  # the monitors score val, each epoch once
+        use_distributed_sampler=False,  # the loaders shard themselves
+        enable_model_summary=False,
+        enable_progress_bar=any(type(c).__name__ == "Progress" for c in callbacks),
+    )
+
+
+def save_first_views(data: DataModule, folder: Path) -> Path:
+    """The first batch's images and views as a picture."""
+    loader = data.train_dataloader()
+    raw = next(iter(loader))
+    batch = data.transfer_batch_to_device(raw, torch.device("cpu"), 0)
+    images = raw.images if isinstance(raw.images, torch.Tensor) else torch.empty(0)
+    mean, std = data.preprocess.mean, data.preprocess.std
+    path = folder / "figures" / "views.png"
+    return save_views(images, batch.views, mean, std, path)  # type: ignore[arg-type]
+
+
+def write_result(
+    folder: Path,
+    config: dict[str, Any],
+    status: str,
+    metrics: dict[str, float],
+    seconds: float,
+    error: str | None = None,
+) -> None:
+    """result.json: how the run ended, and its last metrics."""
+    if rank() != 0:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    result = {
+        "status": status,
+        "name": config["name"],
+        "overrides": _overrides(),
+        "seed": config["seed"],
+        "seconds": round(seconds, 1),
+        "metrics": metrics,
+    }
+    if error is not None:
+        result["error"] = error
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def report(folder: Path, metrics: dict[str, float], seconds: float) -> None:
+    """A short table and where the run lies."""
+    names = ["val/knn_top1", "val/probe_top1", "train/loss", "collapse/std", "collapse/effective_rank"]
+    rows = [
+        [name, f"{100 * metrics[name]:.1f}%" if name.endswith("top1") else f"{metrics[name]:.3f}"]
+        for name in names
+        if name in metrics
+    ]
+    print_table(f"{seconds / 60:.1f} minutes", ["metric", "last"], rows)
+    if rank() == 0:
+        print(f"run folder: {folder}\nevaluate:   python evaluate.py ckpt={folder} protocol=linear")
+
+
+def release() -> None:
+    """Give back what the next run of this process must not inherit."""
+    torch._dynamo.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,51 @@
+"""Pretrain a backbone: `python train.py method=simclr dataset=cifar10 ...`; see `--help`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from ssl_zoo.config import check_overrides, fail, register_resolvers, run_cli, task_overrides
+from ssl_zoo.types import UserError
+
+register_resolvers()
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train one run and return its last metrics.
+
+    Args:
+        cfg: As composed from conf/train.yaml, with `run_dir` and `name` set.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
+    from ssl_zoo.run import run  # torch comes in here, once the command line is parsed
+
+    return run(cfg)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Train one run; the objective for sweepers is `val/knn_top1`."""
+    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices)
+        if multirun and (cfg.devices != 1 or cfg.num_nodes != 1):
+            raise UserError(
+                f"devices={cfg.devices} in a multirun would start the whole sweep again in every process: "
+                "run each job by itself, without -m"
+            )
+        return train(cfg).get("val/knn_top1")
+    except UserError as error:
+        if not multirun:
+            fail(error)
+        print(f"error: job {HydraConfig.get().job.num}: {error}", file=sys.stderr)
+        raise  # Hydra goes on with the other jobs
+
+
+if __name__ == "__main__":
+    run_cli(main, "train")
