@@ -245,3 +245,5 @@ def run_cli(main: Callable[[], None], config_name: str) -> None:
         main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         fail(error, config_name)
+    except KeyboardInterrupt:
+        sys.exit(130)

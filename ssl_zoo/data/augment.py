@@ -5,7 +5,9 @@ depend on the batch it is in, on workers or on a resume. Numbers are drawn on th
 distributions of torchvision's RandomResizedCrop, ColorJitter and GaussianBlur; only the drawn
 parameters move to the device, and nothing is read back from it.
 
-Speed, `python benchmarks/augment.py`: @FIGURES@
+Speed, `python benchmarks/augment.py`, n=30, one thread of a machine that others kept busy: 13,221
+views/s (5,749 to 30,236) in random jitter order, 15,330 (8,832 to 33,560) in fixed order; torchvision
+on PIL images beside it, 1,682 (546 to 3,027).
 """
 
 from __future__ import annotations
@@ -188,7 +190,8 @@ def _central_boxes(height: Tensor, width: Tensor) -> Tensor:
 class Augmentation:
     """Makes V random views of a batch of images, as SimCLR does.
 
-    The defaults are SimCLR's for ImageNet; `views` says how views differ. Each of `flip`, `jitter`, `grayscale`, `blur` and `solarize` is the probability of that op.
+    The defaults are SimCLR's for ImageNet; `views` says how views differ. Each of
+    `flip`, `jitter`, `grayscale`, `blur` and `solarize` is the probability of that op.
 
     Args:
         size: Side of the views in pixels; may be smaller than the images.
@@ -382,7 +385,7 @@ class Augmentation:
         """Make the views of a batch.
 
         Args:
-            images: Uint8 tensor (N, 3, H, W), or V uint8 tensors (N, 3, size, size) that `crop` made.
+            images: Uint8 tensor (N, 3, H, W), or V uint8 tensors (N, 3, size, size) from `crop`.
             index: Int64 tensor (N,), positions in the training split; on a GPU, it is waited for.
             epoch: Number of the epoch.
             device: Where the views are made; None = where the images are.
@@ -399,7 +402,7 @@ class Augmentation:
         if len(batches) != expected or any(batch.dtype != torch.uint8 for batch in batches):
             raise UserError(
                 f"augmentation got {len(batches)} tensor(s) of {[str(b.dtype) for b in batches]}: "
-                f"give one uint8 tensor of images, or a list of {self.num_views} uint8 tensors of crops"
+                f"give one uint8 tensor of images, or a list of {self.num_views} uint8 tensors"
             )
         where = torch.device(device) if device is not None else batches[0].device
         batches = [image_ops.to_device(batch, where) for batch in batches]

@@ -133,6 +133,11 @@ class DataModule(LightningDataModule):
                 mean, std = mean or own_mean, std or own_std
         return Preprocess(size, fraction, mean, std)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch."""
+        return self.num_images // self.batch_size
+
     def train_dataloader(self) -> TrainLoader:
         sampler = EpochSampler(
             self.num_images,

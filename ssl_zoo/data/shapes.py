@@ -166,7 +166,7 @@ def _coverage(
 def _colours(draws: Tensor) -> tuple[Tensor, Tensor]:
     """Colours (N, 3, 1, 1) of shape and ground, apart in luma too, so that grey images show it."""
     ground = _DARKEST + (_LIGHTEST - _DARKEST) * draws[:, 0]
-    contrast = 0.25 + 0.15 * draws[:, 1]  # fits on at least one side of any ground
+    contrast = 0.3 + 0.1 * draws[:, 1]  # fits on at least one side of any ground
     fits_up, fits_down = ground + contrast <= _LIGHTEST, ground - contrast >= _DARKEST
     up = fits_up & (~fits_down | (draws[:, 2] < 0.5))
     shape = torch.where(up, ground + contrast, ground - contrast)
@@ -184,7 +184,7 @@ def _colour(luma: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:
 
 def _lighting(x: Tensor, y: Tensor, draws: Tensor) -> Tensor:
     """A soft gradient (N, size, size) around 1, brighter towards one side."""
-    angle, strength = draws[:, 0] * (2 * math.pi), 0.05 + 0.25 * draws[:, 1]
+    angle, strength = draws[:, 0] * (2 * math.pi), 0.05 + 0.15 * draws[:, 1]
     return 1 + x * _per_pixel(strength * angle.cos()) + y * _per_pixel(strength * angle.sin())
 
 

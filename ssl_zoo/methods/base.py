@@ -75,19 +75,25 @@ class Method(LightningModule, ABC):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         steps_before = self.trainer.global_step
         super().optimizer_step(*args, **kwargs)
-        self.update(steps_before / self.trainer.estimated_stepping_batches)
+        self.update(steps_before / self._total_steps())
 
     def configure_optimizers(self) -> Any:
         assert self._optimizer_factory is not None, "a Trainer needs an optimizer factory"
         optimizer = self._optimizer_factory(self.param_groups())
         if self._scheduler_factory is None:
             return optimizer
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self._scheduler_factory(optimizer, total_steps=total_steps)
+        scheduler = self._scheduler_factory(optimizer, total_steps=self._total_steps())
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def _total_steps(self) -> int:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None or self.trainer.max_epochs is None:
+            return int(self.trainer.estimated_stepping_batches)
+        # Not estimated_stepping_batches: it would set the loader up before a resume restores its state.
+        return int(data.steps_per_epoch * self.trainer.max_epochs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["ssl_zoo"] = self.checkpoint_extras
