@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> float | None:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices)
         if multirun and (cfg.devices != 1 or cfg.num_nodes != 1):
             raise UserError(
-                f"devices={cfg.devices} in a multirun would start the whole sweep again in every process: "
+                f"devices={cfg.devices} in a multirun starts the sweep again in every process: "
                 "run each job by itself, without -m"
             )
         return train(cfg).get("val/knn_top1")

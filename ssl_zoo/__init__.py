@@ -1,4 +1,4 @@
-"""ssl_zoo: self-supervised pretraining of image backbones, and honest comparison between methods."""
+"""Self-supervised pretraining of image backbones, and honest comparison between methods."""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each kind of broken file
-        raise UserError(f"{path} is not a readable checkpoint: it is damaged or no plain data") from error
+        raise UserError(
+            f"{path} is not a readable checkpoint: it is damaged or no plain data"
+        ) from error
     extras = checkpoint.get("ssl_zoo") if isinstance(checkpoint, dict) else None
     if not isinstance(extras, dict) or "config" not in extras:
         raise UserError(f"{path} was not saved by ssl_zoo: it holds no config")
@@ -58,7 +60,9 @@ def check_targets(node: Any) -> None:
     """
     if isinstance(node, dict):
         target = node.get("_target_")
-        if target is not None and not str(target).startswith(tuple(f"{p}." for p in ALLOWED_PACKAGES)):
+        if target is not None and not str(target).startswith(
+            tuple(f"{p}." for p in ALLOWED_PACKAGES)
+        ):
             raise UserError(f"the checkpoint's config names {target}, which ssl_zoo does not call")
         for value in node.values():
             check_targets(value)

@@ -107,7 +107,7 @@ def unread_overrides(cfg: DictConfig, keys: Iterable[str]) -> list[str]:
     assert isinstance(raw, dict)
     read: set[str] = set()
     todo = [
-        f"{key}.module" if isinstance(node, dict) and "module" in node else str(key)
+        f"{key!s}.module" if isinstance(node, dict) and "module" in node else str(key)
         for key, node in raw.items()
     ]
     while todo:
@@ -148,7 +148,7 @@ def _select(tree: Any, path: str) -> Any:
 
 
 def overridden_keys(overrides: Iterable[str]) -> list[str]:
-    """The dotted keys of command-line overrides that set values (not group choices, not deletions)."""
+    """The dotted keys of overrides that set values: no group choices, no deletions."""
     keys = [o.split("=", 1)[0].lstrip("+") for o in overrides if "=" in o and o[0] != "~"]
     return [key for key in keys if "/" not in key and "@" not in key]
 
@@ -217,7 +217,9 @@ def explain(error: BaseException, config_name: str) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException):
         options = re.search(
-            r"Could not find '([^']+)'\s+Available options in '[^']+':(.*?)(?:\nConfig search|$)", text, re.S
+            r"Could not find '([^']+)'\s+Available options in '[^']+':(.*?)(?:\nConfig search|$)",
+            text,
+            re.S,
         )
         if options:
             group, _, name = options.group(1).rpartition("/")
@@ -228,7 +230,7 @@ def explain(error: BaseException, config_name: str) -> str:
             name = key.group(1).split("@")[0]
             return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override} does not parse as KEY=VALUE: quote values that hold commas, spaces or braces"
+        return f"{error.override} is no KEY=VALUE: quote what holds commas, spaces or braces"
     return _first_line(error)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -56,7 +56,8 @@ def quiet_lightning() -> None:
 
 
 @contextmanager
-def bar(label: str) -> Iterator[Progress]:
-    """A Rich progress bar that goes away when it is done."""
+def bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A Rich progress bar that goes away when it is done; yields `progress(done, total)`."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        yield progress
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

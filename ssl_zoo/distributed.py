@@ -42,7 +42,7 @@ def all_gather(x: Tensor) -> Tensor:
     if world_size() == 1:
         return x
     if x.requires_grad:
-        gathered: Tensor = _AllGather.apply(x)  # type: ignore[no-untyped-call]
+        gathered: Tensor = _AllGather.apply(x)
         return gathered
     parts = [torch.empty_like(x) for _ in range(world_size())]
     dist.all_gather(parts, x.contiguous())
@@ -50,7 +50,7 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def gather_uneven(x: Tensor) -> Tensor:
-    """Every rank's rows in rank order, where ranks may hold different numbers of rows; no gradient."""
+    """Every rank's rows in rank order, however many each rank holds; no gradient."""
     if world_size() == 1:
         return x
     counts = all_gather(torch.tensor([len(x)], device=x.device))
@@ -88,5 +88,5 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
     if world_size() == 1:
         return total / count
     count = torch.as_tensor(count, device=total.device)
-    mean: Tensor = _Mean.apply(total, count)  # type: ignore[no-untyped-call]
+    mean: Tensor = _Mean.apply(total, count)
     return mean

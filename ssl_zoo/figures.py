@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
@@ -26,7 +27,9 @@ _CURVES = {
 }
 
 
-def save_views(images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor, path: Path) -> Path:
+def save_views(
+    images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor, path: Path
+) -> Path:
     """A grid: each row an image and its views.
 
     Args:
@@ -60,9 +63,7 @@ def save_curves(curves: dict[str, list[tuple[int, float]]], path: Path) -> Path:
         curves: For each metric name its (step, value) pairs.
         path: Of the PNG.
     """
-    panels = {
-        title: [name for name in names if name in curves] for title, names in _CURVES.items()
-    }
+    panels = {title: [name for name in names if name in curves] for title, names in _CURVES.items()}
     panels = {title: names for title, names in panels.items() if names}
     columns = 3
     rows = max(1, -(-len(panels) // columns))
@@ -81,9 +82,7 @@ def save_curves(curves: dict[str, list[tuple[int, float]]], path: Path) -> Path:
     return _save(figure, path)
 
 
-def save_map(
-    representation: Tensor, label: Tensor, class_names: Sequence[str], path: Path
-) -> Path:
+def save_map(representation: Tensor, label: Tensor, class_names: Sequence[str], path: Path) -> Path:
     """A t-SNE map of representations, coloured by class.
 
     Args:
@@ -104,7 +103,9 @@ def save_map(
     for value in np.unique(labels):
         name = class_names[value] if value >= 0 else "unlabelled"
         rows = labels == value
-        axis.scatter(*points[rows].T, s=9, color=colors(int(value) % colors.N), label=name)
+        axis.scatter(
+            points[rows, 0], points[rows, 1], s=9, color=colors(int(value) % colors.N), label=name
+        )
     if len(class_names) <= 20:
         axis.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axis.set_xticks([])
@@ -113,7 +114,7 @@ def save_map(
     return _save(figure, path)
 
 
-def _save(figure: plt.Figure, path: Path) -> Path:
+def _save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
     figure.savefig(path, dpi=120, bbox_inches="tight")

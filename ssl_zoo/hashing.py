@@ -1,4 +1,4 @@
-"""Random numbers that are pure functions of integers: no state, so nothing to save or to keep in step."""
+"""Random numbers that are pure functions of integers: there is no state to save or share."""
 
 from __future__ import annotations
 

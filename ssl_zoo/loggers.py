@@ -11,7 +11,7 @@ from typing import Any
 
 import matplotlib.image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 
 from ssl_zoo.config import flatten
 from ssl_zoo.console import info
@@ -39,7 +39,9 @@ class CSVLog(Logger):
         return ""
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
         """The run folder holds the config already."""
 
     @rank_zero_only
@@ -50,7 +52,9 @@ class CSVLog(Logger):
             rows = csv.writer(file)
             if new:
                 rows.writerow(["step", "name", "value"])
-            rows.writerows([step, name, value] for name, value in metrics.items() if name != "epoch")
+            rows.writerows(
+                [step, name, value] for name, value in metrics.items() if name != "epoch"
+            )
 
 
 def read_metrics(path: str | Path) -> dict[str, list[tuple[int, float]]]:

@@ -13,7 +13,7 @@ import torch
 def has_native_bf16() -> bool:
     """Whether bfloat16 matrix products run natively on the GPU, or else on this CPU."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -80,9 +80,7 @@ def saved_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
     others = [key for key in overridden_keys(_overrides()) if key != "resume"]
     if others:
-        raise UserError(
-            f"resume goes on with the run's own config: remove {', '.join(others)} from the command line"
-        )
+        raise UserError(f"resume goes on with the run's own config: remove {', '.join(others)}")
     config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
     return config
 
@@ -118,7 +116,11 @@ def _train(
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    figures = {"curves": save_curves(run_loggers.read_metrics(folder / "metrics.csv"), folder / "figures" / "curves.png")}
+    figures = {
+        "curves": save_curves(
+            run_loggers.read_metrics(folder / "metrics.csv"), folder / "figures" / "curves.png"
+        )
+    }
     if data.num_classes and len(data.val):
         val = features.get(trainer, method, "val")
         figures["map"] = save_map(*val, data.class_names, folder / "figures" / "map.png")
@@ -178,7 +180,7 @@ def save_first_views(data: DataModule, folder: Path) -> Path:
     images = raw.images if isinstance(raw.images, torch.Tensor) else torch.empty(0)
     mean, std = data.preprocess.mean, data.preprocess.std
     path = folder / "figures" / "views.png"
-    return save_views(images, batch.views, mean, std, path)  # type: ignore[arg-type]
+    return save_views(images, batch.views, mean, std, path)
 
 
 def write_result(
@@ -208,7 +210,13 @@ def write_result(
 
 def report(folder: Path, metrics: dict[str, float], seconds: float) -> None:
     """A short table and where the run lies."""
-    names = ["val/knn_top1", "val/probe_top1", "train/loss", "collapse/std", "collapse/effective_rank"]
+    names = [
+        "val/knn_top1",
+        "val/probe_top1",
+        "train/loss",
+        "collapse/std",
+        "collapse/effective_rank",
+    ]
     rows = [
         [name, f"{100 * metrics[name]:.1f}%" if name.endswith("top1") else f"{metrics[name]:.3f}"]
         for name in names

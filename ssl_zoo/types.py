@@ -23,7 +23,7 @@ class MultiViewBatch(NamedTuple):
 
     views: list[Tensor]
     label: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
 
 
 class StepOutput(NamedTuple):

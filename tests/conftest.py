@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from ssl_zoo.config import CONFIG_DIR, register_resolvers
 
-# What makes the real config cheap: a few hundred images, a tiny net, one epoch, no t-SNE to wait for.
+# What makes the real config cheap: a few hundred images, a tiny net, one epoch.
 TINY = [
     "dataset.splits.num_train=300",
     "dataset.splits.num_test=60",
@@ -34,7 +34,9 @@ def make_config(tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose conf/train.yaml with overrides, made tiny, writing below tmp_path."""
     register_resolvers()
 
-    def make(*overrides: str, tiny: bool = True, name: str = "train", run: str = "run") -> DictConfig:
+    def make(
+        *overrides: str, tiny: bool = True, name: str = "train", run: str = "run"
+    ) -> DictConfig:
         with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
             base = [*TINY, f"run_dir={tmp_path / run}"] if tiny else [f"run_dir={tmp_path / run}"]
             return compose(name, [*base, *overrides])

@@ -1,4 +1,4 @@
-"""A run that a real signal stops in mid-epoch and that is resumed ends with the weights of one that was not."""
+"""A run stopped in mid-epoch by a real signal and resumed ends like one that was not stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ import torch
 from conftest import TINY
 
 ROOT = Path(__file__).parents[1]
-ARGS = [*TINY, "dataset.splits.num_train=3000", "epochs=3", "batch_size=32", "monitor.every_n_epochs=2"]
+ARGS = [
+    *TINY,
+    "dataset.splits.num_train=3000",
+    "epochs=3",
+    "batch_size=32",
+    "monitor.every_n_epochs=2",
+]
 
 
 def start(*args: str) -> subprocess.Popen[str]:

@@ -28,15 +28,15 @@ class Interrupted(Exception):
 
 
 class Checkpoints(Checkpoint):
-    """Saves last.ckpt every epoch, every few minutes and at SIGINT or SIGTERM; best.ckpt by a score.
+    """Saves last.ckpt every epoch, every few minutes and at a signal; best.ckpt by a score.
 
-    A signal stops the run after the present optimizer step, so that the run resumes exactly; a
-    second one stops at once.
+    SIGINT or SIGTERM stops the run after the present optimizer step, so that it resumes exactly;
+    a second one stops at once.
 
     Args:
         folder: Where the files go.
         every_n_minutes: Between epochs.
-        monitor: The score that best.ckpt has the highest of; none is written where it is not logged.
+        monitor: best.ckpt has the highest of this score; none is written where it is not logged.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved = monotonic()
         self._handlers = {
-            signum: signal.signal(signum, self._on_signal) for signum in (signal.SIGINT, signal.SIGTERM)
+            signum: signal.signal(signum, self._on_signal)
+            for signum in (signal.SIGINT, signal.SIGTERM)
         }
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-
 from torch import Tensor
 
 from ssl_zoo.callbacks.common import log, log_due
@@ -61,6 +60,6 @@ class CollapseMonitor(Callback):
         if not self.warned and not (std >= self.min_std and rank >= self.min_rank * width):
             self.warned = True
             warn(
-                f"the embeddings have collapsed: std {std:.3f} (1 = healthy, below {self.min_std} = "
-                f"collapsed), effective rank {rank:.1f} of {width}, epoch {trainer.current_epoch}"
+                f"the embeddings have collapsed: std {std:.3f} (1 = healthy), effective rank "
+                f"{rank:.1f} of {width}, epoch {trainer.current_epoch + 1}"
             )

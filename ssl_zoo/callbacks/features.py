@@ -29,7 +29,9 @@ class CleanFeatures:
             self._step, self._memo = trainer.global_step, {}
         if split not in self._memo:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            loader = data.bank_dataloader(self.bank_size) if split == "bank" else data.val_dataloader()
+            loader = (
+                data.bank_dataloader(self.bank_size) if split == "bank" else data.val_dataloader()
+            )
             self._memo[split] = encode(
                 module.encoder.backbone,  # type: ignore[arg-type, union-attr]
                 loader,

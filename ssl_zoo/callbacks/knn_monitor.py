@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-
 from ssl_zoo.callbacks.common import epoch_due
 from ssl_zoo.callbacks.features import CleanFeatures
 from ssl_zoo.console import info
@@ -24,7 +23,11 @@ class KNNMonitor(Callback):
     """
 
     def __init__(
-        self, features: CleanFeatures, every_n_epochs: int = 1, k: int = 20, temperature: float = 0.07
+        self,
+        features: CleanFeatures,
+        every_n_epochs: int = 1,
+        k: int = 20,
+        temperature: float = 0.07,
     ) -> None:
         self.features, self.every_n_epochs = features, every_n_epochs
         self.k, self.temperature = k, temperature

@@ -110,8 +110,8 @@ class DataModule(LightningDataModule):
         self.preprocess = self._preprocess(splits, image_size, mean, std)
         self.augmentation = augmentation(
             size=view_size or self.preprocess.image_size,
-            mean=self.preprocess.mean.flatten().tolist(),  # type: ignore[operator, union-attr]
-            std=self.preprocess.std.flatten().tolist(),  # type: ignore[operator, union-attr]
+            mean=self.preprocess.mean.flatten().tolist(),
+            std=self.preprocess.std.flatten().tolist(),
             seed=seed,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,17 +28,17 @@ class RawBatch(NamedTuple):
 
     images: Tensor | list[Tensor]
     label: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
     epoch: int
 
 
-class _CropDataset(Dataset[list[Tensor]]):
+class _CropDataset(Dataset[Any]):
     """Views of single images: decoded and cropped in a worker."""
 
     def __init__(self, images: FileImages, augmentation: Augmentation) -> None:
         self.images, self.augmentation = images, augmentation
 
-    def __getitem__(self, key: tuple[int, int]) -> list[Tensor] | UserError:  # type: ignore[override]
+    def __getitem__(self, key: tuple[int, int]) -> list[Tensor] | UserError:
         epoch, i = key
         try:
             return self.augmentation.crop(self.images.load(i), i, epoch)
@@ -46,13 +46,13 @@ class _CropDataset(Dataset[list[Tensor]]):
             return error
 
 
-class _CleanDataset(Dataset[Tensor]):
+class _CleanDataset(Dataset[Any]):
     """Single images as the backbone sees them, before normalisation."""
 
     def __init__(self, images: FileImages, preprocess: Preprocess) -> None:
         self.images, self.preprocess = images, preprocess
 
-    def __getitem__(self, i: int) -> list[Tensor] | UserError:  # type: ignore[override]
+    def __getitem__(self, i: int) -> list[Tensor] | UserError:
         try:
             return [self.preprocess.geometry(self.images.load(i))]
         except UserError as error:
@@ -60,10 +60,12 @@ class _CleanDataset(Dataset[Tensor]):
 
 
 def _collate(items: list[list[Tensor] | UserError]) -> list[Tensor] | UserError:
+    views: list[list[Tensor]] = []
     for item in items:
         if isinstance(item, UserError):
             return item
-    return [torch.stack(view) for view in zip(*items, strict=True)]  # type: ignore[arg-type]
+        views.append(item)
+    return [torch.stack(view) for view in zip(*views, strict=True)]
 
 
 class _Keys:
@@ -98,11 +100,11 @@ class TrainLoader:
         num_workers: int = 0,
     ) -> None:
         self.images, self.sampler = images, sampler
-        self.workers: DataLoader[list[Tensor]] | None = None
+        self.workers: DataLoader[Any] | None = None
         if isinstance(images, FileImages):
             self.workers = DataLoader(
                 _CropDataset(images, augmentation),
-                batch_sampler=_Keys(sampler),  # type: ignore[arg-type]
+                batch_sampler=_Keys(sampler),
                 num_workers=num_workers,
                 collate_fn=_collate,
                 persistent_workers=num_workers > 0,
@@ -168,9 +170,9 @@ class CleanLoader:
     def _images(self) -> Iterator[Tensor | UserError]:
         if isinstance(self.images, TensorImages):
             return (self.preprocess.geometry(self.images.batch(index)) for index in self.batches)
-        workers: DataLoader[Tensor] = DataLoader(
+        workers: DataLoader[Any] = DataLoader(
             _CleanDataset(self.images, self.preprocess),
-            batch_sampler=[batch.tolist() for batch in self.batches],  # type: ignore[arg-type]
+            batch_sampler=[batch.tolist() for batch in self.batches],
             num_workers=self.num_workers,
             collate_fn=_collate,
             generator=torch.Generator(),

@@ -33,6 +33,8 @@ class Preprocess(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size, self.crop_fraction = image_size, crop_fraction
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1))
 
@@ -42,12 +44,13 @@ class Preprocess(nn.Module):
             return images
         shorter = round(self.image_size / self.crop_fraction)
         resized = functional.resize(images, [shorter], antialias=True)
-        return functional.center_crop(resized, [self.image_size, self.image_size])
+        cropped: Tensor = functional.center_crop(resized, [self.image_size, self.image_size])
+        return cropped
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (..., 3, H, W) -> normalised float32."""
-        scaled = images.to(self.mean.device).float().div_(255)  # type: ignore[union-attr, arg-type]
-        return scaled.sub_(self.mean).div_(self.std)  # type: ignore[arg-type]
+        scaled = images.to(self.mean.device).float().div_(255)
+        return scaled.sub_(self.mean).div_(self.std)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.normalize(self.geometry(images))
@@ -57,6 +60,6 @@ class Preprocess(nn.Module):
         return {
             "image_size": self.image_size,
             "crop_fraction": self.crop_fraction,
-            "mean": self.mean.flatten().tolist(),  # type: ignore[operator, union-attr]
-            "std": self.std.flatten().tolist(),  # type: ignore[operator, union-attr]
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
         }

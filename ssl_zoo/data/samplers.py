@@ -12,7 +12,7 @@ _ORDER_STREAM = 0x6F72646572  # keeps these draws apart from the augmentation's
 
 
 def epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
-    """The permutation (num_images,) of an epoch: sorts the images by a hash of (seed, epoch, index)."""
+    """The permutation (num_images,) of an epoch: sorted by a hash of (seed, epoch, index)."""
     index = torch.arange(num_images)
     return hash_int64(index, _ORDER_STREAM, seed, epoch).argsort(stable=True)
 

@@ -72,7 +72,10 @@ def encode(
             if on_batch is not None:
                 on_batch()
     if not features:
-        features, labels = [torch.empty(0, 1, device=device)], [torch.empty(0, device=device).long()]
+        features, labels = (
+            [torch.empty(0, 1, device=device)],
+            [torch.empty(0, device=device).long()],
+        )
     return Features(
         distributed.gather_uneven(torch.cat(features)), distributed.gather_uneven(torch.cat(labels))
     )

@@ -92,7 +92,7 @@ class Method(LightningModule, ABC):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None or self.trainer.max_epochs is None:
             return int(self.trainer.estimated_stepping_batches)
-        # Not estimated_stepping_batches: it would set the loader up before a resume restores its state.
+        # estimated_stepping_batches would set the loader up before a resume restores its state
         return int(data.steps_per_epoch * self.trainer.max_epochs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

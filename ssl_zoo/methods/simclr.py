@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations")."""
+"""SimCLR: Chen et al. 2020, "A Simple Framework for Contrastive Learning"."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class SimCLR(Method):
     def step(self, batch: MultiViewBatch) -> StepOutput:
         view1, view2 = batch.views
         n = len(batch.index)
-        h, z = self.encoder(torch.cat([view1, view2]))  # (2N, ...): both views share batch statistics
+        h, z = self.encoder(
+            torch.cat([view1, view2])
+        )  # (2N, ...): both views share batch statistics
         index = torch.cat([batch.index, batch.index])
         other_view = torch.cat([z[n:], z[:n]])
         pos, neg = self.negatives.negatives(query=z, key=other_view, index=index)

@@ -44,7 +44,7 @@ def torchvision_backbone(
     if not isinstance(template, ResNet):
         if stem != "imagenet" or width != 1.0 or zero_init_residual:
             raise UserError(
-                f"backbone.name={name} is no ResNet: stem, width and zero_init_residual do not apply"
+                f"backbone.name={name} is no ResNet: leave stem, width and zero_init_residual"
             )
         return _without_classifier(builder(weights=weights))
     if weights is not None and (stem != "imagenet" or width != 1.0):
@@ -53,7 +53,7 @@ def torchvision_backbone(
     if weights is not None:
         model.load_state_dict(builder(weights=weights).state_dict())
     if stem == "cifar":
-        _cifar_stem(model, "conv1", "maxpool")
+        _cifar_stem(model)
     return _without_classifier(model)
 
 
@@ -63,18 +63,21 @@ def _resnet(template: ResNet, width: float, zero_init_residual: bool) -> ResNet:
     def scaled(channels: int) -> int:
         return max(1, round(channels * width))
 
-    class Scaled(ResNet):
+    class Scaled(ResNet):  # type: ignore[misc]
         # torchvision writes its widths (64 ... 512) into __init__; they all pass through here.
         def _make_layer(
             self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False
         ) -> nn.Sequential:
             if planes == 64:
                 self.inplanes = scaled(64)
-            return super()._make_layer(block, scaled(planes), blocks, stride, dilate)
+            layer: nn.Sequential = super()._make_layer(
+                block, scaled(planes), blocks, stride, dilate
+            )
+            return layer
 
     stages = [template.layer1, template.layer2, template.layer3, template.layer4]
     model = Scaled(
-        type(template.layer1[0]),  # type: ignore[arg-type]
+        type(template.layer1[0]),
         [len(stage) for stage in stages],
         groups=template.groups,
         width_per_group=template.base_width,
@@ -85,31 +88,32 @@ def _resnet(template: ResNet, width: float, zero_init_residual: bool) -> ResNet:
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.bn1 = nn.BatchNorm2d(scaled(64))
         block = type(template.layer1[0])
-        model.fc = nn.Linear(scaled(512) * block.expansion, 1)  # type: ignore[operator, arg-type]
+        model.fc = nn.Linear(scaled(512) * block.expansion, 1)
     return model
 
 
-def _cifar_stem(model: nn.Module, conv: str, pool: str) -> None:
+def _cifar_stem(model: Any) -> None:
     """Replace a ResNet's stem for small images, in place."""
-    old = getattr(model, conv)
+    old = model.conv1
     new = nn.Conv2d(old.in_channels, old.out_channels, 3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
-    setattr(model, conv, new)
-    setattr(model, pool, nn.Identity())
+    model.conv1, model.maxpool = new, nn.Identity()
 
 
-def _without_classifier(model: nn.Module) -> nn.Module:
+def _without_classifier(model: Any) -> nn.Module:
     """Replace the last linear layer by the identity and record its input width."""
     for name in ("fc", "classifier", "head", "heads"):
         head = getattr(model, name, None)
         if isinstance(head, nn.Linear):
             setattr(model, name, nn.Identity())
         elif isinstance(head, nn.Sequential) and isinstance(head[-1], nn.Linear):
-            head, head[-1] = head[-1], nn.Identity()
+            layers, head = head, head[-1]
+            layers[-1] = nn.Identity()
         else:
             continue
         model.num_features = head.in_features
-        return model
+        backbone: nn.Module = model
+        return backbone
     raise UserError(f"backbone.name={type(model).__name__} has no linear classifier to take off")
 
 
@@ -129,7 +133,9 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
         raise UserError(f"backbone.name={name} is not a timm model; near: {', '.join(close)}")
     model: nn.Module = timm.create_model(name, num_classes=0, **options)
     if stem == "cifar":
-        if not isinstance(getattr(model, "conv1", None), nn.Conv2d) or not hasattr(model, "maxpool"):
+        if not isinstance(getattr(model, "conv1", None), nn.Conv2d) or not hasattr(
+            model, "maxpool"
+        ):
             raise UserError(f"backbone.stem=cifar needs a plain ResNet stem, which {name} lacks")
-        _cifar_stem(model, "conv1", "maxpool")
+        _cifar_stem(model)
     return model

@@ -28,12 +28,14 @@ class ConvNet(nn.Module):
     """
 
     def __init__(
-        self, widths: Sequence[int] = (32, 64, 128, 128, 256), strides: Sequence[int] = (2, 1, 2, 1, 2)
+        self,
+        widths: Sequence[int] = (32, 64, 128, 128, 256),
+        strides: Sequence[int] = (2, 1, 2, 1, 2),
     ) -> None:
         super().__init__()
         if len(widths) != len(strides):
             raise UserError(
-                f"backbone.widths={list(widths)} and backbone.strides={list(strides)} differ in length"
+                f"backbone.widths={list(widths)} and strides={list(strides)} differ in length"
             )
         layers: list[nn.Module] = []
         for in_dim, out_dim, stride in zip([3, *widths[:-1]], widths, strides, strict=True):
@@ -48,7 +50,7 @@ class ConvNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut that averages and projects (He et al. 2016; ResNet-D)."""
+    """Two 3x3 convolutions beside a shortcut that averages and projects (ResNet-D)."""
 
     def __init__(self, in_dim: int, out_dim: int, stride: int) -> None:
         super().__init__()
@@ -65,7 +67,7 @@ class _Block(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A 3x3 stem of stride 1, stages of residual blocks that halve the side, then the mean over positions.
+    """A stem of stride 1, stages of residual blocks that halve the side, the mean over positions.
 
     Args:
         widths: Channels of each stage; the first keeps the resolution.
@@ -76,7 +78,9 @@ class SmallResNet(nn.Module):
         super().__init__()
         stem = [_conv(3, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
         blocks: list[nn.Module] = []
-        for stage, (in_dim, out_dim) in enumerate(zip([widths[0], *widths[:-1]], widths, strict=True)):
+        for stage, (in_dim, out_dim) in enumerate(
+            zip([widths[0], *widths[:-1]], widths, strict=True)
+        ):
             blocks.append(_Block(in_dim, out_dim, stride=1 if stage == 0 else 2))
             blocks += [_Block(out_dim, out_dim, stride=1) for _ in range(depth - 1)]
         self.layers = nn.Sequential(*stem, *blocks)

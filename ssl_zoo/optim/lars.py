@@ -84,9 +84,12 @@ class LARS(Optimizer):
         buffers = [self.state[p]["momentum_buffer"] for p in params]
         grads = [p.grad for p in params if p.grad is not None]
         lr, momentum = group["lr"], group["momentum"]
-        update = torch._foreach_add(grads, params, alpha=group["weight_decay"])
+        update = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
         if group["adapt"]:
-            torch._foreach_mul_(update, _trust_ratios(group, params, grads, update))
+            ratios: Any = _trust_ratios(
+                group, params, grads, update
+            )  # torch's stub knows numbers only
+            torch._foreach_mul_(update, ratios)
         if group["lr_in_buffer"]:
             torch._foreach_mul_(update, lr)
         torch._foreach_mul_(buffers, momentum)

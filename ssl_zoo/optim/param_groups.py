@@ -1,4 +1,4 @@
-"""From a method's parameter groups to an optimizer's: what is decayed and adapted, and what is not."""
+"""From a method's parameter groups to an optimizer's: what is decayed, and what is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssl_zoo.optim.lars import LARS
 
 
 def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float) -> list[dict[str, Any]]:
-    """Split each group into what is decayed and what is not: biases and norms, which have one dimension.
+    """Split off what is not decayed: biases and norms, which have one dimension.
 
     Args:
         groups: {name, params, constant_lr}.

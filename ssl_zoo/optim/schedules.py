@@ -20,7 +20,7 @@ def _schedule(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
 
 
 def cosine_factor(step: int, total_steps: int, warmup_steps: int, final: float = 0.0) -> float:
-    """Multiplier of the rate at a step: linear from 0 to 1 over the warm-up, then half a cosine to `final`."""
+    """Multiplier of the rate: linear from 0 to 1 in the warm-up, then half a cosine to `final`."""
     if step < warmup_steps:
         return step / warmup_steps
     progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))

@@ -24,7 +24,7 @@ from ssl_zoo.checkpoint import (
 )
 from ssl_zoo.config import task_overrides, to_plain
 from ssl_zoo.console import bar, print_table, quiet_lightning
-from ssl_zoo.data import DataModule, FileImages
+from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.evaluation.features import Features, encode
 from ssl_zoo.precision import autocast
@@ -71,26 +71,21 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows: dict[str, Any] = {}
-    with bar("evaluate") as progress:
-        for subject in subjects:
-            task = progress.add_task(f"{subject.name}: encode", total=None)
-
-            def on_progress(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total, description=label)
-
-            label = f"{subject.name}: encode"
-            splits = _encode(subject, data, device, on_progress)
-            label = f"{subject.name}: {protocol.name}"
-            rows[subject.name] = protocol.score(
-                *splits, data.num_classes, config["seed"], on_progress
-            )
-            progress.remove_task(task)
+    for subject in subjects:
+        with bar(f"{subject.name}: encode") as progress:
+            splits = _encode(subject, data, device, progress)
+        with bar(f"{subject.name}: {protocol.name}") as progress:
+            rows[subject.name] = protocol.score(*splits, data.num_classes, config["seed"], progress)
 
     result = {
         "ckpt": str(config["ckpt"]),
         "protocol": {k: v for k, v in config["protocol"].items()},
         "dataset": config["dataset"],
-        "num_images": {"train": len(data.train), "val": len(data.val), "test": len(data.test or [])},
+        "num_images": {
+            "train": len(data.train),
+            "val": len(data.val),
+            "test": len(data.test or []),
+        },
         "rows": rows,
     }
     path = _folder(config) / f"{protocol.name}.json"
@@ -101,7 +96,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint's data set, backbone and data wiring; what the command line says goes before."""
+    """The checkpoint's data set, backbone and data wiring; the command line goes before."""
     if config["ckpt"] == "random":
         return {}
     saved = read_checkpoint(find_checkpoint(config["ckpt"]))["ssl_zoo"]["config"]
@@ -123,7 +118,7 @@ def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_in_place(data: Any, given: list[str]) -> None:
-    """Carry dataset.* overrides into the saved wiring, whose interpolations are resolved already."""
+    """Carry dataset.* overrides into the saved wiring, which is resolved already."""
     for key, value in OmegaConf.from_dotlist(given).dataset.items():
         target = data if key in data else data.splits
         if key not in target:
@@ -138,7 +133,9 @@ def _subjects(config: dict[str, Any], data: DataModule) -> list[Subject]:
         backbone, preprocess = load_backbone(config["ckpt"])
         subjects.append(Subject("pretrained", backbone, preprocess.normalize))
     if config["ckpt"] == "random" or config["baselines"]:
-        random_config = config["backbone"] | ({"weights": None} if "weights" in config["backbone"] else {})
+        random_config = config["backbone"] | (
+            {"weights": None} if "weights" in config["backbone"] else {}
+        )
         subjects.append(Subject("random init", build_backbone(random_config), normalize))
     if config["baselines"]:
         subjects.append(Subject("raw pixels", RawPixels(), normalize))
@@ -152,7 +149,11 @@ def _encode(
     on_progress: Callable[[int, int], None],
 ) -> list[Features]:
     """Features of train, val and test; each image is encoded once."""
-    loaders: list[CleanLoader] = [data.bank_dataloader(), data.val_dataloader(), data.test_dataloader()]
+    loaders: list[CleanLoader] = [
+        data.bank_dataloader(),
+        data.val_dataloader(),
+        data.test_dataloader(),
+    ]
     total = sum(len(loader) for loader in loaders)
     done = 0
 
@@ -180,6 +181,8 @@ def _folder(config: dict[str, Any]) -> Path:
 
 def _report(name: str, rows: dict[str, Any], path: Path) -> None:
     columns = [key for key in next(iter(rows.values())) if "top1" in key]
-    table = [[row, *(f"{100 * scores[key]:.1f}" for key in columns)] for row, scores in rows.items()]
+    table = [
+        [row, *(f"{100 * scores[key]:.1f}" for key in columns)] for row, scores in rows.items()
+    ]
     print_table(f"{name}, top-1 in %", ["", *columns], table)
     print(f"written to {path}")

@@ -11,7 +11,9 @@ from ssl_zoo.console import print_table
 
 def print_scores(folder: Path) -> None:
     """Print test top-1 by protocol for each row of the JSON files in an evaluation folder."""
-    results = {path.stem: json.loads(path.read_text())["rows"] for path in sorted(folder.glob("*.json"))}
+    results = {
+        path.stem: json.loads(path.read_text())["rows"] for path in sorted(folder.glob("*.json"))
+    }
     names = list(dict.fromkeys(name for rows in results.values() for name in rows))
     table = [
         [name, *(_percent(rows.get(name, {}).get("test_top1")) for rows in results.values())]
