@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-_MAP_POINTS = 1000  # t-SNE of more takes longer than it shows
+_MAP_POINTS = 2000  # t-SNE of more takes longer than it shows
 _CURVES = {
     "loss": ["train/loss"],
     "top-1 on val": ["val/knn_top1", "val/probe_top1"],

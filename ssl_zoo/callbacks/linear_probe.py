@@ -24,7 +24,7 @@ class LinearProbe(Callback):
         lr: Of its Adam, on representations standardised by running statistics.
     """
 
-    def __init__(self, features: CleanFeatures, every_n_epochs: int = 1, lr: float = 1e-3) -> None:
+    def __init__(self, features: CleanFeatures, every_n_epochs: int = 1, lr: float = 5e-3) -> None:
         self.features, self.every_n_epochs, self.lr = features, every_n_epochs, lr
         self.probe: nn.Sequential | None = None
 

@@ -75,7 +75,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         with bar(f"{subject.name}: encode") as progress:
             splits = _encode(subject, data, device, progress)
         with bar(f"{subject.name}: {protocol.name}") as progress:
-            rows[subject.name] = protocol.score(*splits, data.num_classes, config["seed"], progress)
+            rows[subject.name] = protocol.score(
+                subject.name, *splits, data.num_classes, config["seed"], progress
+            )
 
     result = {
         "ckpt": str(config["ckpt"]),
@@ -100,7 +102,7 @@ def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
     if config["ckpt"] == "random":
         return {}
     saved = read_checkpoint(find_checkpoint(config["ckpt"]))["ssl_zoo"]["config"]
-    check_targets(saved)
+    check_targets([saved["backbone"], saved["dataset"], saved["data"]])
     overrides = task_overrides() if HydraConfig.initialized() else []
     if any(o.startswith("dataset=") for o in overrides):
         return {"backbone": saved["backbone"]}
@@ -181,8 +183,9 @@ def _folder(config: dict[str, Any]) -> Path:
 
 def _report(name: str, rows: dict[str, Any], path: Path) -> None:
     columns = [key for key in next(iter(rows.values())) if "top1" in key]
+    titles = [key.replace("test_top1_", "").replace("_top1", "") for key in columns]
     table = [
         [row, *(f"{100 * scores[key]:.1f}" for key in columns)] for row, scores in rows.items()
     ]
-    print_table(f"{name}, top-1 in %", ["", *columns], table)
+    print_table(f"{name}: top-1, %", ["", *titles], table)
     print(f"written to {path}")

@@ -33,6 +33,7 @@ class KNN:
 
     def score(
         self,
+        name: str,
         train: Features,
         val: Features,
         test: Features,

@@ -25,6 +25,7 @@ class Linear:
 
     def score(
         self,
+        name: str,
         train: Features,
         val: Features,
         test: Features,
@@ -43,7 +44,9 @@ class Linear:
             progress=progress,
         )
         if grid.on_edge:
-            warn(f"the best learning rate, {grid.learning_rate:g}, is at an end of the grid")
+            warn(
+                f"{name}: the best learning rate, {grid.learning_rate:g}, is at an end of the grid"
+            )
         test = test.labelled()
         correct = grid.predict(test.representation).argmax(dim=1) == test.label
         return {
