@@ -8,7 +8,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ssl_zoo.config import check_overrides, fail, register_resolvers, run_cli, task_overrides
+from ssl_zoo.config import (
+    check_overrides,
+    fail,
+    register_resolvers,
+    run_cli,
+    task_overrides,
+    to_plain,
+)
 from ssl_zoo.types import UserError
 
 register_resolvers()
@@ -30,6 +37,7 @@ def main(cfg: DictConfig) -> None:
     """Evaluate one checkpoint."""
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices)
+        to_plain(cfg)  # a missing value is told before torch comes in
         evaluate(cfg)
     except UserError as error:
         fail(error)

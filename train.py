@@ -10,7 +10,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ssl_zoo.config import check_overrides, fail, register_resolvers, run_cli, task_overrides
+from ssl_zoo.config import (
+    check_overrides,
+    fail,
+    register_resolvers,
+    run_cli,
+    task_overrides,
+    to_plain,
+)
 from ssl_zoo.types import UserError
 
 register_resolvers()
@@ -34,6 +41,7 @@ def main(cfg: DictConfig) -> float | None:
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices)
+        to_plain(cfg)  # a missing value is told before torch comes in
         if multirun and (cfg.devices != 1 or cfg.num_nodes != 1):
             raise UserError(
                 f"devices={cfg.devices} in a multirun starts the sweep again in every process: "

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from ssl_zoo.config import instantiate
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.types import UserError
 

@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra.utils
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
+    InstantiationException,
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -47,8 +50,16 @@ def run_folder(resume: str | None, new: str) -> str:
     return str(resume) if resume else new
 
 
+def sweep_group() -> str | None:
+    """In a multirun the name of the sweep's folder, which groups its runs; else None."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir).name
+
+
 def register_resolvers() -> None:
-    """Make the configs' own resolvers known: scaled_lr, run_folder, product."""
+    """Make the configs' own resolvers known: scaled_lr, run_folder, sweep_group, product."""
+    OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("scaled_lr", scaled_lr, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
@@ -82,6 +93,17 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def instantiate(node: Any) -> Any:
+    """Hydra's `instantiate`; a UserError in a part comes out as it is, not wrapped."""
+    try:
+        return hydra.utils.instantiate(node)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        raise (cause or error) from error.__cause__
 
 
 # --- knobs that nothing reads -------------------------------------------------------------------
@@ -178,12 +200,14 @@ def check_overrides(cfg: DictConfig, overrides: Iterable[str], choices: Iterable
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """'did you mean ...' with up to three close names, else the whole list."""
+    """'did you mean ...' with up to three close names, else those of the same parent."""
     names = sorted(set(names))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names[:40])}"
+    parent = name.rpartition(".")[0]
+    siblings = [other for other in names if other.rpartition(".")[0] == parent]
+    return f"known: {', '.join((siblings or names)[:40])}"
 
 
 def _first_line(error: BaseException) -> str:
@@ -191,13 +215,20 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def _chosen_options() -> list[str]:
+    """The group choices of this process's command line; of a sweep, the first one each."""
+    pairs = [arg.lstrip("+").split("=", 1) for arg in sys.argv[1:] if "=" in arg]
+    pairs = [[group, options.split(",")[0]] for group, options in pairs]
+    return [f"{g}={o}" for g, o in pairs if (Path(CONFIG_DIR) / g / f"{o}.yaml").is_file()]
+
+
 def _known_keys(config_name: str) -> list[str]:
-    """Every group and dotted key that the default config accepts."""
+    """Every group, and every dotted key that the config accepts with the options chosen."""
     from hydra import compose, initialize_config_dir
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose(config_name, return_hydra_config=False)
+        cfg = compose(config_name, _chosen_options())
     raw = OmegaConf.to_container(cfg, resolve=False)
     keys: list[str] = []
 
@@ -231,6 +262,8 @@ def explain(error: BaseException, config_name: str) -> str:
             return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no KEY=VALUE: quote what holds commas, spaces or braces"
+    if isinstance(error, InstantiationException):
+        return " ".join(text.split())
     return _first_line(error)
 
 

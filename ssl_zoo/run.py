@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
@@ -21,7 +20,7 @@ from torch import nn
 
 from ssl_zoo import loggers as run_loggers
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, Interrupted
-from ssl_zoo.config import overridden_keys, task_overrides, to_plain
+from ssl_zoo.config import instantiate, overridden_keys, task_overrides, to_plain
 from ssl_zoo.console import info, print_table, quiet_lightning
 from ssl_zoo.cpu import keep_freed_memory
 from ssl_zoo.data import DataModule
@@ -94,6 +93,10 @@ def _train(
 ) -> dict[str, float]:
     """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
     cfg = OmegaConf.create(config)
+    if resume is None and rank() == 0:
+        save_config(config, folder)
+    loggers += build_loggers(cfg, folder)  # first, so that they show a failure of what follows
+    run_loggers.start(loggers, config)
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(cfg.data)
     method: Method = instantiate(cfg.method.module)
@@ -103,10 +106,6 @@ def _train(
     if config["compile"]:
         method.encoder.compile()  # monitors call the backbone itself, which stays as it is
 
-    if resume is None and rank() == 0:
-        save_config(config, folder)
-    loggers += build_loggers(cfg, folder)
-    run_loggers.start(loggers, config)
     features = CleanFeatures(config["monitor"]["bank_size"])
     callbacks = build_callbacks(cfg, features, folder)
     trainer = build_trainer(cfg, config, loggers, callbacks)
@@ -147,7 +146,8 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: Path) -> l
     for node in cfg.callbacks.values():
         callback = instantiate(node)
         callbacks.append(callback if isinstance(callback, Callback) else callback(features))
-    return [*callbacks, Checkpoints(str(folder / "checkpoints"))]
+    checkpoints = Checkpoints(str(folder / "checkpoints"), cfg.save_every_n_minutes)
+    return [*callbacks, checkpoints]
 
 
 def build_trainer(
@@ -224,7 +224,9 @@ def report(folder: Path, metrics: dict[str, float], seconds: float) -> None:
     ]
     print_table(f"{seconds / 60:.1f} minutes", ["metric", "last"], rows)
     if rank() == 0:
-        print(f"run folder: {folder}\nevaluate:   python evaluate.py ckpt={folder} protocol=linear")
+        print(f"run folder: {folder}")
+        if "val/knn_top1" in metrics:
+            print(f"evaluate:   python evaluate.py ckpt={folder} protocol=linear")
 
 
 def release() -> None:

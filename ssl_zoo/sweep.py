@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -19,7 +19,28 @@ class SweepSummary(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode.name == "MULTIRUN":
-            summarize(Path(config.hydra.sweep.dir))
+            folder = Path(config.hydra.sweep.dir)
+            if job_return.status == JobStatus.FAILED:
+                _keep_failure(folder / config.hydra.sweep.subdir, config, job_return)
+            summarize(folder)
+
+
+def _keep_failure(folder: Path, config: DictConfig, job_return: JobReturn) -> None:
+    """A result.json for a job that failed before it could write its own."""
+    path = folder / "result.json"
+    if path.exists() and json.loads(path.read_text())["status"] == "failed":
+        return
+    result = {
+        "status": "failed",
+        "name": config.name,
+        "overrides": list(job_return.overrides or []),
+        "seed": config.seed,
+        "seconds": 0.0,
+        "metrics": {},
+        "error": str(job_return._return_value),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def summarize(folder: Path) -> None:
@@ -34,7 +55,8 @@ def summarize(folder: Path) -> None:
         for key in dict.fromkeys(key for o in overrides for key in o)
         if len({o.get(key) for o in overrides}) > 1
     ]
-    metrics = sorted({name for _, job in jobs for name in job["metrics"]})
+    metrics = sorted({name for _, job in jobs for name in job["metrics"]} | {_OBJECTIVE})
+    metrics.sort(key=lambda name: name != _OBJECTIVE)  # stable: the objective comes first
     with (folder / "summary.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["job", "status", *varied, *metrics, "seconds"])

@@ -20,10 +20,11 @@ class CollapseMonitor(Callback):
     Args:
         min_std: Below this (1 = healthy, 0 = collapsed) it warns at the end of an epoch.
         min_rank: Likewise below this fraction of the embedding's width.
+        min_steps: Not before this step: an untrained network's embeddings are much alike too.
     """
 
-    def __init__(self, min_std: float = 0.1, min_rank: float = 0.05) -> None:
-        self.min_std, self.min_rank = min_std, min_rank
+    def __init__(self, min_std: float = 0.1, min_rank: float = 0.05, min_steps: int = 200) -> None:
+        self.min_std, self.min_rank, self.min_steps = min_std, min_rank, min_steps
         self.recent: list[Tensor] = []
         self.warned = False
 
@@ -57,7 +58,8 @@ class CollapseMonitor(Callback):
             pl_module.log(name, value, rank_zero_only=True)
         std, rank = measures["collapse/std"], measures["collapse/effective_rank"]
         width = self.recent[0].shape[1]
-        if not self.warned and not (std >= self.min_std and rank >= self.min_rank * width):
+        healthy = std >= self.min_std and rank >= self.min_rank * width  # False for NaN
+        if not healthy and not self.warned and trainer.global_step >= self.min_steps:
             self.warned = True
             warn(
                 f"the embeddings have collapsed: std {std:.3f} (1 = healthy), effective rank "

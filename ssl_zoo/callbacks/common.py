@@ -25,7 +25,10 @@ def epoch_due(trainer: Trainer, every_n_epochs: int) -> bool:
 
 
 def log(trainer: Trainer, metrics: dict[str, Any]) -> None:
-    """Write to the loggers now; Lightning's own `log` would cost time on every step."""
+    """Write to the loggers now; Lightning's own `log` would cost time on every step.
+
+    A step's number is that of the steps before it, as in what Lightning logs.
+    """
     scalars = {name: float(value) for name, value in metrics.items()}
     for logger in trainer.loggers:
-        logger.log_metrics(scalars, step=trainer.global_step)
+        logger.log_metrics(scalars, step=trainer.global_step - 1)

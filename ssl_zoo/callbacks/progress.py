@@ -8,13 +8,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from ssl_zoo.callbacks.common import stepped
@@ -42,11 +36,8 @@ class Progress(ProgressBar):
             return
         self.bar = RichProgress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[status]}  left"),
             TimeRemainingColumn(compact=True),
             console=self.console,
         )
@@ -78,7 +69,8 @@ class Progress(ProgressBar):
     def _status(self, trainer: Trainer, loss: float | None) -> str:
         parts = [] if loss is None else [f"loss {loss:.3f}"]
         if self.throughput is not None and self.throughput.rate:
-            parts.append(f"{self.throughput.rate:,.0f} images/s")
+            rate = self.throughput.rate
+            parts.append(f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s")
         metrics = trainer.callback_metrics
         for name, label in (("val/knn_top1", "kNN"), ("val/probe_top1", "probe")):
             if name in metrics:

@@ -180,6 +180,8 @@ class DataModule(LightningDataModule):
     ) -> MultiViewBatch:
         """Augment on the device. The index stays on the CPU for the draws, so that no GPU waits."""
         views = self.augmentation(batch.images, batch.index, batch.epoch, device)
+        if self.trainer is not None:  # such as precision=bf16-true
+            views = self.trainer.precision_plugin.convert_input(views)
         return MultiViewBatch(views, batch.label.to(device), batch.index.to(device))
 
     def options(self) -> dict[str, Any]:

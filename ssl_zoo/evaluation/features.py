@@ -62,10 +62,11 @@ def encode(
     """
     channels_last = any(p.ndim == 4 for p in forward.parameters())
     layout = torch.channels_last if channels_last else torch.contiguous_format
+    dtype = next((p.dtype for p in forward.parameters()), torch.float32)  # precision=bf16-true
     features, labels = [], []
     with eval_mode(forward):
         for batch in batches:
-            images = normalize(batch.images.to(device)).contiguous(memory_format=layout)
+            images = normalize(batch.images.to(device)).to(dtype).contiguous(memory_format=layout)
             with precision():
                 features.append(forward(images).float())
             labels.append(batch.label.to(device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import timm
 import torch
@@ -15,6 +15,11 @@ from ssl_zoo.types import UserError
 Stem = Literal["imagenet", "cifar"]
 
 
+def _check_stem(stem: str) -> None:
+    if stem not in get_args(Stem):
+        raise UserError(f"backbone.stem={stem} is unknown: use one of {', '.join(get_args(Stem))}")
+
+
 def torchvision_backbone(
     name: str,
     stem: Stem = "imagenet",
@@ -25,7 +30,7 @@ def torchvision_backbone(
     """A torchvision model without its classifier.
 
     Args:
-        name: As in `torchvision.models.get_model`.
+        name: A classifier, as in `torchvision.models.get_model`.
         stem: "cifar" = 3x3 convolution of stride 1 and padding 1, no max-pool (ResNets only;
             Chen et al. 2020, B.9).
         width: Multiplies the channels of a ResNet.
@@ -35,10 +40,15 @@ def torchvision_backbone(
     Raises:
         UserError: If the name is unknown, or an option does not fit the model.
     """
-    try:
-        builder = torchvision.models.get_model_builder(name)
-    except ValueError as error:
-        raise UserError(f"backbone.name={name} is not a torchvision model") from error
+    _check_stem(stem)
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise UserError(f"backbone.name={name} is not a classifier of torchvision.models")
+    if width <= 0:
+        raise UserError(f"backbone.width={width} must be above 0")
+    known = torchvision.models.get_model_weights(name).__members__
+    if weights is not None and weights not in known:
+        raise UserError(f"backbone.weights={weights} is unknown: {name} has {', '.join(known)}")
+    builder = torchvision.models.get_model_builder(name)
     with torch.device("meta"):
         template = builder(weights=None)
     if not isinstance(template, ResNet):
@@ -128,6 +138,7 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
     Raises:
         UserError: If the name is unknown or the model has no ResNet stem to replace.
     """
+    _check_stem(stem)
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:5]
         raise UserError(f"backbone.name={name} is not a timm model; near: {', '.join(close)}")
@@ -138,4 +149,6 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
         ):
             raise UserError(f"backbone.stem=cifar needs a plain ResNet stem, which {name} lacks")
         _cifar_stem(model)
+    # where timm keeps a layer between the pooling and the classifier, num_features is short of it
+    model.num_features = getattr(model, "head_hidden_size", None) or model.num_features
     return model

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
+
+from ssl_zoo.types import UserError
 
 OutNorm = Literal["none", "affine", "scale", "plain"]
 
@@ -31,6 +33,9 @@ class MLP(nn.Sequential):
             as in SimCLR's code) or "plain" (neither, as in SimSiam).
         out_bias: Bias of the last layer; None = where no norm follows it.
 
+    Raises:
+        UserError: If `out_norm` is unknown or there is no layer.
+
     Source: Chen et al. 2020 (SimCLR), sec. 4.2 and the official code; Chen & He 2021, sec. 4.4.
     """
 
@@ -44,6 +49,10 @@ class MLP(nn.Sequential):
         out_norm: OutNorm = "none",
         out_bias: bool | None = None,
     ) -> None:
+        if out_norm not in get_args(OutNorm):
+            raise UserError(f"out_norm={out_norm} is unknown: use {', '.join(get_args(OutNorm))}")
+        if num_layers < 1:
+            raise UserError(f"num_layers={num_layers} of an MLP must be at least 1")
         hidden_dim = hidden_dim or in_dim
         widths = [in_dim] + [hidden_dim] * (num_layers - 1)
         layers: list[nn.Module] = []

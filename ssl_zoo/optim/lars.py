@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from ssl_zoo.types import UserError
 
 Trust = Literal["joint", "separate"]
 
@@ -38,6 +40,9 @@ class LARS(Optimizer):
         lr_in_buffer: Where lr enters, see above.
         nesterov: Look ahead by one step of momentum.
 
+    Raises:
+        UserError: If `trust` is unknown.
+
     Source: You et al. 2017, alg. 1; Chen et al. 2020 (SimCLR), official code.
     """
 
@@ -52,6 +57,8 @@ class LARS(Optimizer):
         lr_in_buffer: bool = True,
         nesterov: bool = False,
     ) -> None:
+        if trust not in get_args(Trust):
+            raise UserError(f"optimizer.trust={trust} is unknown: use joint or separate")
         defaults = {
             "lr": lr,
             "momentum": momentum,

@@ -52,7 +52,8 @@ def warmup_cosine(
         raise UserError(
             f"scheduler.warmup_epochs={warmup_epochs} is longer than epochs={epochs}: lower it"
         )
-    warmup_steps = round(total_steps * warmup_epochs / epochs)
+    # whole steps, as in SimCLR's code; 1e-6 takes up the rounding of products such as 0.05 * epochs
+    warmup_steps = int(total_steps * warmup_epochs / epochs + 1e-6)
     return _schedule(optimizer, lambda step: cosine_factor(step, total_steps, warmup_steps, final))
 
 

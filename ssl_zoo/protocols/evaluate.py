@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from ssl_zoo.checkpoint import (
     load_backbone,
     read_checkpoint,
 )
-from ssl_zoo.config import task_overrides, to_plain
+from ssl_zoo.config import instantiate, task_overrides, to_plain
 from ssl_zoo.console import bar, print_table, quiet_lightning
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
@@ -107,7 +106,7 @@ def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
     if any(o.startswith("dataset=") for o in overrides):
         return {"backbone": saved["backbone"]}
     dataset = OmegaConf.create(saved["dataset"])
-    given = [o for o in overrides if o.startswith("dataset.")]
+    given = [o.lstrip("+") for o in overrides if o.lstrip("+").startswith("dataset.")]
     data = OmegaConf.merge(saved["data"], {"eval_batch_size": config["batch_size"]})
     if given:
         dataset = OmegaConf.merge(dataset, OmegaConf.from_dotlist(given).dataset)
@@ -122,10 +121,10 @@ def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
 def _set_in_place(data: Any, given: list[str]) -> None:
     """Carry dataset.* overrides into the saved wiring, which is resolved already."""
     for key, value in OmegaConf.from_dotlist(given).dataset.items():
-        target = data if key in data else data.splits
-        if key not in target:
+        place = data if key in data else data.splits
+        if key not in place:
             raise UserError(f"dataset.{key} is no knob of the checkpoint's data set")
-        target[key] = value
+        OmegaConf.update(place, str(key), value)
 
 
 def _subjects(config: dict[str, Any], data: DataModule) -> list[Subject]:

@@ -1,0 +1,62 @@
+"""Who may import whom (docs/architecture.md): arrows point one way only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ssl_zoo"
+BASE = {"types", "config", "distributed", "console", "cpu", "precision", "hashing"}
+PARTS = BASE | {"losses", "modules", "optim", "evaluation", "data"}
+ALLOWED = {
+    **{name: BASE for name in BASE},
+    "losses": BASE | {"losses"},
+    "modules": BASE | {"modules"},
+    "optim": BASE | {"optim"},
+    "evaluation": BASE | {"evaluation"},
+    "data": BASE | {"data"},
+    "methods": BASE | {"losses", "modules", "methods"},
+    "callbacks": BASE | {"evaluation", "callbacks"},
+    "checkpoint": PARTS,
+    "loggers": BASE,
+    "figures": BASE,
+    "sweep": BASE,
+    "protocols": PARTS | {"checkpoint", "protocols"},
+    "run": PARTS | {"methods", "callbacks", "checkpoint", "loggers", "figures"},
+    "__init__": {"checkpoint"},
+}
+TORCH_FREE = {"__init__", "config", "sweep"}
+
+
+def modules() -> list[tuple[str, Path]]:
+    files = sorted(PACKAGE.rglob("*.py"))
+    return [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in files]
+
+
+def imported(path: Path, top_level: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(value)[-40:])
+def test_arrows_point_one_way(room: str, path: Path) -> None:
+    for name in imported(path):
+        if name.startswith("ssl_zoo."):
+            target = name.split(".")[1]
+            assert target in ALLOWED[room] or target == room, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("room", sorted(TORCH_FREE))
+def test_the_command_line_is_free_of_torch(room: str) -> None:
+    heavy = ("torch", "pytorch_lightning", "matplotlib", "sklearn", "wandb")
+    names = imported(PACKAGE / f"{room}.py", top_level=True)
+    assert not [name for name in names if name.startswith(heavy)]

@@ -1,0 +1,132 @@
+"""Every option of every config group composes and takes a step; every parameter has a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from test_data import make_tree
+
+from ssl_zoo.config import CONFIG_DIR
+from ssl_zoo.data import DataModule
+from ssl_zoo.methods import Method
+from train import train
+
+Make = Callable[..., DictConfig]
+NEEDS = {  # what an option cannot do without
+    "backbone=torchvision": ["backbone.name=convnext_tiny"],
+    "backbone=timm": ["backbone.name=resnet10t"],
+    "augmentation=simclr": ["augmentation.blur_kernel=3"],
+}
+TINY_NET = ["backbone.widths=[8,16]", "backbone.strides=[2,2]"]
+DOWNLOADED = ["cifar10", "cifar100", "stl10", "imagenet"]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (Path(CONFIG_DIR) / group).glob("*.yaml"))
+
+
+def step(cfg: DictConfig) -> None:
+    """One optimizer step without a trainer, as docs/library.md does it."""
+    data: DataModule = instantiate(cfg.data)
+    method: Method = instantiate(cfg.method.module)
+    optimizer = instantiate(cfg.optimizer.module)(method.param_groups())
+    scheduler = instantiate(cfg.scheduler)(optimizer, total_steps=10)
+    before = {name: p.clone() for name, p in method.named_parameters()}
+    for _ in range(2):  # a warm-up's first rate is 0
+        raw = next(iter(data.train_dataloader()))
+        output = method.step(data.transfer_batch_to_device(raw, torch.device("cpu"), 0))
+        assert output.loss.isfinite()
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        scheduler.step()
+        method.update(progress=0.0)
+    for name, p in method.named_parameters():
+        if p.requires_grad:
+            assert p.grad is not None, f"{name} has no gradient"
+            assert p.grad.isfinite().all(), name
+    assert any(not torch.equal(before[name], p) for name, p in method.named_parameters())
+
+
+@pytest.mark.parametrize("name", options("backbone"))
+def test_backbones(make_config: Make, name: str) -> None:
+    small = ["dataset.splits.num_train=20", "batch_size=4"]
+    extra = NEEDS.get(f"backbone={name}", [])
+    step(make_config("name=test", *small, f"backbone={name}", *extra, tiny=False))
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        f"{group}={option}"
+        for group in (
+            "augmentation",
+            "optimizer",
+            "scheduler",
+            "method/projector",
+            "method/negatives",
+            "method/loss",
+            "method",
+        )
+        for option in options(group)
+    ],
+)
+def test_parts(make_config: Make, choice: str) -> None:
+    step(make_config(choice, *NEEDS.get(choice, [])))
+
+
+@pytest.mark.parametrize("view_size", [16, 48])
+def test_views_of_another_size_than_the_images(make_config: Make, view_size: int) -> None:
+    step(make_config(f"augmentation.size={view_size}"))
+
+
+@pytest.mark.parametrize("name", ["shapes", "digits", "folder"])
+def test_datasets(make_config: Make, tmp_path: Path, name: str) -> None:
+    tree = make_tree(tmp_path / "tree", [(40, 50), (64, 33)])
+    folder = [f"dataset.root={tree}", "batch_size=8", "dataset.num_workers=0"]
+    extra = folder if name == "folder" else []
+    base = ["name=test", f"dataset={name}", "augmentation.blur=0"]
+    step(make_config(*base, *TINY_NET, *extra, tiny=False))
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+def test_the_other_datasets_compose(make_config: Make, name: str) -> None:
+    cfg = make_config("name=test", f"dataset={name}", tiny=False)
+    assert cfg.dataset.val_fraction == 0.1
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: str) -> None:
+    tree = make_tree(tmp_path / "tree", [(32, 32)])
+    overrides = [f"experiment={name}", f"dataset.root={tree}", "batch_size=8", "name=test"]
+    step(make_config(*overrides, tiny=False))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["accumulate=2"],
+        ["clip_norm=1.0"],
+        ["precision=bf16-mixed"],
+        ["precision=auto"],
+        ["compile=true"],
+        ["monitor.bank_size=50", "monitor.every_n_epochs=2"],
+        ["callbacks=none"],
+        ["optimizer.exclude_bias_and_norm=false"],
+        ["optimizer=lars", "optimizer.lr_rule=sqrt"],
+        ["augmentation.jitter_order=fixed"],
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_run_wide_knobs(make_config: Make, overrides: list[str]) -> None:
+    assert train(make_config(*overrides))["train/loss"] > 0
+
+
+@pytest.mark.parametrize("name", options("strategy"))
+def test_strategies(make_config: Make, name: str) -> None:
+    assert instantiate(make_config(f"strategy={name}").strategy)

@@ -1,0 +1,285 @@
+"""Sweeps as users start them, seen through what W&B and the sweep's folder hold afterwards."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+import wandb
+import yaml
+from command_line import command_line
+from conftest import TINY
+from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+from wandb_reader import OfflineRun, read_run, records
+
+import train as program
+from ssl_zoo.config import check_overrides, flatten, to_plain
+from ssl_zoo.loggers import read_metrics
+
+Make = Callable[..., DictConfig]
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Sweep:
+    """A sweep that has ended: its folder, exit code and output."""
+
+    folder: Path
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def runs(self, job: int) -> list[OfflineRun]:
+        return [
+            read_run(path) for path in (self.folder / str(job)).glob("wandb/offline-run-*/*.wandb")
+        ]
+
+    def result(self, job: int) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / str(job) / "result.json").read_text())
+        return content
+
+    def summary(self) -> list[dict[str, str]]:
+        return list(csv.DictReader((self.folder / "summary.csv").open()))
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    environment |= {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    sweep = ["-m", "logger=wandb", *TINY, f"hydra.sweep.dir={folder}", *overrides]
+    return subprocess.Popen(
+        [sys.executable, "train.py", *sweep],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> list[Sweep]:
+    """A grid that succeeds and one in which jobs fail, run beside each other."""
+    folders = [tmp_path_factory.mktemp("grid"), tmp_path_factory.mktemp("failing")]
+    processes = [
+        start(folders[0], "method.temperature=0.1,0.2", "seed=0,1"),
+        start(
+            folders[1],
+            "batch_size=100000,64",
+            "method/projector=mlp,none",
+            "method.hidden_dim=32",  # which projector=none does not read
+        ),
+    ]
+    outputs = [process.communicate() for process in processes]
+    return [
+        Sweep(folder, process.returncode, *output)
+        for folder, process, output in zip(folders, processes, outputs, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def grid(sweeps: list[Sweep]) -> Sweep:
+    assert sweeps[0].returncode == 0, sweeps[0].stderr
+    return sweeps[0]
+
+
+@pytest.fixture(scope="module")
+def failing(sweeps: list[Sweep]) -> Sweep:
+    return sweeps[1]
+
+
+def test_the_reader_reads_what_wandb_writes(tmp_path: Path) -> None:
+    logged = [{"x": i, "text": "y" * (7 * i % 301)} for i in range(300)]
+    with wandb.init(mode="offline", dir=tmp_path, config={"a": {"b": 1}}) as run:
+        for row in logged:
+            run.log(row)
+        run.log({"long": "z" * 100_000})  # a record of several blocks
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    read = read_run(path)
+    assert [{"x": row["x"], "text": row["text"]} for row in read.history[:-1]] == logged
+    assert read.history[-1]["long"] == "z" * 100_000
+    assert (read.config["a"], read.exit_code) == ({"b": 1}, 0)
+
+    damaged = bytearray(path.read_bytes())
+    damaged[50_000] ^= 1
+    (tmp_path / "damaged.wandb").write_bytes(damaged)
+    with pytest.raises(ValueError, match="checksum"):
+        list(records(tmp_path / "damaged.wandb"))
+
+
+def test_each_job_is_a_finished_run_of_one_group(grid: Sweep) -> None:
+    runs = [run for job in range(4) for run in grid.runs(job)]
+    assert [run.exit_code for run in runs] == [0, 0, 0, 0]
+    assert len({run.id for run in runs}) == 4
+    assert {run.group for run in runs} == {grid.folder.name}
+    settings = [(run.config["method.temperature"], run.config["seed"]) for run in runs]
+    assert settings == [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
+
+
+def test_config_is_resolved_and_flattened_by_dots(grid: Sweep) -> None:
+    (run,) = grid.runs(3)
+    saved = yaml.safe_load((grid.folder / "3" / "config.yaml").read_text())
+    assert run.config == flatten(saved) | {"_wandb": run.config["_wandb"]}
+    assert run.config["method.loss.temperature"] == 0.2
+    assert "${" not in json.dumps(run.config)
+
+
+def test_metrics_and_their_names(grid: Sweep) -> None:
+    (run,) = grid.runs(1)
+    names = {
+        "train/loss",
+        "lr/all",
+        "lr/all_no_decay",
+        "val/knn_top1",
+        "val/probe_top1",
+        "collapse/std",
+        "collapse/effective_rank",
+    }
+    assert names <= run.names
+    (knn,) = [metric for metric in run.metrics if metric.name == "val/knn_top1"]
+    assert knn.summary.max
+    curves = read_metrics(grid.folder / "1" / "metrics.csv")
+    assert run.summary["val/knn_top1"] == {"max": max(value for _, value in curves["val/knn_top1"])}
+    logged = [
+        (row["trainer/global_step"], row["train/loss"])
+        for row in run.history
+        if "train/loss" in row
+    ]
+    assert logged == curves["train/loss"]
+
+
+def test_figures_are_images(grid: Sweep) -> None:
+    (run,) = grid.runs(0)
+    (files,) = (grid.folder / "0").glob("wandb/offline-run-*/files")
+    for name in ("views", "curves", "map"):
+        (sent,) = run.summary[f"figures/{name}.filenames"]
+        ours = matplotlib.image.imread(grid.folder / "0" / "figures" / f"{name}.png")
+        np.testing.assert_array_equal(matplotlib.image.imread(files / sent), ours)
+
+
+def test_summary_of_a_sweep(grid: Sweep) -> None:
+    rows = grid.summary()
+    assert list(rows[0])[:5] == ["job", "status", "method.temperature", "seed", "val/knn_top1"]
+    assert [row["status"] for row in rows] == ["finished"] * 4
+    for job, row in enumerate(rows):
+        (run,) = grid.runs(job)
+        assert row["job"] == str(job)
+        assert float(row["seed"]) == run.config["seed"]
+        assert float(row["val/knn_top1"]) == run.summary["val/knn_top1"]["max"]
+    assert matplotlib.image.imread(grid.folder / "summary.png").size > 10_000
+
+
+def test_seeds_of_a_sweep_make_runs_of_their_own(grid: Sweep) -> None:
+    losses = [grid.result(job)["metrics"]["train/loss"] for job in range(4)]
+    assert len(set(losses)) == 4
+
+
+def test_a_failing_job_stops_no_other(failing: Sweep) -> None:
+    status = [failing.result(job)["status"] for job in range(4)]
+    assert status == ["failed", "failed", "finished", "failed"]
+    assert [row["status"] for row in failing.summary()] == status
+    assert failing.returncode == 2
+    assert failing.result(2)["metrics"]["val/knn_top1"] > 0
+
+
+def test_a_failing_job_says_why(failing: Sweep) -> None:
+    assert "Traceback" not in failing.stdout + failing.stderr
+    lines = failing.stderr.splitlines()
+    for job, words in (
+        (0, "batch_size=100000"),
+        (1, "method.hidden_dim was set"),
+        (3, "no chosen"),
+    ):
+        assert words in failing.result(job)["error"]
+        assert any(line.startswith(f"error: job {job}: ") and words in line for line in lines)
+
+
+def test_a_failing_job_is_marked_in_wandb(failing: Sweep) -> None:
+    (trained,) = failing.runs(0)
+    assert (trained.exit_code, trained.group) == (1, failing.folder.name)
+    (finished,) = failing.runs(2)
+    assert finished.exit_code == 0
+    assert failing.runs(1) == [], "an unread knob is told before W&B starts"
+
+
+def test_failure_in_the_data_is_marked_in_wandb(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(ValueError, match="val_fraction=2"):
+        program.train(make_config("logger=wandb", "dataset.val_fraction=2"))
+    (path,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    assert read_run(path).exit_code == 1
+
+
+def sampled(parameter: dict[str, Any], draw: random.Random) -> Any:
+    """A value as W&B's server draws it."""
+    if "values" in parameter:
+        return draw.choice(parameter["values"])
+    assert parameter["distribution"] == "log_uniform_values"
+    low, high = np.log(parameter["min"]), np.log(parameter["max"])
+    return float(np.exp(draw.uniform(low, high)))
+
+
+def agents_command(sweep: dict[str, Any], values: dict[str, Any]) -> list[str]:
+    """The command of wandb.wandb_agent.Agent._command_run."""
+    parts = create_sweep_command_args({"args": {k: {"value": v} for k, v in values.items()}})
+    parts |= {"interpreter": ["python"], "program": [sweep["program"]], "env": ["/usr/bin/env"]}
+    command: list[str] = []
+    for word in create_sweep_command(list(sweep["command"])):
+        command += parts[word[2:-1]] if word.startswith("${") else [word]
+    return command
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_arguments_of_the_wandb_sweep_compose(make_config: Make, seed: int) -> None:
+    sweep = yaml.safe_load((ROOT / "docs" / "wandb_sweep.yaml").read_text())
+    draw = random.Random(seed)
+    values = {name: sampled(parameter, draw) for name, parameter in sweep["parameters"].items()}
+    command = agents_command(sweep, values)
+    assert command[:4] == ["/usr/bin/env", "python", "train.py", "logger=wandb"]
+    cfg = make_config(*command[3:], "name=test", tiny=False)
+    check_overrides(cfg, command[3:], ["logger", "method/projector"])
+    config = to_plain(cfg)
+    projector = values.pop("method/projector")
+    assert config["method"]["projector"]["_target_"].lower().endswith(projector)
+    flat = flatten(config)
+    for name, value in values.items():
+        assert flat[name] == value, name
+        assert type(flat[name]) is type(value), name
+    assert sweep["metric"] == {"name": "val/knn_top1", "goal": "maximize"}
+
+
+def test_tensorboard_and_the_objective(tmp_path: Path) -> None:
+    overrides = ["logger=tensorboard", "batch_size=8", "dataset.splits.num_train=2000"]
+    with command_line("train", *TINY, f"run_dir={tmp_path}", *overrides) as cfg:
+        objective = program.main.__wrapped__(cfg)
+    metrics = json.loads((tmp_path / "result.json").read_text())["metrics"]
+    assert objective == metrics["val/knn_top1"]
+
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    curves = read_metrics(tmp_path / "metrics.csv")
+    assert {"train/loss", "lr/all", "val/knn_top1", "speed/images_per_second"} <= set(curves)
+    assert {point.step for point in events.Scalars("lr/all")} == set(dict(curves["train/loss"]))
+    for name, points in curves.items():
+        logged = {point.step: point.value for point in events.Scalars(name)}
+        assert logged == pytest.approx(dict(points), rel=1e-6), name
+    figures = ["figures/views", "figures/curves", "figures/map"]
+    assert set(figures) <= set(events.Tags()["images"])
+    for name in figures:
+        (image,) = events.Images(name)
+        assert image.encoded_image_string.startswith(b"\x89PNG")
+        height, width = matplotlib.image.imread(tmp_path / f"{name}.png").shape[:2]
+        assert (image.height, image.width) == (height, width)
