@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ssl_zoo.config import (
+    check_knobs,
     check_overrides,
     fail,
     register_resolvers,
@@ -42,6 +43,7 @@ def main(cfg: DictConfig) -> float | None:
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices)
         to_plain(cfg)  # a missing value is told before torch comes in
+        check_knobs(cfg)
         if multirun and (cfg.devices != 1 or cfg.num_nodes != 1):
             raise UserError(
                 f"devices={cfg.devices} in a multirun starts the sweep again in every process: "

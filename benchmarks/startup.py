@@ -37,9 +37,8 @@ def main() -> None:
         spread = f"{min(times):.2f}-{max(times):.2f}"
         print(f"{label:28s} median {statistics.median(times):.2f} s ({spread}, n={REPEATS})")
     more = [a - b for a, b in zip(ours, theirs, strict=True)]
-    print(
-        f"{'difference':28s} median {statistics.median(more):.2f} s ({min(more):.2f}-{max(more):.2f})"
-    )
+    spread = f"{min(more):.2f}-{max(more):.2f}"
+    print(f"{'difference':28s} median {statistics.median(more):.2f} s ({spread})")
 
 
 if __name__ == "__main__":

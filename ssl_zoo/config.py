@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssl_zoo.types import UserError
 
 CONFIG_DIR = str(Path(__file__).resolve().parent.parent / "conf")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 LR_RULES: dict[str, Callable[[float], float]] = {
     "none": lambda batch_size: 1.0,
     "linear": lambda batch_size: batch_size / 256,
@@ -79,9 +80,27 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(_first_line(error)) from error
+        prefix = "UserError raised while resolving interpolation: "  # of a resolver's own
+        raise UserError(_first_line(error).removeprefix(prefix)) from error
     assert isinstance(plain, dict)
     return plain  # type: ignore[return-value]
+
+
+def check_knobs(cfg: DictConfig) -> None:
+    """Refuse run-wide knobs that make no sense, before anything is built.
+
+    Raises:
+        UserError: Naming the knob.
+    """
+    for name in ("epochs", "batch_size", "accumulate", "num_nodes", "log_every_n_steps"):
+        if not isinstance(cfg[name], int) or cfg[name] < 1:
+            raise UserError(f"{name}={cfg[name]}: give a whole number of at least 1")
+    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise UserError(f"seed={cfg.seed}: give a whole number from 0 to {2**32 - 1}")
+    if str(cfg.precision) not in PRECISIONS:
+        raise UserError(f"precision={cfg.precision} is unknown: use one of {', '.join(PRECISIONS)}")
+    if cfg.clip_norm is not None and not cfg.clip_norm > 0:
+        raise UserError(f"clip_norm={cfg.clip_norm}: give a number above 0, or null")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

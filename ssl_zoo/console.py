@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ssl_zoo.distributed import rank
+from ssl_zoo.distributed import is_main_process
 
 # What Lightning warns of, and why it is meant to be so.
 _NOISE = (
@@ -25,19 +25,19 @@ _log = logging.getLogger("ssl_zoo")
 
 def info(message: str) -> None:
     """A line, said by rank 0."""
-    if rank() == 0:
+    if is_main_process():
         _log.info(message)
 
 
 def warn(message: str) -> None:
     """A line that asks for attention, said by rank 0."""
-    if rank() == 0:
+    if is_main_process():
         _log.warning("warning: %s", message)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A small table, printed by rank 0."""
-    if rank() != 0:
+    if not is_main_process():
         return
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):

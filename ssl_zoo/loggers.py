@@ -93,9 +93,9 @@ def wandb_logger(
         mode = os.environ.get("WANDB_MODE") or ("online" if _wandb_reachable() else "offline")
         if mode == "offline":
             info("W&B is offline: `wandb sync` sends the run later")
-    offline = mode == "offline"
+    # by wandb's own `mode`: Lightning's `offline` changes the environment of the runs after this
     return WandbLogger(
-        project=project, name=name, group=group, save_dir=folder, offline=offline, job_type="train"
+        project=project, name=name, group=group, save_dir=folder, job_type="train", mode=mode
     )
 
 

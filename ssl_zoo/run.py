@@ -19,12 +19,13 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from ssl_zoo import loggers as run_loggers
-from ssl_zoo.callbacks import Checkpoints, CleanFeatures, Interrupted
+from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss, Interrupted
 from ssl_zoo.config import instantiate, overridden_keys, task_overrides, to_plain
 from ssl_zoo.console import info, print_table, quiet_lightning
 from ssl_zoo.cpu import keep_freed_memory
 from ssl_zoo.data import DataModule
-from ssl_zoo.distributed import rank
+from ssl_zoo.distributed import is_main_process
+from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import save_curves, save_map, save_views
 from ssl_zoo.methods import Method
 from ssl_zoo.precision import resolve_precision
@@ -93,7 +94,7 @@ def _train(
 ) -> dict[str, float]:
     """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
     cfg = OmegaConf.create(config)
-    if resume is None and rank() == 0:
+    if resume is None and is_main_process():
         save_config(config, folder)
     loggers += build_loggers(cfg, folder)  # first, so that they show a failure of what follows
     run_loggers.start(loggers, config)
@@ -109,22 +110,12 @@ def _train(
     features = CleanFeatures(config["monitor"]["bank_size"])
     callbacks = build_callbacks(cfg, features, folder)
     trainer = build_trainer(cfg, config, loggers, callbacks)
-    figures = {"views": save_first_views(data, folder)}
-    run_loggers.log_figures(loggers, figures)
+    run_loggers.log_figures(loggers, save_first_views(data, folder))
     checkpoint = str(resume / "checkpoints" / "last.ckpt") if resume else None
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    figures = {
-        "curves": save_curves(
-            run_loggers.read_metrics(folder / "metrics.csv"), folder / "figures" / "curves.png"
-        )
-    }
-    if data.num_classes and len(data.val):
-        val = features.get(trainer, method, "val")
-        figures["map"] = save_map(*val, data.class_names, folder / "figures" / "map.png")
-    run_loggers.log_figures(loggers, figures)
-    return metrics
+    run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def save_config(config: dict[str, Any], folder: Path) -> None:
@@ -142,7 +133,7 @@ def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
 
 def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: Path) -> list[Callback]:
     """The callbacks of the config, those that need clean features sharing them, and checkpoints."""
-    callbacks = []
+    callbacks: list[Callback] = [FiniteLoss()]
     for node in cfg.callbacks.values():
         callback = instantiate(node)
         callbacks.append(callback if isinstance(callback, Callback) else callback(features))
@@ -172,15 +163,27 @@ def build_trainer(
     )
 
 
-def save_first_views(data: DataModule, folder: Path) -> Path:
+def save_first_views(data: DataModule, folder: Path) -> dict[str, Path]:
     """The first batch's images and views as a picture."""
-    loader = data.train_dataloader()
-    raw = next(iter(loader))
+    if not is_main_process():
+        return {}
+    raw = next(iter(data.train_dataloader()))
     batch = data.transfer_batch_to_device(raw, torch.device("cpu"), 0)
     images = raw.images if isinstance(raw.images, torch.Tensor) else torch.empty(0)
     mean, std = data.preprocess.mean, data.preprocess.std
     path = folder / "figures" / "views.png"
-    return save_views(images, batch.views, mean, std, path)
+    return {"views": save_views(images, batch.views, mean, std, path)}
+
+
+def save_last_figures(data: DataModule, folder: Path, val: Features | None) -> dict[str, Path]:
+    """The curves, and a map of the validation features where a monitor made them."""
+    if not is_main_process():
+        return {}
+    curves = run_loggers.read_metrics(folder / "metrics.csv")
+    figures = {"curves": save_curves(curves, folder / "figures" / "curves.png")}
+    if val is not None and len(val.label) > 3:
+        figures["map"] = save_map(*val, data.class_names, folder / "figures" / "map.png")
+    return figures
 
 
 def write_result(
@@ -192,7 +195,7 @@ def write_result(
     error: str | None = None,
 ) -> None:
     """result.json: how the run ended, and its last metrics."""
-    if rank() != 0:
+    if not is_main_process():
         return
     folder.mkdir(parents=True, exist_ok=True)
     result = {
@@ -223,7 +226,7 @@ def report(folder: Path, metrics: dict[str, float], seconds: float) -> None:
         if name in metrics
     ]
     print_table(f"{seconds / 60:.1f} minutes", ["metric", "last"], rows)
-    if rank() == 0:
+    if is_main_process():
         print(f"run folder: {folder}")
         if "val/knn_top1" in metrics:
             print(f"evaluate:   python evaluate.py ckpt={folder} protocol=linear")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,25 +11,24 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from ssl_zoo.callbacks import CleanFeatures, KNNMonitor
+from ssl_zoo.evaluation.features import Features
 from ssl_zoo.run import build_callbacks
-from ssl_zoo.types import MultiViewBatch, StepOutput
+from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
 from train import train
 
 Make = Callable[..., DictConfig]
 
 
 class CountEncodings(CleanFeatures):
-    """Counts how often each split is really encoded."""
+    """Counts the images of each encoding."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, bank_size: int | None = None) -> None:
+        super().__init__(bank_size)
         self.lengths: list[int] = []
 
-    def get(self, trainer, module, split):  # type: ignore[no-untyped-def]
-        known = dict(self._memo) if trainer.global_step == self._step else {}
-        features = super().get(trainer, module, split)
-        if split not in known:
-            self.lengths.append(len(features.label))
+    def _encode(self, trainer: Trainer, module: LightningModule, loader: Iterable[Any]) -> Features:
+        features = super()._encode(trainer, module, loader)
+        self.lengths.append(len(features.label))
         return features
 
 
@@ -46,8 +47,7 @@ def test_monitors_share_one_encoding_and_the_bank_is_whole(
 
 
 def test_bank_size_limits_the_bank(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    features = CountEncodings()
-    features.bank_size = 40
+    features = CountEncodings(bank_size=40)
     monkeypatch.setattr("ssl_zoo.run.CleanFeatures", lambda bank_size: features)
     train(make_config())
     assert features.lengths == [40, 30]
@@ -87,7 +87,6 @@ def test_a_collapse_is_told(
 def test_without_labels_the_monitors_say_that_they_are_off(
     make_config: Make, caplog: pytest.LogCaptureFixture, tmp_path: object
 ) -> None:
-    from pathlib import Path
 
     from test_data import make_tree
 
@@ -110,3 +109,11 @@ def test_knn_monitor_runs_every_n_epochs_and_after_the_last(make_config: Make) -
     due = [epoch + 1 for epoch in range(8) if epoch_due(At(epoch), 3)]  # type: ignore[arg-type]
     assert due == [3, 6, 8]
     assert KNNMonitor(CleanFeatures(), every_n_epochs=3).every_n_epochs == 3
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(
+    make_config: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="the loss is nan at step"):
+        train(make_config("optimizer=sgd", "optimizer.lr=1e30", "epochs=2", "dataset.mean=[0,0,0]"))
+    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()

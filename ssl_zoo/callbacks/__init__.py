@@ -3,6 +3,7 @@
 from ssl_zoo.callbacks.checkpoints import Checkpoints, Interrupted
 from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor
 from ssl_zoo.callbacks.features import CleanFeatures
+from ssl_zoo.callbacks.finite_loss import FiniteLoss
 from ssl_zoo.callbacks.knn_monitor import KNNMonitor
 from ssl_zoo.callbacks.learning_rates import LearningRates
 from ssl_zoo.callbacks.linear_probe import LinearProbe
@@ -13,6 +14,7 @@ __all__ = [
     "Checkpoints",
     "CleanFeatures",
     "CollapseMonitor",
+    "FiniteLoss",
     "Interrupted",
     "KNNMonitor",
     "LearningRates",

@@ -1,8 +1,9 @@
-"""Clean features of a split, encoded once a step however many monitors ask."""
+"""Clean features for the monitors: the validation split is encoded once a step, whoever asks."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
@@ -10,7 +11,7 @@ from ssl_zoo.evaluation.features import Features, encode
 
 
 class CleanFeatures:
-    """Encodes a split in eval mode, sharded over ranks, and remembers it until the next step.
+    """Encodes clean images in eval mode, sharded over ranks.
 
     Args:
         bank_size: Limit of the bank; None = every labelled training image.
@@ -19,28 +20,25 @@ class CleanFeatures:
     def __init__(self, bank_size: int | None = None) -> None:
         self.bank_size = bank_size
         self._step = -1
-        self._memo: dict[str, Features] = {}
+        self.latest_val: Features | None = None
 
-    def get(
-        self, trainer: Trainer, module: LightningModule, split: Literal["bank", "val"]
-    ) -> Features:
-        """The features of the bank or the validation split at the present step."""
-        if trainer.global_step != self._step:
-            self._step, self._memo = trainer.global_step, {}
-        if split not in self._memo:
-            data = trainer.datamodule  # type: ignore[attr-defined]
-            loader = (
-                data.bank_dataloader(self.bank_size) if split == "bank" else data.val_dataloader()
-            )
-            self._memo[split] = encode(
-                module.encoder.backbone,  # type: ignore[arg-type, union-attr]
-                loader,
-                data.preprocess.to(module.device).normalize,
-                module.device,
-                trainer.precision_plugin.forward_context,
-            )
-        return self._memo[split]
+    def bank(self, trainer: Trainer, module: LightningModule) -> Features:
+        """The bank's features; not kept, since they may be large."""
+        return self._encode(trainer, module, trainer.datamodule.bank_dataloader(self.bank_size))  # type: ignore[attr-defined]
 
-    def clear(self) -> None:
-        """Forget, so that the features' memory is free again."""
-        self._memo = {}
+    def val(self, trainer: Trainer, module: LightningModule) -> Features:
+        """The validation split's features at the present step."""
+        if self.latest_val is None or trainer.global_step != self._step:
+            self._step = trainer.global_step
+            loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+            self.latest_val = self._encode(trainer, module, loader)
+        return self.latest_val
+
+    def _encode(self, trainer: Trainer, module: LightningModule, loader: Iterable[Any]) -> Features:
+        return encode(
+            module.encoder.backbone,  # type: ignore[arg-type, union-attr]
+            loader,
+            trainer.datamodule.preprocess.to(module.device).normalize,  # type: ignore[attr-defined]
+            module.device,
+            trainer.precision_plugin.forward_context,
+        )

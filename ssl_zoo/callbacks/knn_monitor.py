@@ -40,8 +40,8 @@ class KNNMonitor(Callback):
         num_classes = trainer.datamodule.num_classes  # type: ignore[attr-defined]
         if num_classes == 0 or not epoch_due(trainer, self.every_n_epochs):
             return
-        bank = self.features.get(trainer, pl_module, "bank")
-        val = self.features.get(trainer, pl_module, "val")
+        bank = self.features.bank(trainer, pl_module)
+        val = self.features.val(trainer, pl_module)
         if len(val.label) == 0:
             return
         top1 = knn_top1(

@@ -66,7 +66,7 @@ class LinearProbe(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.probe is None or not epoch_due(trainer, self.every_n_epochs):
             return
-        val = self.features.get(trainer, pl_module, "val").labelled()
+        val = self.features.val(trainer, pl_module).labelled()
         if len(val.label) == 0:
             return
         self.probe.eval()

@@ -50,10 +50,10 @@ class EpochSampler:
     ) -> None:
         parts = accumulate * world_size
         if batch_size % parts:
-            low = max(parts, batch_size // parts * parts)
+            low = batch_size // parts * parts
             raise UserError(
                 f"batch_size={batch_size} does not divide by devices x accumulate = {parts}: "
-                f"use {low} or {(batch_size // parts + 1) * parts}"
+                f"use {f'{low} or ' if low else ''}{low + parts}"
             )
         if num_images < batch_size:
             raise UserError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.distributed import global_mean
+from ssl_zoo.types import UserError
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -22,12 +23,17 @@ class InfoNCE(nn.Module):
     Args:
         temperature: Divides the similarities; tau in the papers.
 
+    Raises:
+        UserError: If the temperature is not above 0.
+
     Source: van den Oord et al. 2018, eq. 4; He et al. 2020 (MoCo), eq. 1; Chen et al. 2020
     (SimCLR), eq. 1.
     """
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
+        if temperature <= 0:
+            raise UserError(f"method.temperature={temperature} must be above 0")
         self.temperature = temperature
 
     def forward(self, pos: Tensor, neg: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     data: DataModule = instantiate(OmegaConf.create(config).data)
     if data.num_classes == 0:
         raise UserError("this data set has no labels: a protocol needs them")
+    if len(data.val) == 0:
+        raise UserError("no image is held out for validation: raise dataset.val_fraction")
     protocol = instantiate(OmegaConf.create(config["protocol"]))
     subjects = _subjects(config, data)
 
