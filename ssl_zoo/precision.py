@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def has_native_bf16() -> bool:
@@ -15,6 +16,11 @@ def has_native_bf16() -> bool:
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precisions become float32; float64 stays."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def resolve_precision(precision: str) -> str:

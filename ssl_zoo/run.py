@@ -101,6 +101,7 @@ def _train(
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(cfg.data)
     method: Method = instantiate(cfg.method.module)
+    check_views(method, data)
     method.checkpoint_extras = {"config": config, "preprocess": data.options()}
     if any(isinstance(m, nn.Conv2d) for m in method.modules()):
         method = method.to(memory_format=torch.channels_last)
@@ -116,6 +117,18 @@ def _train(
 
     run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def check_views(method: Method, data: DataModule) -> None:
+    """Refuse a recipe that makes another number of views than the method takes.
+
+    Raises:
+        UserError: Naming both.
+    """
+    made, taken = data.augmentation.num_views, method.num_views
+    if made != taken:
+        name = type(method).__name__
+        raise UserError(f"augmentation.num_views={made}, but {name} takes {taken}: set it so")
 
 
 def save_config(config: dict[str, Any], folder: Path) -> None:

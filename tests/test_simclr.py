@@ -217,3 +217,17 @@ def test_without_projector_the_embedding_is_the_representation() -> None:
     method = SimCLR(NoNorm(), Identity, InBatch, InfoNCE(TEMPERATURE)).double()
     output = method.step(make_batch())
     assert torch.equal(output.embedding, output.representation)
+
+
+def test_similarities_are_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    z, other = torch.randn(64, 128).bfloat16(), torch.randn(64, 128).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pos, neg = InBatch().negatives(z, other, torch.arange(64))
+    a, b = (functional.normalize(x.double(), dim=1) for x in (z, other))
+    off_diagonal = ~torch.eye(64, dtype=torch.bool)
+    assert neg.dtype == torch.float32
+    torch.testing.assert_close(
+        neg.double()[off_diagonal], (a @ b.T)[off_diagonal], atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(pos.double(), (a * b).sum(dim=1), atol=1e-6, rtol=0)

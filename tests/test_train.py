@@ -5,11 +5,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from omegaconf import DictConfig
 
 import ssl_zoo
+from ssl_zoo.types import UserError
 from train import train
 
 Make = Callable[..., DictConfig]
@@ -71,3 +73,9 @@ def test_load_backbone(make_config: Make, tmp_path: Path) -> None:
     saved = weights(tmp_path / "run")
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, saved[f"encoder.backbone.{name}"])
+
+
+@pytest.mark.parametrize("num_views", [1, 3])
+def test_another_number_of_views_is_refused(make_config: Make, num_views: int) -> None:
+    with pytest.raises(UserError, match=f"num_views={num_views}, but SimCLR takes 2"):
+        train(make_config(f"augmentation.num_views={num_views}"))

@@ -27,10 +27,12 @@ class Method(LightningModule, ABC):
         scheduler: Factory, `scheduler(optimizer, total_steps=...)`, stepped with the optimizer.
 
     Attributes:
+        num_views: Views of each image that a step takes.
         encoder: Backbone and projector; `encoder(view)` is (h, z).
         checkpoint_extras: Plain data that is saved beside the weights (config, preprocessing).
     """
 
+    num_views = 2
     encoder: Encoder
 
     def __init__(

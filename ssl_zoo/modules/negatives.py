@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ssl_zoo.distributed import all_gather
+from ssl_zoo.precision import at_least_float32
 
 
 class InBatch(nn.Module):
@@ -33,10 +35,12 @@ class InBatch(nn.Module):
             pos (N,) and neg (N, N * world_size); columns that show the query's own image, its
             positive among them, are -inf.
         """
+        query, key = at_least_float32(query), at_least_float32(key)
         if self.normalize:
             query, key = functional.normalize(query, dim=1), functional.normalize(key, dim=1)
         pos = (query * key).sum(dim=1)
-        neg = query @ all_gather(key).T
+        with torch.autocast(query.device.type, enabled=False):  # bf16 cosines err by 0.006
+            neg = query @ all_gather(key).T
         same_image = index[:, None] == all_gather(index)[None, :]
         return pos, neg.masked_fill(same_image, -float("inf"))
 
