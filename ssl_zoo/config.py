@@ -115,13 +115,15 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def instantiate(node: Any) -> Any:
-    """Hydra's `instantiate`; a UserError in a part comes out as it is, not wrapped."""
+    """Hydra's `instantiate`; a UserError in a part, or a knob it lacks, comes out unwrapped."""
     try:
         return hydra.utils.instantiate(node)
     except InstantiationException as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__
+        if cause is None and "unexpected keyword argument" in str(error):
+            cause = UserError(_first_line(error.__cause__ or error))
         raise (cause or error) from error.__cause__
 
 
@@ -205,9 +207,11 @@ def check_overrides(cfg: DictConfig, overrides: Iterable[str], choices: Iterable
     Raises:
         UserError: Naming the knobs.
     """
-    groups = set(choices)
+    groups, overrides = set(choices), list(overrides)
     keys = [key for key in overridden_keys(overrides) if key not in groups]
-    unread = unread_overrides(cfg, keys)
+    added = overridden_keys(o for o in overrides if o.startswith("+"))
+    new = [key for key in added if "." not in key and key not in groups]  # nobody reads a new root
+    unread = unread_overrides(cfg, keys) + new
     if unread:
         raise UserError(
             f"{', '.join(unread)} was set, but no chosen part reads it: "

@@ -194,10 +194,10 @@ def blobs(seed: int, count: int) -> Features:
     return Features(2 * torch.nn.functional.one_hot(label, 8) + noise, label)
 
 
-def linear_scores(test: Features) -> dict[str, Any]:
+def linear_scores(test: Features, seed: int = 0) -> dict[str, Any]:
     train, val = blobs(0, 300), blobs(1, 90)
     score = Linear(epochs=3, batch_size=64).score
-    return score("blobs", train, val, test, 3, 0, lambda done, total: None)
+    return score("blobs", train, val, test, 3, seed, lambda done, total: None)
 
 
 def test_linear_reads_test_once_and_chooses_nothing_on_it() -> None:
@@ -209,6 +209,11 @@ def test_linear_reads_test_once_and_chooses_nothing_on_it() -> None:
     others = linear_scores(wrong)
     assert others.pop("test_top1") < scores.pop("test_top1")
     assert others == scores
+
+
+def test_the_seed_moves_the_heads() -> None:
+    test = blobs(2, 6000)
+    assert linear_scores(test, seed=1) == linear_scores(test, seed=1) != linear_scores(test, seed=2)
 
 
 # --- a folder that was moved ----------------------------------------------------------------------

@@ -106,6 +106,7 @@ def test_the_reader_reads_what_wandb_writes(tmp_path: Path) -> None:
         for row in logged:
             run.log(row)
         run.log({"long": "z" * 100_000})  # a record of several blocks
+    wandb.teardown()  # waits until all is on disk
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     read = read_run(path)
     assert [{"x": row["x"], "text": row["text"]} for row in read.history[:-1]] == logged
@@ -220,6 +221,7 @@ def test_failure_in_the_data_is_marked_in_wandb(
     monkeypatch.setenv("WANDB_MODE", "offline")
     with pytest.raises(ValueError, match="val_fraction=2"):
         program.train(make_config("logger=wandb", "dataset.val_fraction=2"))
+    wandb.teardown()  # waits until all is on disk
     (path,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
     assert read_run(path).exit_code == 1
 
