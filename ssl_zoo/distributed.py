@@ -76,9 +76,10 @@ class _Mean(torch.autograd.Function):
     def forward(ctx: torch.autograd.function.FunctionCtx, total: Tensor, count: Tensor) -> Tensor:
         both = torch.stack([total.double(), count.double()])
         dist.all_reduce(both)
-        ctx.save_for_backward(both[1])
+        count = both[1].clamp(min=1)
+        ctx.save_for_backward(count)
         ctx.dtype = total.dtype  # type: ignore[attr-defined]
-        return (both[0] / both[1]).to(total.dtype)
+        return (both[0] / count).to(total.dtype)
 
     @staticmethod
     def backward(
@@ -92,10 +93,10 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
     """The mean over all ranks of what this rank summed up (`total`) over `count` terms.
 
     Returns the same value on every rank; after DDP's averaging, its gradient is the gradient of
-    that global mean and not 1 / world_size of it.
+    that global mean and not 1 / world_size of it. The mean of no terms at all is 0.
     """
     if world_size() == 1:
-        return total / count
+        return total / (max(count, 1) if isinstance(count, int) else count.clamp(min=1))
     count = torch.as_tensor(count, device=total.device)
     mean: Tensor = _Mean.apply(total, count)
     return mean

@@ -94,6 +94,8 @@ def wandb_logger(
         if mode == "offline":
             info("W&B is offline: `wandb sync` sends the run later")
     # by wandb's own `mode`: Lightning's `offline` changes the environment of the runs after this
+    if group is not None:
+        name = f"{name}-{Path(folder).name}"  # a sweep's jobs by their number
     return WandbLogger(
         project=project, name=name, group=group, save_dir=folder, job_type="train", mode=mode
     )

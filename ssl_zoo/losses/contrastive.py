@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_zoo.distributed import global_mean
-from ssl_zoo.types import UserError
+from ssl_zoo.losses.common import ContrastiveLoss, check_temperature
+from ssl_zoo.precision import at_least_float32
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-class InfoNCE(nn.Module):
+class InfoNCE(ContrastiveLoss):
     """Cross entropy of the positive among positive and negatives; NT-Xent when they are in-batch.
 
     Args:
@@ -32,9 +29,7 @@ class InfoNCE(nn.Module):
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise UserError(f"method.temperature={temperature} must be above 0")
-        self.temperature = temperature
+        self.temperature = check_temperature(temperature)
 
     def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
         """Mean over the queries of all ranks.
@@ -44,6 +39,30 @@ class InfoNCE(nn.Module):
             neg: (N, K) similarities to the negatives, -inf where there is none.
         """
         logits = torch.cat([pos[:, None], neg], dim=1)
-        logits = _at_least_float32(logits) / self.temperature
+        logits = at_least_float32(logits) / self.temperature
         total = (logits.logsumexp(dim=1) - logits[:, 0]).sum()
+        return global_mean(total, len(pos))
+
+
+class NPair(ContrastiveLoss):
+    """log(1 + sum exp(s- - s+)): N-pair with in-batch negatives, the (N+1)-tuplet with any others.
+
+    The paper's similarities are dot products of unnormalised embeddings, so there is no temperature
+    (`InBatch(normalize=False)`; `method.negatives.normalize=false`). The paper's L2 term on the
+    embeddings is a regulariser and not part of this loss.
+
+    Source: Sohn 2016, sec. 3.1 (tuplet) and 3.2 (N-pair).
+    """
+
+    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+        """Mean over the queries of all ranks.
+
+        Args:
+            pos: (N,) dot products with the positive.
+            neg: (N, K) dot products with the negatives, -inf where there is none.
+        """
+        pos, neg = at_least_float32(pos), at_least_float32(neg)
+        differences = neg - pos[:, None]
+        one = torch.zeros_like(pos)[:, None]  # exp(0), the 1 under the logarithm
+        total = torch.cat([one, differences], dim=1).logsumexp(dim=1).sum()
         return global_mean(total, len(pos))

@@ -1,6 +1,9 @@
 """The methods, one a file."""
 
 from ssl_zoo.methods.base import Method
+from ssl_zoo.methods.byol import BYOL
+from ssl_zoo.methods.moco import MoCo
 from ssl_zoo.methods.simclr import SimCLR
+from ssl_zoo.methods.simsiam import SimSiam
 
-__all__ = ["Method", "SimCLR"]
+__all__ = ["BYOL", "Method", "MoCo", "SimCLR", "SimSiam"]

@@ -7,13 +7,25 @@ from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssl_zoo.modules import Encoder
-from ssl_zoo.types import MultiViewBatch, StepOutput
+from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+
+
+def checked(loss: nn.Module, kind: type[nn.Module], method: str) -> nn.Module:
+    """The loss itself, where it is of the kind that the method takes.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not isinstance(loss, kind):
+        name = kind.__name__.removesuffix("Loss").lower()
+        raise UserError(f"{method} takes a {name} loss, not {type(loss).__name__}: see method/loss")
+    return loss
 
 
 class Method(LightningModule, ABC):

@@ -8,8 +8,9 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from ssl_zoo.methods.base import Method
-from ssl_zoo.modules import Encoder, InBatch
+from ssl_zoo.losses import ContrastiveLoss
+from ssl_zoo.methods.base import Method, checked
+from ssl_zoo.modules import Encoder
 from ssl_zoo.types import MultiViewBatch, StepOutput
 
 
@@ -20,7 +21,7 @@ class SimCLR(Method):
     Args:
         backbone: f, (N, C, H, W) -> (N, num_features).
         projector: g, factory `projector(in_dim=...)`.
-        negatives: Dictionary, factory `negatives()`.
+        negatives: Dictionary, factory `negatives(dim=...)`; InBatch in the paper.
         loss: `loss(pos, neg)`; InfoNCE over in-batch negatives is NT-Xent.
         **factories: `optimizer` and `scheduler`, see `Method`.
 
@@ -32,14 +33,14 @@ class SimCLR(Method):
         self,
         backbone: nn.Module,
         projector: Callable[..., nn.Module],
-        negatives: Callable[..., InBatch],
+        negatives: Callable[..., nn.Module],
         loss: nn.Module,
         **factories: Any,
     ) -> None:
         super().__init__(**factories)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
-        self.negatives = negatives()
-        self.loss = loss
+        self.negatives: Any = negatives(dim=self.encoder.projector.out_dim)
+        self.loss = checked(loss, ContrastiveLoss, "SimCLR")
 
     def step(self, batch: MultiViewBatch) -> StepOutput:
         view1, view2 = batch.views
@@ -51,7 +52,11 @@ class SimCLR(Method):
         other_view = torch.cat([z[n:], z[:n]])
         pos, neg = self.negatives.negatives(query=z, key=other_view, index=index)
         loss = self.loss(pos=pos, neg=neg)
+        self.negatives.push(other_view, index)
         contrastive_top1 = (pos > neg.max(dim=1).values).float().mean()
         return StepOutput(
             loss, h[:n].detach(), z[:n].detach(), {"contrastive_top1": contrastive_top1.detach()}
         )
+
+    def update(self, progress: float) -> None:
+        self.negatives.update()

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.precision import at_least_float32
+from ssl_zoo.types import UserError
 
 
 class InBatch(nn.Module):
@@ -15,11 +16,15 @@ class InBatch(nn.Module):
 
     Args:
         normalize: Cosine similarities (True) or dot products (SimCLR, table 5, "no").
+        dim: Not needed; dictionaries that store keys take it.
+        num_images: Not needed; memory banks take it.
 
     Source: Chen et al. 2020 (SimCLR), sec. 2.1.
     """
 
-    def __init__(self, normalize: bool = True) -> None:
+    def __init__(
+        self, normalize: bool = True, dim: int | None = None, num_images: int | None = None
+    ) -> None:
         super().__init__()
         self.normalize = normalize
 
@@ -49,3 +54,52 @@ class InBatch(nn.Module):
 
     def update(self) -> None:
         """Nothing to commit."""
+
+
+class Queue(nn.Module):
+    """The keys of past batches, first in, first out.
+
+    Args:
+        dim: Width of the keys.
+        num_images: Not needed; memory banks take it.
+        size: Keys that it holds, of any relation to the batch.
+
+    Source: He et al. 2020 (MoCo), algorithm 1: logits from the old queue, then enqueue.
+    """
+
+    queue: Tensor
+    pointer: Tensor
+
+    def __init__(self, dim: int, num_images: int | None = None, size: int = 65536) -> None:
+        super().__init__()
+        if size < 1:
+            raise UserError(f"method.queue_size={size}: give at least 1")
+        self.register_buffer("queue", functional.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+        self._staged: list[Tensor] = []
+
+    def negatives(self, query: Tensor, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Similarities to the positive (N,) and to the queue (N, size); only the query learns."""
+        query = functional.normalize(at_least_float32(query), dim=1)
+        key = functional.normalize(at_least_float32(key.detach()), dim=1)
+        with torch.autocast(query.device.type, enabled=False):
+            # A copy: the queue moves before the backward pass where losses are summed over steps.
+            neg = query @ self.queue.to(query.dtype).clone().T
+        return (query * key).sum(dim=1), neg
+
+    @torch.no_grad()
+    def push(self, key: Tensor, index: Tensor) -> None:
+        """Stage the keys of all ranks, in rank order; `update` enqueues them."""
+        key = functional.normalize(at_least_float32(key.detach()), dim=1)
+        self._staged.append(all_gather(key))
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Enqueue what was staged since the last optimizer step; the oldest keys leave."""
+        keys = torch.cat(self._staged).to(self.queue.dtype)
+        self._staged = []
+        size = len(self.queue)
+        first = self.pointer + max(0, len(keys) - size)  # of more keys than fit, the last ones stay
+        slots = (first + torch.arange(min(len(keys), size), device=keys.device)) % size
+        self.queue.index_copy_(0, slots, keys[-size:])
+        self.pointer.copy_((self.pointer + len(keys)) % size)

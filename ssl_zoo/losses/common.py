@@ -1,0 +1,87 @@
+"""What the losses share: checks of their knobs, and the mean over the pairs that count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ssl_zoo.distributed import global_mean
+from ssl_zoo.types import UserError
+
+
+class ContrastiveLoss(nn.Module):
+    """`loss(pos (N,), neg (N, K)) -> scalar`, over similarities."""
+
+
+class PredictiveLoss(nn.Module):
+    """`loss(prediction (N, D), target (N, D)) -> scalar`."""
+
+
+def check_temperature(temperature: float) -> float:
+    """The temperature itself.
+
+    Raises:
+        UserError: If it is not above 0.
+    """
+    if not 0 < temperature < float("inf"):
+        raise UserError(f"method.temperature={temperature} must be above 0")
+    return temperature
+
+
+def check_margin(margin: float, positive: bool = False) -> float:
+    """The margin itself.
+
+    Raises:
+        UserError: If it is below 0, or is 0 where it must be positive.
+    """
+    if not 0 <= margin < float("inf") or (positive and margin == 0):
+        least = "above 0" if positive else "at least 0"
+        raise UserError(f"method.loss.margin={margin} must be {least}")
+    return margin
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """The value itself.
+
+    Raises:
+        UserError: If it is none of the choices.
+    """
+    if value not in choices:
+        raise UserError(f"method.loss.{name}={value} is unknown: use one of {', '.join(choices)}")
+    return value
+
+
+def is_pair(neg: Tensor) -> Tensor:
+    """Where `neg` holds a negative; NaN counts as one, so that it shows in the loss."""
+    return neg != -float("inf")
+
+
+def is_semi_hard(pos: Tensor, neg: Tensor, margin: float) -> Tensor:
+    """Negatives less similar than the positive, yet within the margin: s+ - m < s- < s+.
+
+    Args:
+        pos: (N,).
+        neg: (N, K).
+        margin: m; infinity leaves only s- < s+.
+
+    Returns:
+        (N, K) bool.
+
+    Source: Schroff et al. 2015 (FaceNet), sec. 3.2, in similarities.
+    """
+    s_pos = pos[:, None]
+    # what is not excluded, rather than what is included: NaN must not vanish from the loss
+    return ~(neg >= s_pos) & ~(neg <= s_pos - margin) & is_pair(neg)
+
+
+def mean_over(terms: Tensor, kept: Tensor) -> Tensor:
+    """The mean of the kept terms of all ranks; 0 where none is kept anywhere."""
+    return global_mean(terms.masked_fill(~kept, 0).sum(), kept.sum())
+
+
+def with_positives(attract: Tensor, repel: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """The terms of all pairs, (N, 1 + K), and which of them are kept: every positive is."""
+    every = kept.new_ones(len(kept), 1)
+    return torch.cat([attract[:, None], repel], dim=1), torch.cat([every, kept], dim=1)
