@@ -18,6 +18,8 @@ _NOISE = (
     "You passed in a `val_dataloader` but have no",  # the monitors score val
     "The number of training batches .* is smaller than the logging interval",
     r".*LeafSpec.* is deprecated",  # Lightning 2.6.6 on torch 2.14
+    "`broadcast_buffers` is deprecated",  # its successor is not in torch before 2.13
+    r"It is recommended to use `self.log\(.*sync_dist=True",  # every rank has the whole figure
 )
 
 _log = logging.getLogger("ssl_zoo")

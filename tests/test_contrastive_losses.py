@@ -142,6 +142,7 @@ CASES: dict[str, Case] = {
     ),
     "nce": (lambda: NCE(100, 0.1), nce(100, 0.1, "code")),
     "nce, eps": (lambda: NCE(100, 0.1, eps=0.03), nce(100, 0.1, "code", 0.03)),
+    "nce, no eps": (lambda: NCE(100, 0.1, eps=0.0), nce(100, 0.1, "code", 0.0)),
     "nce, paper": (lambda: NCE(100, 0.1, "paper"), nce(100, 0.1, "paper")),
 }
 LOSSES = pytest.mark.parametrize("name", CASES)
@@ -276,7 +277,7 @@ def test_hadsell_at_distance_0() -> None:
     loss.backward()
     assert neg.grad is not None
     assert neg.grad.isfinite().all()
-    close = torch.tensor([[1 - 2**-24]], requires_grad=True)  # float32's neighbour of 1
+    close = torch.tensor([[1 - 2**-24, 1 + 2**-23]], requires_grad=True)  # float32's neighbours
     ContrastiveMargin(1.0)(pos[:1], close).backward()
     assert close.grad is not None
     assert close.grad.isfinite().all()

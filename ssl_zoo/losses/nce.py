@@ -70,7 +70,7 @@ class NCE(ContrastiveLoss):
         """
         scores = at_least_float32(torch.cat([pos[:, None], neg], dim=1)) / self.temperature
         if not self._is_estimated:
-            self._estimate(scores.detach())
+            self._estimate(scores)
         valid = is_pair(neg)
         noise = valid.sum(dim=1, keepdim=True).to(scores.dtype) / self.num_images
         # log h = log sigmoid(u) and log(1 - h) = log sigmoid(-u) - log(1 + eps / noise)
