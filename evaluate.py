@@ -7,8 +7,10 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config import (
+    EVALUATE_ROOTS,
     check_overrides,
     fail,
     register_resolvers,
@@ -36,10 +38,10 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 def main(cfg: DictConfig) -> None:
     """Evaluate one checkpoint."""
     try:
-        check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices)
+        check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, EVALUATE_ROOTS)
         to_plain(cfg)  # a missing value is told before torch comes in
         evaluate(cfg)
-    except UserError as error:
+    except (UserError, OmegaConfBaseException) as error:
         fail(error)
 
 

@@ -9,12 +9,15 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config import (
+    TRAIN_ROOTS,
     check_knobs,
     check_overrides,
     fail,
     register_resolvers,
+    remove_if_empty,
     run_cli,
     task_overrides,
     to_plain,
@@ -41,7 +44,7 @@ def main(cfg: DictConfig) -> float | None:
     """Train one run; the objective for sweepers is `val/knn_top1`."""
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices)
+        check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
         to_plain(cfg)  # a missing value is told before torch comes in
         check_knobs(cfg)
         if multirun and (cfg.devices != 1 or cfg.num_nodes != 1):
@@ -50,8 +53,9 @@ def main(cfg: DictConfig) -> float | None:
                 "run each job by itself, without -m"
             )
         return train(cfg).get("val/knn_top1")
-    except UserError as error:
+    except (UserError, OmegaConfBaseException) as error:
         if not multirun:
+            remove_if_empty(HydraConfig.get().runtime.output_dir)
             fail(error)
         print(f"error: job {HydraConfig.get().job.num}: {error}", file=sys.stderr)
         raise  # Hydra goes on with the other jobs

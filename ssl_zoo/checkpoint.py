@@ -81,8 +81,10 @@ def check_targets(node: Any) -> None:
 
 
 def build_backbone(config: dict[str, Any]) -> nn.Module:
-    """The backbone that a plain config describes, randomly initialised."""
+    """The backbone that a plain config describes, randomly initialised; nothing is downloaded."""
     check_targets(config)
+    untrained = {"weights": None, "pretrained": False}  # torchvision's knob and timm's
+    config = config | {key: value for key, value in untrained.items() if key in config}
     backbone: nn.Module = instantiate(OmegaConf.create(config))
     return backbone
 
@@ -102,10 +104,7 @@ def load_backbone(run_or_file: str | Path) -> tuple[nn.Module, Preprocess]:
     """
     checkpoint = read_checkpoint(find_checkpoint(run_or_file))
     extras = checkpoint["ssl_zoo"]
-    config = dict(extras["config"]["backbone"])
-    if config.get("weights") is not None:
-        config["weights"] = None  # replaced right below; no download
-    backbone = build_backbone(config)
+    backbone = build_backbone(extras["config"]["backbone"])
     prefix = "encoder.backbone."
     weights = {
         name[len(prefix) :]: value

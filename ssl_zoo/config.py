@@ -27,7 +27,21 @@ from omegaconf.errors import OmegaConfBaseException
 from ssl_zoo.types import UserError
 
 CONFIG_DIR = str(Path(__file__).resolve().parent.parent / "conf")
+# What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
+TRAIN_ROOTS = (
+    *("data", "method.module", "callbacks", "logger", "strategy", "monitor.bank_size"),
+    *("seed", "epochs", "batch_size", "accumulate", "clip_norm", "precision", "compile", "devices"),
+    *("num_nodes", "name", "resume", "save_every_n_minutes", "log_every_n_steps", "run_dir"),
+)
+EVALUATE_ROOTS = (
+    *("data", "protocol", "dataset", "backbone", "augmentation"),
+    *("ckpt", "seed", "batch_size", "baselines", "out", "run_dir"),
+)
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+COUNTS = (
+    *("epochs", "batch_size", "accumulate", "num_nodes", "log_every_n_steps"),
+    *("monitor.every_n_epochs", "monitor.k"),
+)
 LR_RULES: dict[str, Callable[[float], float]] = {
     "none": lambda batch_size: 1.0,
     "linear": lambda batch_size: batch_size / 256,
@@ -41,6 +55,8 @@ def scaled_lr(base_lr: float, rule: str, batch_size: int) -> float:
     Raises:
         UserError: If the rule is unknown.
     """
+    if not isinstance(base_lr, int | float):
+        raise UserError(f"optimizer.base_lr={base_lr}: give a number")
     if rule not in LR_RULES:
         raise UserError(f"optimizer.lr_rule={rule} is unknown: use one of {', '.join(LR_RULES)}")
     return float(base_lr) * LR_RULES[rule](batch_size)
@@ -48,7 +64,12 @@ def scaled_lr(base_lr: float, rule: str, batch_size: int) -> float:
 
 def run_folder(resume: str | None, new: str) -> str:
     """Where a run writes: in the folder that it resumes, else in a new one."""
-    return str(resume) if resume else new
+    if not resume:
+        return new
+    folder = Path(resume).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"resume={resume} does not exist: give a run folder")
+    return str(folder)
 
 
 def sweep_group() -> str | None:
@@ -92,15 +113,35 @@ def check_knobs(cfg: DictConfig) -> None:
     Raises:
         UserError: Naming the knob.
     """
-    for name in ("epochs", "batch_size", "accumulate", "num_nodes", "log_every_n_steps"):
-        if not isinstance(cfg[name], int) or cfg[name] < 1:
-            raise UserError(f"{name}={cfg[name]}: give a whole number of at least 1")
+    for name in COUNTS:
+        value = OmegaConf.select(cfg, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name}={value}: give a whole number of at least 1")
+    if cfg.monitor.bank_size is not None and not _is_above_0(cfg.monitor.bank_size):
+        raise UserError(
+            f"monitor.bank_size={cfg.monitor.bank_size}: give a number above 0, or null"
+        )
+    for name in ("monitor.temperature", "save_every_n_minutes"):
+        if not _is_above_0(OmegaConf.select(cfg, name)):
+            raise UserError(f"{name}={OmegaConf.select(cfg, name)}: give a number above 0")
+    if cfg.devices != "auto" and not (isinstance(cfg.devices, int) and cfg.devices >= 1):
+        raise UserError(f"devices={cfg.devices}: give a whole number of at least 1, or auto")
+    if not isinstance(cfg.compile, bool):
+        raise UserError(f"compile={cfg.compile}: give true or false")
+    if not isinstance(cfg.dataset.num_workers, int) or cfg.dataset.num_workers < 0:
+        raise UserError(f"dataset.num_workers={cfg.dataset.num_workers}: give 0 or more")
+    if "/" in str(cfg.name):
+        raise UserError(f"name={cfg.name} must not hold a slash: it names a folder")
     if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: give a whole number from 0 to {2**32 - 1}")
     if str(cfg.precision) not in PRECISIONS:
         raise UserError(f"precision={cfg.precision} is unknown: use one of {', '.join(PRECISIONS)}")
-    if cfg.clip_norm is not None and not cfg.clip_norm > 0:
+    if cfg.clip_norm is not None and not _is_above_0(cfg.clip_norm):
         raise UserError(f"clip_norm={cfg.clip_norm}: give a number above 0, or null")
+
+
+def _is_above_0(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -115,15 +156,21 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def instantiate(node: Any) -> Any:
-    """Hydra's `instantiate`; a UserError in a part, or a knob it lacks, comes out unwrapped."""
+    """Hydra's `instantiate`; a UserError in a part comes out unwrapped.
+
+    Raises:
+        UserError: Also where a part refuses a knob (TypeError, ValueError), with its place.
+    """
     try:
         return hydra.utils.instantiate(node)
     except InstantiationException as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__
-        if cause is None and "unexpected keyword argument" in str(error):
-            cause = UserError(_first_line(error.__cause__ or error))
+        if cause is None and isinstance(error.__cause__, TypeError | ValueError):
+            place = re.search(r"full_key: (\S+)", str(error))
+            where = f"{place.group(1)}: " if place else ""
+            cause = UserError(where + _first_line(error.__cause__))
         raise (cause or error) from error.__cause__
 
 
@@ -136,23 +183,20 @@ def _references(text: str) -> Iterator[str]:
     yield from _REFERENCE.findall(text)
 
 
-def unread_overrides(cfg: DictConfig, keys: Iterable[str]) -> list[str]:
+def unread_overrides(cfg: DictConfig, keys: Iterable[str], roots: Iterable[str]) -> list[str]:
     """The overridden keys that no instantiated part reads.
 
-    A group that has a `module` node (knobs above, wiring below) is read through that node alone;
-    every other top-level node is read whole. From there the interpolations are followed.
+    `roots` are instantiated, or read by name; from there the interpolations are followed.
 
     Args:
         cfg: The composed, unresolved config.
         keys: Dotted keys, as overridden on the command line.
+        roots: Dotted keys of what the program itself reads.
     """
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
     read: set[str] = set()
-    todo = [
-        f"{key!s}.module" if isinstance(node, dict) and "module" in node else str(key)
-        for key, node in raw.items()
-    ]
+    todo = list(roots)
     while todo:
         path = todo.pop()
         if path in read:
@@ -201,17 +245,17 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def check_overrides(cfg: DictConfig, overrides: Iterable[str], choices: Iterable[str]) -> None:
-    """Refuse an override that nothing reads.
+def check_overrides(
+    cfg: DictConfig, overrides: Iterable[str], choices: Iterable[str], roots: Iterable[str]
+) -> None:
+    """Refuse an override that nothing reads; see `unread_overrides`.
 
     Raises:
         UserError: Naming the knobs.
     """
-    groups, overrides = set(choices), list(overrides)
+    groups = set(choices)
     keys = [key for key in overridden_keys(overrides) if key not in groups]
-    added = overridden_keys(o for o in overrides if o.startswith("+"))
-    new = [key for key in added if "." not in key and key not in groups]  # nobody reads a new root
-    unread = unread_overrides(cfg, keys) + new
+    unread = unread_overrides(cfg, keys, roots)
     if unread:
         raise UserError(
             f"{', '.join(unread)} was set, but no chosen part reads it: "
@@ -288,6 +332,13 @@ def explain(error: BaseException, config_name: str) -> str:
     if isinstance(error, InstantiationException):
         return " ".join(text.split())
     return _first_line(error)
+
+
+def remove_if_empty(folder: str) -> None:
+    """Take back the run folder that Hydra made, where nothing came of the run."""
+    path = Path(folder)
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
 
 
 def fail(error: Exception, config_name: str = "train") -> NoReturn:

@@ -86,7 +86,7 @@ def save_map(representation: Tensor, label: Tensor, class_names: Sequence[str], 
     """A t-SNE map of representations, coloured by class.
 
     Args:
-        representation: (M, D); 1,000 rows evenly spaced are shown.
+        representation: (M, D); at most 2,000 rows, evenly spaced, are shown.
         label: (M,), -1 = unlabelled.
         class_names: By label.
         path: Of the PNG.

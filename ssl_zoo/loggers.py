@@ -60,9 +60,15 @@ class CSVLog(Logger):
 def read_metrics(path: str | Path) -> dict[str, list[tuple[int, float]]]:
     """The curves of a metrics.csv: for each name its (step, value) pairs in order of step."""
     curves: dict[str, dict[int, float]] = {}
+    if not Path(path).exists():  # a run too short to log anything
+        return {}
     with Path(path).open(newline="") as file:
-        for row in csv.DictReader(file):
-            curves.setdefault(row["name"], {})[int(row["step"])] = float(row["value"])
+        for row in csv.reader(file):
+            try:
+                step, name, value = row
+                curves.setdefault(name, {})[int(step)] = float(value)
+            except ValueError:  # the header, or a line that a kill cut short
+                continue
     return {name: sorted(points.items()) for name, points in curves.items()}
 
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from ssl_zoo import loggers as run_loggers
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss, Interrupted
-from ssl_zoo.config import instantiate, overridden_keys, task_overrides, to_plain
+from ssl_zoo.config import instantiate, task_overrides, to_plain
 from ssl_zoo.console import info, print_table, quiet_lightning
 from ssl_zoo.cpu import keep_freed_memory
 from ssl_zoo.data import DataModule
@@ -29,6 +29,7 @@ from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import save_curves, save_map, save_views
 from ssl_zoo.methods import Method
 from ssl_zoo.precision import resolve_precision
+from ssl_zoo.sweep import summarize
 from ssl_zoo.types import UserError
 
 
@@ -44,45 +45,83 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     quiet_lightning()
     keep_freed_memory()
-    resume = Path(cfg.resume) if cfg.resume else None
+    resume = Path(cfg.resume).expanduser() if cfg.resume else None
     config = saved_config(resume) if resume else to_plain(cfg)
-    folder = Path(config["run_dir"]) if resume is None else resume
-    start = monotonic()
+    folder = Path(config["run_dir"])
+    ended = read_result(folder)
+    if resume and ended.get("status") == "finished":
+        info(f"{folder} is finished: nothing is left to do")
+        return dict(ended["metrics"])
+    if resume is None:
+        start_folder(config, folder)
+
+    result = Result(folder, config, ended if resume else {})
     loggers: list[Logger] = []
     try:
+        result.write("running")
         metrics = _train(config, folder, resume, loggers)
     except Interrupted as stop:
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
-        write_result(folder, config, "interrupted", {}, monotonic() - start)
+        result.write("interrupted")
         info(f"{stop}; go on with: python train.py resume={folder}")
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
         sys.exit(128 + stop.signum)
     except BaseException as error:
         run_loggers.finish(loggers, exit_code=1)
-        write_result(folder, config, "failed", {}, monotonic() - start, error=str(error))
+        result.write("failed", error=str(error))
         raise
     finally:
         release()
     run_loggers.finish(loggers, exit_code=0)
-    write_result(folder, config, "finished", metrics, monotonic() - start)
-    report(folder, metrics, monotonic() - start)
+    result.write("finished", metrics)
+    report(folder, metrics, result.seconds())
     return metrics
 
 
 def saved_config(folder: Path) -> dict[str, Any]:
-    """The config of a run that is to go on.
+    """The config of a run that is to go on, its paths made those of the folder as it lies now.
 
     Raises:
         UserError: If there is none, or overrides stand beside `resume`.
     """
     if not (folder / "checkpoints" / "last.ckpt").is_file():
         raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
-    others = [key for key in overridden_keys(_overrides()) if key != "resume"]
+    others = [override for override in _overrides() if not override.startswith("resume=")]
     if others:
         raise UserError(f"resume goes on with the run's own config: remove {', '.join(others)}")
     config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
-    return config
+    moved: dict[str, Any] = _moved(config, config["run_dir"], str(folder.resolve()))
+    return moved
+
+
+def _moved(node: Any, old: str, new: str) -> Any:
+    """A config in which paths below `old` are below `new`."""
+    if isinstance(node, dict):
+        return {key: _moved(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, old, new) for value in node]
+    if isinstance(node, str) and (node == old or node.startswith(f"{old}/")):
+        return new + node[len(old) :]
+    return node
+
+
+def start_folder(config: dict[str, Any], folder: Path) -> None:
+    """Make the run folder, with config.yaml: resolved, and the command line above it.
+
+    Raises:
+        UserError: If a run lies there already.
+    """
+    if not is_main_process():
+        return
+    if (folder / "checkpoints" / "last.ckpt").exists():
+        raise UserError(
+            f"{folder} holds a run: go on with resume={folder}, or choose another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that never saved
+    header = f"# python train.py {' '.join(_overrides())}\n"
+    (folder / "config.yaml").write_text(header + yaml.safe_dump(config, sort_keys=False))
 
 
 def _overrides() -> list[str]:
@@ -94,8 +133,6 @@ def _train(
 ) -> dict[str, float]:
     """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
     cfg = OmegaConf.create(config)
-    if resume is None and is_main_process():
-        save_config(config, folder)
     loggers += build_loggers(cfg, folder)  # first, so that they show a failure of what follows
     run_loggers.start(loggers, config)
     seed_everything(config["seed"], workers=False, verbose=False)
@@ -129,13 +166,6 @@ def check_views(method: Method, data: DataModule) -> None:
     if made != taken:
         name = type(method).__name__
         raise UserError(f"augmentation.num_views={made}, but {name} takes {taken}: set it so")
-
-
-def save_config(config: dict[str, Any], folder: Path) -> None:
-    """config.yaml, resolved, with the command line above it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    header = f"# python train.py {' '.join(_overrides())}\n"
-    (folder / "config.yaml").write_text(header + yaml.safe_dump(config, sort_keys=False))
 
 
 def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
@@ -199,29 +229,47 @@ def save_last_figures(data: DataModule, folder: Path, val: Features | None) -> d
     return figures
 
 
-def write_result(
-    folder: Path,
-    config: dict[str, Any],
-    status: str,
-    metrics: dict[str, float],
-    seconds: float,
-    error: str | None = None,
-) -> None:
-    """result.json: how the run ended, and its last metrics."""
-    if not is_main_process():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    result = {
-        "status": status,
-        "name": config["name"],
-        "overrides": _overrides(),
-        "seed": config["seed"],
-        "seconds": round(seconds, 1),
-        "metrics": metrics,
-    }
-    if error is not None:
-        result["error"] = error
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+def read_result(folder: Path) -> dict[str, Any]:
+    """result.json, or nothing where there is none."""
+    path = folder / "result.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return result
+
+
+class Result:
+    """result.json: how a run stands, with its last metrics; a resumed run goes on with the old one.
+
+    Args:
+        folder: The run's.
+        config: Resolved.
+        earlier: The result.json of the part before a resume.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], earlier: dict[str, Any]) -> None:
+        self.folder, self.start = folder, monotonic()
+        self.earlier_seconds = float(earlier.get("seconds", 0.0))
+        self.head = {
+            "name": config["name"],
+            "overrides": earlier.get("overrides", _overrides()),
+            "seed": config["seed"],
+        }
+
+    def seconds(self) -> float:
+        """Wall clock of all parts so far."""
+        return self.earlier_seconds + monotonic() - self.start
+
+    def write(
+        self, status: str, metrics: dict[str, float] | None = None, error: str | None = None
+    ) -> None:
+        """Write it, and the summary of the sweep that the run belongs to."""
+        if not is_main_process():
+            return
+        end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
+        failure = {} if error is None else {"error": error}
+        text = json.dumps(self.head | end | failure, indent=2)
+        (self.folder / "result.json").write_text(text + "\n")
+        if (self.folder.parent / "multirun.yaml").is_file():
+            summarize(self.folder.parent)
 
 
 def report(folder: Path, metrics: dict[str, float], seconds: float) -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from itertools import takewhile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import TINY
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer
+
+from ssl_zoo.run import build_callbacks
+from ssl_zoo.types import UserError
+from train import train
+
+Make = Callable[..., DictConfig]
 
 ROOT = Path(__file__).parents[1]
 ARGS = [
     *TINY,
-    "dataset.splits.num_train=3000",
+    "dataset.splits.num_train=2000",
     "epochs=3",
     "batch_size=32",
     "monitor.every_n_epochs=2",
@@ -36,27 +45,37 @@ def state(folder: Path) -> dict[str, object]:
     return dict(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_in_mid_epoch_and_resumed(signum: int, tmp_path: Path) -> None:
-    whole = start(*ARGS, f"hydra.run.dir={tmp_path / 'whole'}")
-    assert whole.wait() == 0, whole.communicate()[0]
+def reached(folder: Path, step: int) -> bool:
+    path = folder / "metrics.csv"
+    return path.exists() and f"\n{step}," in path.read_text()
 
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    whole = start(*ARGS, f"hydra.run.dir={folder}")
+    assert whole.wait() == 0, whole.communicate()[0]
+    return folder
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_in_mid_epoch_and_resumed(signum: int, tmp_path: Path, uninterrupted: Path) -> None:
     folder = tmp_path / "stopped"
     run = start(*ARGS, f"hydra.run.dir={folder}")
-    assert run.stdout is not None
-    lines = list(takewhile(lambda line: not line.startswith("epoch 1/3"), run.stdout))
-    run.send_signal(signum)  # early in the second epoch
-    output = "".join(lines) + run.communicate()[0]
+    while not reached(folder, 60):  # in the second epoch of 56 steps
+        assert run.poll() is None, run.communicate()[0]
+    run.send_signal(signum)
+    output = run.communicate()[0]
     assert run.returncode == 128 + signum, output
     assert f"resume={folder}" in output
     assert "Traceback" not in output
     steps = int(state(folder)["global_step"])  # type: ignore[call-overload]
-    assert steps % 84 != 0, "stopped between epochs: the test shows nothing"
+    assert steps % 56 != 0, "stopped between epochs: the test shows nothing"
 
     again = start(f"resume={folder}")
     assert again.wait() == 0, again.communicate()[0]
-    expected, resumed = state(tmp_path / "whole"), state(folder)
-    assert resumed["global_step"] == expected["global_step"] == 252
+    expected, resumed = state(uninterrupted), state(folder)
+    assert resumed["global_step"] == expected["global_step"] == 168
     for part in ("state_dict", "callbacks", "optimizer_states", "lr_schedulers"):
         assert_equal(resumed[part], expected[part], part)
 
@@ -78,3 +97,73 @@ def assert_equal(a: object, b: object, place: str) -> None:
             assert_equal(x, y, f"{place}[{i}]")
     else:
         assert a == b, place
+
+
+class SignalAt(Callback):
+    """Sends this process SIGTERM once a step is done."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train_with_signal(cfg: DictConfig, step: int, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Train, with the signal; the metrics, or the exit code."""
+    with monkeypatch.context() as patch:
+        build = build_callbacks
+        patch.setattr("ssl_zoo.run.build_callbacks", lambda *a: [SignalAt(step), *build(*a)])
+        try:
+            return train(cfg)
+        except SystemExit as stop:
+            return stop.code
+
+
+def rows(folder: Path) -> list[str]:
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    return sorted(line for line in lines if "speed/" not in line)
+
+
+@pytest.mark.parametrize("step", [3, 4, 5, 8])  # 4 steps an epoch
+def test_a_stop_at_any_step_loses_nothing(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    expected = train(make_config("epochs=3", run="whole"))
+    folder = tmp_path / "stopped"
+    code = train_with_signal(make_config("epochs=3", run="stopped"), step, monkeypatch)
+    assert code == 128 + signal.SIGTERM
+    assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
+    assert train(make_config(f"resume={folder}")) == expected
+    assert_equal(state(folder)["state_dict"], state(tmp_path / "whole")["state_dict"], "weights")
+    assert set(rows(folder)) == set(rows(tmp_path / "whole"))
+
+
+def test_a_stop_at_the_last_step_finishes(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = train_with_signal(make_config("epochs=2"), 8, monkeypatch)
+    assert isinstance(metrics, dict)
+    assert "val/knn_top1" in metrics
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
+
+
+def test_a_finished_run_is_left_alone(make_config: Make, tmp_path: Path) -> None:
+    metrics = train(make_config())
+    before = (tmp_path / "run" / "result.json").read_text()
+    assert train(make_config(f"resume={tmp_path / 'run'}")) == metrics
+    assert (tmp_path / "run" / "result.json").read_text() == before
+    with pytest.raises(UserError, match=r"run holds a run: go on with resume="):
+        train(make_config())
+
+
+def test_a_moved_run_goes_on_where_it_lies(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("epochs=2", "logger=tensorboard", run="old")
+    train_with_signal(config, 2, monkeypatch)
+    (tmp_path / "old").rename(tmp_path / "new")
+    train(make_config(f"resume={tmp_path / 'new'}"))
+    assert not (tmp_path / "old").exists()
+    assert len(list((tmp_path / "new" / "tensorboard").glob("events.*"))) == 2

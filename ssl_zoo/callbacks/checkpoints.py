@@ -69,21 +69,24 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not stepped(trainer, batch_idx):
-            return
+        if not stepped(trainer, batch_idx) or trainer.is_last_batch:
+            return  # after an epoch's last step come its monitors; on_train_epoch_end saves then
         if self._agreed(trainer, self.signum is not None):
             self._save(trainer, "last.ckpt")
-            raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
+            self._stop(trainer)
         if self._agreed(trainer, monotonic() - self._saved > 60 * self.every_n_minutes):
             self._save(trainer, "last.ckpt")
 
-    def _agreed(self, trainer: Trainer, wish: bool) -> bool:
+    def _stop(self, trainer: Trainer) -> None:
+        raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
+
+    def _agreed(self, trainer: Trainer, wish: bool, at_once: bool = False) -> bool:
         """Saving is collective: all ranks must decide alike; they ask each other every 10 steps."""
         if trainer.world_size == 1:
             return wish
-        return trainer.global_step % 10 == 0 and trainer.strategy.reduce_boolean_decision(
-            wish, all=False
-        )
+        if not at_once and trainer.global_step % 10:
+            return False
+        return trainer.strategy.reduce_boolean_decision(wish, all=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor)
@@ -91,6 +94,9 @@ class Checkpoints(Checkpoint):
             self.best_score = float(score)
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if not last and self._agreed(trainer, self.signum is not None, at_once=True):
+            self._stop(trainer)
 
     def _save(self, trainer: Trainer, name: str) -> None:
         trainer.save_checkpoint(self.folder / name)

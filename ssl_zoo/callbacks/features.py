@@ -38,7 +38,7 @@ class CleanFeatures:
         return encode(
             module.encoder.backbone,  # type: ignore[arg-type, union-attr]
             loader,
-            trainer.datamodule.preprocess.to(module.device).normalize,  # type: ignore[attr-defined]
+            trainer.datamodule.preprocess.normalize,  # type: ignore[attr-defined]
             module.device,
             trainer.precision_plugin.forward_context,
         )

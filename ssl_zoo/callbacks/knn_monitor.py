@@ -33,23 +33,24 @@ class KNNMonitor(Callback):
         self.k, self.temperature = k, temperature
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.datamodule.num_classes == 0:  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if data.num_classes == 0:
             info("no labels: the kNN monitor and the linear probe are off")
+        elif len(data.val) == 0:
+            info("no image is held out: the kNN monitor and the linear probe are off")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        num_classes = trainer.datamodule.num_classes  # type: ignore[attr-defined]
-        if num_classes == 0 or not epoch_due(trainer, self.every_n_epochs):
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not data.num_classes or not len(data.val) or not epoch_due(trainer, self.every_n_epochs):
             return
         bank = self.features.bank(trainer, pl_module)
         val = self.features.val(trainer, pl_module)
-        if len(val.label) == 0:
-            return
         top1 = knn_top1(
             val.representation,
             val.label,
             bank.representation,
             bank.label,
-            num_classes,
+            data.num_classes,
             [self.k],
             self.temperature,
         )

@@ -27,6 +27,7 @@ class LinearProbe(Callback):
     def __init__(self, features: CleanFeatures, every_n_epochs: int = 1, lr: float = 5e-3) -> None:
         self.features, self.every_n_epochs, self.lr = features, every_n_epochs, lr
         self.probe: nn.Sequential | None = None
+        self._saved: dict[str, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         num_classes = trainer.datamodule.num_classes  # type: ignore[attr-defined]
@@ -37,12 +38,15 @@ class LinearProbe(Callback):
         nn.init.zeros_(linear.weight)  # generator must not notice the probe
         nn.init.zeros_(linear.bias)
         self.probe = nn.Sequential(nn.BatchNorm1d(dim, affine=False), linear)
-        self.probe.to(pl_module.device)
         self.optimizer = torch.optim.Adam(self.probe.parameters(), lr=self.lr)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.probe is not None:
-            self.probe.to(pl_module.device)
+        if self.probe is None:
+            return
+        self.probe.to(pl_module.device)
+        if self._saved:  # only now do the optimizer's states follow to the device
+            self.probe.load_state_dict(self._saved["probe"])
+            self.optimizer.load_state_dict(self._saved["optimizer"])
 
     def on_train_batch_end(
         self,
@@ -80,6 +84,4 @@ class LinearProbe(Callback):
         return {"probe": self.probe.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self.probe is not None and state_dict:
-            self.probe.load_state_dict(state_dict["probe"])
-            self.optimizer.load_state_dict(state_dict["optimizer"])
+        self._saved = state_dict

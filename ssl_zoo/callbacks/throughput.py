@@ -1,4 +1,4 @@
-"""Images per second of the training loop, monitors left out."""
+"""Images per second of the training loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ssl_zoo.types import MultiViewBatch
 
 
 class Throughput(Callback):
-    """Logs `speed/images_per_second`: source images of all devices, in training steps alone."""
+    """Logs `speed/images_per_second`: source images of all devices, over the steps of an epoch.
+
+    What runs between epochs (kNN, saving) is left out; the online probe's step is in it.
+    """
 
     def __init__(self) -> None:
         self.images, self.seconds, self.rate = 0, 0.0, 0.0

@@ -109,7 +109,7 @@ class DataModule(LightningDataModule):
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
         self.preprocess = self._preprocess(splits, image_size, mean, std)
         self.augmentation = augmentation(
-            size=view_size or self.preprocess.image_size,
+            size=self.preprocess.image_size if view_size is None else view_size,
             mean=self.preprocess.mean.flatten().tolist(),
             std=self.preprocess.std.flatten().tolist(),
             seed=seed,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl_zoo.data import files
+from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ssl_zoo.types import UserError
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CIFAR100_MEAN, CIFAR100_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 
@@ -345,6 +345,9 @@ def folder(
 
 def _split_trees(root: Path, cache_dir: Path) -> list[files.Tree]:
     if (root / "train").is_dir():
+        for name in ("val", "validation"):
+            if (root / name).is_dir():
+                _log.info("%s is not read: val figures come from a part of train", root / name)
         parts = [root / name for name in ("train", "test") if (root / name).is_dir()]
         return [files.read_tree(part, cache_dir) for part in parts]
     if (root / "test").is_dir():  # taking all of root would train on the test images

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
+from ssl_zoo.types import UserError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -22,6 +24,9 @@ class Preprocess(nn.Module):
             resize 256, crop 224). An image that has the right size already stays as it is.
         mean: Per channel, of images scaled to [0, 1].
         std: Per channel.
+
+    Raises:
+        UserError: At a call, if the images are not uint8.
     """
 
     def __init__(
@@ -48,9 +53,13 @@ class Preprocess(nn.Module):
         return cropped
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 (..., 3, H, W) -> normalised float32."""
-        scaled = images.to(self.mean.device).float().div_(255)
-        return scaled.sub_(self.mean).div_(self.std)
+        """uint8 (..., 3, H, W) -> normalised float32, on the images' device."""
+        if images.dtype != torch.uint8:
+            raise UserError(
+                f"images of {images.dtype}: preprocess takes uint8 images from 0 to 255"
+            )
+        mean, std = self.mean.to(images.device), self.std.to(images.device)
+        return images.float().div_(255).sub_(mean).div_(std)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.normalize(self.geometry(images))

@@ -55,6 +55,11 @@ class EpochSampler:
                 f"batch_size={batch_size} does not divide by devices x accumulate = {parts}: "
                 f"use {f'{low} or ' if low else ''}{low + parts}"
             )
+        if batch_size // parts < 2:
+            raise UserError(
+                f"batch_size={batch_size} leaves one image a device and micro-batch: batch norm "
+                f"needs two, use {2 * parts} or more"
+            )
         if num_images < batch_size:
             raise UserError(
                 f"batch_size={batch_size} is more than the {num_images} training images: lower it"

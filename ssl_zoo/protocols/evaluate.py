@@ -91,7 +91,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         },
         "rows": rows,
     }
-    path = _folder(config) / f"{protocol.name}.json"
+    path = _path(config, protocol.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
     _report(protocol.name, rows, path)
@@ -104,12 +104,19 @@ def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
         return {}
     saved = read_checkpoint(find_checkpoint(config["ckpt"]))["ssl_zoo"]["config"]
     check_targets([saved["backbone"], saved["dataset"], saved["data"]])
-    overrides = task_overrides() if HydraConfig.initialized() else []
-    if any(o.startswith("dataset=") for o in overrides):
+    overrides = _overrides()
+    fixed = [
+        o for o in overrides if o.lstrip("+~").startswith(("backbone", "augmentation", "data."))
+    ]
+    if fixed:
+        raise UserError(f"{fixed[0]}: ckpt={config['ckpt']} brings its own, remove it")
+    if _other_dataset():
         return {"backbone": saved["backbone"]}
     dataset = OmegaConf.create(saved["dataset"])
     given = [o.lstrip("+") for o in overrides if o.lstrip("+").startswith("dataset.")]
     data = OmegaConf.merge(saved["data"], {"eval_batch_size": config["batch_size"]})
+    if "skipped_list" in data.splits:
+        data.splits.skipped_list = None  # the training run wrote it
     if given:
         dataset = OmegaConf.merge(dataset, OmegaConf.from_dotlist(given).dataset)
         _set_in_place(data, given)
@@ -118,6 +125,15 @@ def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
         "dataset": OmegaConf.to_container(dataset),
         "data": OmegaConf.to_container(data),
     }
+
+
+def _overrides() -> list[str]:
+    return task_overrides() if HydraConfig.initialized() else []
+
+
+def _other_dataset() -> bool:
+    """Whether the command line names a data set."""
+    return any(o.startswith("dataset=") for o in _overrides())
 
 
 def _set_in_place(data: Any, given: list[str]) -> None:
@@ -136,10 +152,7 @@ def _subjects(config: dict[str, Any], data: DataModule) -> list[Subject]:
         backbone, preprocess = load_backbone(config["ckpt"])
         subjects.append(Subject("pretrained", backbone, preprocess.normalize))
     if config["ckpt"] == "random" or config["baselines"]:
-        random_config = config["backbone"] | (
-            {"weights": None} if "weights" in config["backbone"] else {}
-        )
-        subjects.append(Subject("random init", build_backbone(random_config), normalize))
+        subjects.append(Subject("random init", build_backbone(config["backbone"]), normalize))
     if config["baselines"]:
         subjects.append(Subject("raw pixels", RawPixels(), normalize))
     return subjects
@@ -172,14 +185,19 @@ def _encode(
     ]
 
 
-def _folder(config: dict[str, Any]) -> Path:
+def _path(config: dict[str, Any], protocol: str) -> Path:
+    """RUN/evaluation/<protocol>.json; another checkpoint or data set adds its name."""
     if config["out"] is not None:
-        return Path(config["out"])
+        return Path(config["out"]) / f"{protocol}.json"
+    dataset = HydraConfig.get().runtime.choices["dataset"] if HydraConfig.initialized() else ""
     if config["ckpt"] == "random":
-        return Path("runs") / "random" / "evaluation"
-    path = find_checkpoint(config["ckpt"])
-    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    return run / "evaluation"
+        return Path("runs") / f"random_{dataset}" / "evaluation" / f"{protocol}.json"
+    checkpoint = find_checkpoint(config["ckpt"])
+    in_run = checkpoint.parent.name == "checkpoints"
+    folder = checkpoint.parent.parent if in_run else checkpoint.parent
+    name = protocol if checkpoint.stem == "last" else f"{protocol}_{checkpoint.stem}"
+    name += f"_{dataset}" if _other_dataset() else ""
+    return folder / "evaluation" / f"{name}.json"
 
 
 def _report(name: str, rows: dict[str, Any], path: Path) -> None:

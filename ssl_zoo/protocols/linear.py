@@ -47,7 +47,6 @@ class Linear:
             warn(
                 f"{name}: the best learning rate, {grid.learning_rate:g}, is at an end of the grid"
             )
-        test = test.labelled()
         correct = grid.predict(test.representation).argmax(dim=1) == test.label
         return {
             "val_top1": float(grid.val_top1.nan_to_num(0).max()),
