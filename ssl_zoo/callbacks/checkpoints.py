@@ -47,6 +47,7 @@ class Checkpoints(Checkpoint):
         self.signum: int | None = None
         self._handlers: dict[int, Any] = {}
         self._saved = monotonic()
+        self._stopping = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved = monotonic()
@@ -66,6 +67,12 @@ class Checkpoints(Checkpoint):
         self.signum = signum
         print("\nstopping after this step; once more to stop at once", flush=True)
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._stopping:  # by now the metrics of the last step, or epoch, are logged
+            raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -73,12 +80,9 @@ class Checkpoints(Checkpoint):
             return  # after an epoch's last step come its monitors; on_train_epoch_end saves then
         if self._agreed(trainer, self.signum is not None):
             self._save(trainer, "last.ckpt")
-            self._stop(trainer)
+            self._stopping = True
         if self._agreed(trainer, monotonic() - self._saved > 60 * self.every_n_minutes):
             self._save(trainer, "last.ckpt")
-
-    def _stop(self, trainer: Trainer) -> None:
-        raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
 
     def _agreed(self, trainer: Trainer, wish: bool, at_once: bool = False) -> bool:
         """Saving is collective: all ranks must decide alike; they ask each other every 10 steps."""
@@ -94,9 +98,7 @@ class Checkpoints(Checkpoint):
             self.best_score = float(score)
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if not last and self._agreed(trainer, self.signum is not None, at_once=True):
-            self._stop(trainer)
+        self._stopping = self._agreed(trainer, self.signum is not None, at_once=True)
 
     def _save(self, trainer: Trainer, name: str) -> None:
         trainer.save_checkpoint(self.folder / name)

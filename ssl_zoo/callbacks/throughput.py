@@ -22,6 +22,9 @@ class Throughput(Callback):
         self.images, self.seconds, self.rate = 0, 0.0, 0.0
         self._last = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last = perf_counter()  # a resume in mid-epoch starts no epoch
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = perf_counter()
 
