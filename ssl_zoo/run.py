@@ -246,7 +246,7 @@ class Result:
     """
 
     def __init__(self, folder: Path, config: dict[str, Any], earlier: dict[str, Any]) -> None:
-        self.folder, self.start = folder, monotonic()
+        self.folder, self.start, self.resumed = folder, monotonic(), bool(earlier)
         self.earlier_seconds = float(earlier.get("seconds", 0.0))
         self.head = {
             "name": config["name"],
@@ -261,14 +261,14 @@ class Result:
     def write(
         self, status: str, metrics: dict[str, float] | None = None, error: str | None = None
     ) -> None:
-        """Write it, and the summary of the sweep that the run belongs to."""
+        """Write it, and anew the summary of the sweep that a resumed job belongs to."""
         if not is_main_process():
             return
         end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
         failure = {} if error is None else {"error": error}
         text = json.dumps(self.head | end | failure, indent=2)
         (self.folder / "result.json").write_text(text + "\n")
-        if (self.folder.parent / "multirun.yaml").is_file():
+        if self.resumed and (self.folder.parent / "multirun.yaml").is_file():
             summarize(self.folder.parent)
 
 

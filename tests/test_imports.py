@@ -24,7 +24,7 @@ ALLOWED = {
     "figures": BASE,
     "sweep": BASE,
     "protocols": PARTS | {"checkpoint", "protocols"},
-    "run": PARTS | {"methods", "callbacks", "checkpoint", "loggers", "figures"},
+    "run": PARTS | {"methods", "callbacks", "checkpoint", "loggers", "figures", "sweep"},
     "__init__": {"checkpoint"},
 }
 TORCH_FREE = {"__init__", "config", "sweep"}

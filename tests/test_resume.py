@@ -168,3 +168,12 @@ def test_a_moved_run_goes_on_where_it_lies(
     train(make_config(f"resume={tmp_path / 'new'}"))
     assert not (tmp_path / "old").exists()
     assert len(list((tmp_path / "new" / "tensorboard").glob("events.*"))) >= 2
+
+
+def test_a_resumed_job_enters_its_sweeps_summary(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "multirun.yaml").touch()
+    train_with_signal(make_config("epochs=2", run="0"), 2, monkeypatch)
+    train(make_config(f"resume={tmp_path / '0'}"))
+    assert "0,finished," in (tmp_path / "summary.csv").read_text()

@@ -26,7 +26,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from wandb_reader import OfflineRun, read_run, records
 
 import train as program
-from ssl_zoo.config import check_overrides, flatten, to_plain
+from ssl_zoo.config import TRAIN_ROOTS, check_overrides, flatten, to_plain
 from ssl_zoo.loggers import read_metrics
 
 Make = Callable[..., DictConfig]
@@ -253,7 +253,7 @@ def test_arguments_of_the_wandb_sweep_compose(make_config: Make, seed: int) -> N
     command = agents_command(sweep, values)
     assert command[:4] == ["/usr/bin/env", "python", "train.py", "logger=wandb"]
     cfg = make_config(*command[3:], "name=test", tiny=False)
-    check_overrides(cfg, command[3:], ["logger", "method/projector"])
+    check_overrides(cfg, command[3:], ["logger", "method/projector"], TRAIN_ROOTS)
     config = to_plain(cfg)
     projector = values.pop("method/projector")
     assert config["method"]["projector"]["_target_"].lower().endswith(projector)
