@@ -262,7 +262,7 @@ def touch(root: Path, *names: str) -> None:
 def test_images_are_found_at_any_depth_in_any_case_without_hidden_ones(tmp_path: Path) -> None:
     kept = ["a.JPG", "b/c.Png", "b/d/e.jpeg", "b/f.webp", "g.bmp", "h.tif", "i.TIFF"]
     touch(tmp_path, *kept, "notes.txt", "b/x.gif", ".a.jpg", ".git/y.png", "b/.z/w.png", "jpg")
-    assert files.find_images(tmp_path) == [tmp_path / name for name in kept]
+    assert files.find_names(tmp_path) == kept
 
 
 def test_order_does_not_depend_on_the_order_of_creation(tmp_path: Path) -> None:
@@ -283,12 +283,12 @@ def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
 
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere does not exist"):
-        files.find_images(tmp_path / "nowhere")
+        files.find_names(tmp_path / "nowhere")
     touch(tmp_path, "a.jpg", "empty/readme.md")
     with pytest.raises(UserError, match=r"a\.jpg is not a folder"):
-        files.find_images(tmp_path / "a.jpg")
+        files.find_names(tmp_path / "a.jpg")
     with pytest.raises(UserError, match=r"empty holds no image: .*jpg jpeg png webp bmp tif tiff"):
-        files.find_images(tmp_path / "empty")
+        files.find_names(tmp_path / "empty")
 
 
 def test_cache_name_follows_every_path_size_and_time(tmp_path: Path) -> None:

@@ -109,15 +109,6 @@ def find_names(root: Path) -> list[str]:
     return names
 
 
-def find_images(root: Path) -> list[Path]:
-    """All images under a folder, sorted by name, folder by folder; see `find_names`.
-
-    Raises:
-        UserError: The folder does not exist, cannot be read, or holds no image.
-    """
-    return [root / name for name in find_names(root)]
-
-
 def subfolders(root: Path) -> list[str]:
     """Names of a folder's own subfolders that are not hidden, sorted."""
     return [entry.name for entry in _entries(str(root)) if entry.is_dir()]

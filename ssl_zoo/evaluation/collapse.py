@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-
-def _at_least_float32(z: Tensor) -> Tensor:
-    return z.to(torch.promote_types(z.dtype, torch.float32))
+from ssl_zoo.precision import at_least_float32
 
 
 @torch.no_grad()
@@ -28,7 +26,7 @@ def embedding_std(z: Tensor) -> Tensor:
 
     Source: Chen & He 2021 (SimSiam), sec. 4.1.
     """
-    unit = normalize(_at_least_float32(z), dim=1)
+    unit = normalize(at_least_float32(z), dim=1)
     return unit.std(dim=0, correction=0).mean() * math.sqrt(z.shape[1])
 
 
@@ -46,7 +44,7 @@ def effective_rank(z: Tensor) -> Tensor:
 
     Source: Garrido et al. 2023 (RankMe).
     """
-    z = _at_least_float32(z)
+    z = at_least_float32(z)
     if not z.isfinite().all():  # the SVD would raise
         return z.new_full((), torch.nan)
     singular: Tensor = torch.linalg.svdvals(z)
