@@ -60,6 +60,7 @@ def quiet_lightning() -> None:
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A Rich progress bar that goes away when it is done; yields `progress(done, total)`."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -30,5 +30,5 @@ def shapes_grid() -> Image.Image:
 
 if __name__ == "__main__":
     shapes_grid().save(HERE / "shapes.png")
-    for name in ("views", "curves", "map"):
+    for name in ("views", "curves"):
         shutil.copy(DEMO / f"{name}.png", HERE / f"demo_{name}.png")

@@ -255,7 +255,9 @@ def _each(
 ) -> Iterator[tuple[str, T | UserError]]:
     """Name and result or error for each file, in order, computed by threads."""
     total = len(tree.names)
-    progress = Progress(console=Console(stderr=True), transient=True, disable=total < _LONG)
+    console = Console(stderr=True)
+    short = total < _LONG or not console.is_terminal
+    progress = Progress(console=console, transient=True, disable=short)
     with ThreadPoolExecutor(num_threads) as pool, progress:
         task = progress.add_task(f"{title} {tree.root}", total=total)
         for start in range(0, total, _CHUNK):

@@ -22,7 +22,7 @@ from ssl_zoo.checkpoint import (
     read_checkpoint,
 )
 from ssl_zoo.config import instantiate, task_overrides, to_plain
-from ssl_zoo.console import bar, print_table, quiet_lightning
+from ssl_zoo.console import bar, print_table, quiet_lightning, warn
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.evaluation.features import Features, encode
@@ -76,10 +76,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         with bar(f"{subject.name}: encode") as progress:
             splits = _encode(subject, data, device, progress)
         with bar(f"{subject.name}: {protocol.name}") as progress:
-            rows[subject.name] = protocol.score(
-                subject.name, *splits, data.num_classes, config["seed"], progress
-            )
+            rows[subject.name] = protocol.score(*splits, data.num_classes, config["seed"], progress)
 
+    first = rows[subjects[0].name]
+    if first.get("on_edge"):
+        warn(f"the best learning rate, {first['learning_rate']:g}, is at an end of the grid")
     result = {
         "ckpt": str(config["ckpt"]),
         "protocol": {k: v for k, v in config["protocol"].items()},

@@ -33,7 +33,6 @@ class KNN:
 
     def score(
         self,
-        name: str,
         train: Features,
         val: Features,
         test: Features,

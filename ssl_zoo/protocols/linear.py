@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ssl_zoo.console import warn
 from ssl_zoo.evaluation import fit_linear
 from ssl_zoo.evaluation.features import Features
 
@@ -25,7 +24,6 @@ class Linear:
 
     def score(
         self,
-        name: str,
         train: Features,
         val: Features,
         test: Features,
@@ -43,14 +41,11 @@ class Linear:
             seed=seed,
             progress=progress,
         )
-        if grid.on_edge:
-            warn(
-                f"{name}: the best learning rate, {grid.learning_rate:g}, is at an end of the grid"
-            )
         correct = grid.predict(test.representation).argmax(dim=1) == test.label
         return {
             "val_top1": float(grid.val_top1.nan_to_num(0).max()),
             "test_top1": float(correct.float().mean()),
             "learning_rate": grid.learning_rate,
+            "on_edge": grid.on_edge,
             "weight_decay": grid.weight_decay,
         }
