@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config import (
     EVALUATE_ROOTS,
+    check_counts,
     check_overrides,
     fail,
     register_resolvers,
@@ -40,6 +41,7 @@ def main(cfg: DictConfig) -> None:
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, EVALUATE_ROOTS)
         to_plain(cfg)  # a missing value is told before torch comes in
+        check_counts(cfg, ["batch_size"])
         evaluate(cfg)
     except (UserError, OmegaConfBaseException) as error:
         fail(error)

@@ -107,16 +107,27 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     return plain  # type: ignore[return-value]
 
 
+def check_counts(cfg: DictConfig, names: Iterable[str]) -> None:
+    """Refuse a count below 1, and a seed that is none.
+
+    Raises:
+        UserError: Naming the knob.
+    """
+    for name in names:
+        value = OmegaConf.select(cfg, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name}={value}: give a whole number of at least 1")
+    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise UserError(f"seed={cfg.seed}: give a whole number from 0 to {2**32 - 1}")
+
+
 def check_knobs(cfg: DictConfig) -> None:
     """Refuse run-wide knobs that make no sense, before anything is built.
 
     Raises:
         UserError: Naming the knob.
     """
-    for name in COUNTS:
-        value = OmegaConf.select(cfg, name)
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name}={value}: give a whole number of at least 1")
+    check_counts(cfg, COUNTS)
     if cfg.monitor.bank_size is not None and not _is_above_0(cfg.monitor.bank_size):
         raise UserError(
             f"monitor.bank_size={cfg.monitor.bank_size}: give a number above 0, or null"
@@ -132,8 +143,6 @@ def check_knobs(cfg: DictConfig) -> None:
         raise UserError(f"dataset.num_workers={cfg.dataset.num_workers}: give 0 or more")
     if "/" in str(cfg.name):
         raise UserError(f"name={cfg.name} must not hold a slash: it names a folder")
-    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
-        raise UserError(f"seed={cfg.seed}: give a whole number from 0 to {2**32 - 1}")
     if str(cfg.precision) not in PRECISIONS:
         raise UserError(f"precision={cfg.precision} is unknown: use one of {', '.join(PRECISIONS)}")
     if cfg.clip_norm is not None and not _is_above_0(cfg.clip_norm):

@@ -22,7 +22,7 @@ _CURVES = {
     "top-1 on val": ["val/knn_top1", "val/probe_top1"],
     "collapse/std (1 = healthy)": ["collapse/std"],
     "collapse/effective_rank": ["collapse/effective_rank"],
-    "learning rate": ["lr/all"],
+    "learning rate": ["lr/all", "lr/encoder", "lr/predictor"],
     "images per second": ["speed/images_per_second"],
 }
 

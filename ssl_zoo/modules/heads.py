@@ -51,8 +51,9 @@ class MLP(nn.Sequential):
     ) -> None:
         if out_norm not in get_args(OutNorm):
             raise UserError(f"out_norm={out_norm} is unknown: use {', '.join(get_args(OutNorm))}")
-        if num_layers < 1:
-            raise UserError(f"num_layers={num_layers} of an MLP must be at least 1")
+        for name, value in (("num_layers", num_layers), ("out_dim", out_dim)):
+            if value < 1:
+                raise UserError(f"{name}={value} of an MLP must be at least 1")
         hidden_dim = hidden_dim or in_dim
         widths = [in_dim] + [hidden_dim] * (num_layers - 1)
         layers: list[nn.Module] = []
