@@ -197,7 +197,7 @@ def blobs(seed: int, count: int) -> Features:
 def linear_scores(test: Features, seed: int = 0) -> dict[str, Any]:
     train, val = blobs(0, 300), blobs(1, 90)
     score = Linear(epochs=3, batch_size=64).score
-    return score("blobs", train, val, test, 3, seed, lambda done, total: None)
+    return score(train, val, test, 3, seed, lambda done, total: None)
 
 
 def test_linear_reads_test_once_and_chooses_nothing_on_it() -> None:
