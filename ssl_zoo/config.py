@@ -250,8 +250,8 @@ def overridden_keys(overrides: Iterable[str]) -> list[str]:
 
 
 def task_overrides() -> list[str]:
-    """The overrides of this job's command line."""
-    return list(HydraConfig.get().overrides.task)
+    """The overrides of this job's command line; none where there is no command line."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def check_overrides(

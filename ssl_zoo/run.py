@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import yaml
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
@@ -87,7 +86,7 @@ def saved_config(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "checkpoints" / "last.ckpt").is_file():
         raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
-    others = [override for override in _overrides() if not override.startswith("resume=")]
+    others = [override for override in task_overrides() if not override.startswith("resume=")]
     if others:
         raise UserError(f"resume goes on with the run's own config: remove {', '.join(others)}")
     config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
@@ -120,12 +119,8 @@ def start_folder(config: dict[str, Any], folder: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that never saved
-    header = f"# python train.py {' '.join(_overrides())}\n"
+    header = f"# python train.py {' '.join(task_overrides())}\n"
     (folder / "config.yaml").write_text(header + yaml.safe_dump(config, sort_keys=False))
-
-
-def _overrides() -> list[str]:
-    return task_overrides() if HydraConfig.initialized() else []
 
 
 def _train(
@@ -250,7 +245,7 @@ class Result:
         self.earlier_seconds = float(earlier.get("seconds", 0.0))
         self.head = {
             "name": config["name"],
-            "overrides": earlier.get("overrides", _overrides()),
+            "overrides": earlier.get("overrides", task_overrides()),
             "seed": config["seed"],
         }
 

@@ -17,14 +17,11 @@ class InBatch(nn.Module):
     Args:
         normalize: Cosine similarities (True) or dot products (SimCLR, table 5, "no").
         dim: Not needed; dictionaries that store keys take it.
-        num_images: Not needed; memory banks take it.
 
     Source: Chen et al. 2020 (SimCLR), sec. 2.1.
     """
 
-    def __init__(
-        self, normalize: bool = True, dim: int | None = None, num_images: int | None = None
-    ) -> None:
+    def __init__(self, normalize: bool = True, dim: int | None = None) -> None:
         super().__init__()
         self.normalize = normalize
 
@@ -61,7 +58,6 @@ class Queue(nn.Module):
 
     Args:
         dim: Width of the keys.
-        num_images: Not needed; memory banks take it.
         size: Keys that it holds, of any relation to the batch.
 
     Source: He et al. 2020 (MoCo), algorithm 1: logits from the old queue, then enqueue.
@@ -70,7 +66,7 @@ class Queue(nn.Module):
     queue: Tensor
     pointer: Tensor
 
-    def __init__(self, dim: int, num_images: int | None = None, size: int = 65536) -> None:
+    def __init__(self, dim: int, size: int = 65536) -> None:
         super().__init__()
         if size < 1:
             raise UserError(f"method.queue_size={size}: give at least 1")
@@ -83,8 +79,7 @@ class Queue(nn.Module):
         query = functional.normalize(at_least_float32(query), dim=1)
         key = functional.normalize(at_least_float32(key.detach()), dim=1)
         with torch.autocast(query.device.type, enabled=False):
-            # A copy: the queue moves before the backward pass where losses are summed over steps.
-            neg = query @ self.queue.to(query.dtype).clone().T
+            neg = query @ self.queue.to(query.dtype).T  # moves in `update`, after the backward pass
         return (query * key).sum(dim=1), neg
 
     @torch.no_grad()

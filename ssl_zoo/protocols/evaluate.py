@@ -105,7 +105,7 @@ def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
         return {}
     saved = read_checkpoint(find_checkpoint(config["ckpt"]))["ssl_zoo"]["config"]
     check_targets([saved["backbone"], saved["dataset"], saved["data"]])
-    overrides = _overrides()
+    overrides = task_overrides()
     fixed = [
         o for o in overrides if o.lstrip("+~").startswith(("backbone", "augmentation", "data."))
     ]
@@ -128,13 +128,9 @@ def _from_checkpoint(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _overrides() -> list[str]:
-    return task_overrides() if HydraConfig.initialized() else []
-
-
 def _other_dataset() -> bool:
     """Whether the command line names a data set."""
-    return any(o.startswith("dataset=") for o in _overrides())
+    return any(o.startswith("dataset=") for o in task_overrides())
 
 
 def _set_in_place(data: Any, given: list[str]) -> None:
