@@ -164,14 +164,18 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def instantiate(node: Any) -> Any:
+def instantiate(node: Any, **kwargs: Any) -> Any:
     """Hydra's `instantiate`; a UserError in a part comes out unwrapped.
+
+    Args:
+        node: With a `_target_`.
+        **kwargs: What it is called with besides.
 
     Raises:
         UserError: Also where a part refuses a knob (TypeError, ValueError), with its place.
     """
     try:
-        return hydra.utils.instantiate(node)
+        return hydra.utils.instantiate(node, **kwargs)
     except InstantiationException as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):

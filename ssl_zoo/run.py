@@ -132,8 +132,7 @@ def _train(
     run_loggers.start(loggers, config)
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(cfg.data)
-    method: Method = instantiate(cfg.method.module)
-    check_views(method, data)
+    method: Method = build_method(cfg, data)
     method.checkpoint_extras = {"config": config, "preprocess": data.options()}
     if any(isinstance(m, nn.Conv2d) for m in method.modules()):
         method = method.to(memory_format=torch.channels_last)
@@ -149,6 +148,15 @@ def _train(
 
     run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def build_method(cfg: DictConfig, data: DataModule) -> Method:
+    """The method of a config, told what only the data knows."""
+    method: Method = instantiate(
+        cfg.method.module, num_images=data.num_images, steps_per_epoch=data.steps_per_epoch
+    )
+    check_views(method, data)
+    return method
 
 
 def check_views(method: Method, data: DataModule) -> None:

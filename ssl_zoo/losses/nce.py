@@ -44,13 +44,13 @@ class NCE(ContrastiveLoss):
 
     def __init__(
         self,
-        num_images: int,
+        num_images: int | None,
         temperature: float = 0.07,
         z: Normaliser = "code",
         eps: float = 1e-7,
     ) -> None:
         super().__init__()
-        if num_images < 1:
+        if num_images is None or num_images < 1:
             raise UserError(f"num_images={num_images} of NCE must be at least 1")
         if not 0 <= eps < float("inf"):
             raise UserError(f"method.loss.eps={eps} must be at least 0")

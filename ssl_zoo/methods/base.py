@@ -16,16 +16,28 @@ from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
-def checked(loss: nn.Module, kind: type[nn.Module], method: str) -> nn.Module:
-    """The loss itself, where it is of the kind that the method takes.
+def build_loss(
+    loss: nn.Module | Callable[..., nn.Module],
+    kind: type[nn.Module],
+    method: str,
+    num_images: int | None,
+) -> nn.Module:
+    """The loss, where it is of the kind that the method takes.
+
+    Args:
+        loss: A loss, or a factory `loss(num_images=...)` (NCE).
+        kind: What the method takes.
+        method: Its name.
+        num_images: Size of the training split.
 
     Raises:
-        UserError: If it is not.
+        UserError: If it is of another kind.
     """
-    if not isinstance(loss, kind):
-        name = kind.__name__.removesuffix("Loss").lower()
-        raise UserError(f"{method} takes a {name} loss, not {type(loss).__name__}: see method/loss")
-    return loss
+    built = loss if isinstance(loss, nn.Module) else loss(num_images=num_images)
+    if not isinstance(built, kind):
+        wanted, given = kind.__name__.removesuffix("Loss").lower(), type(built).__name__
+        raise UserError(f"{method} takes a {wanted} loss, not {given}: see method/loss")
+    return built
 
 
 class Method(LightningModule, ABC):
@@ -37,6 +49,8 @@ class Method(LightningModule, ABC):
     Args:
         optimizer: Factory, `optimizer(param_groups)`; not needed in a bare loop.
         scheduler: Factory, `scheduler(optimizer, total_steps=...)`, stepped with the optimizer.
+        num_images: Size of the training split; a memory bank and NCE need it.
+        steps_per_epoch: Optimizer steps; a target that moves with the epoch needs it.
 
     Attributes:
         num_views: Views of each image that a step takes.
@@ -51,8 +65,11 @@ class Method(LightningModule, ABC):
         self,
         optimizer: OptimizerFactory | None = None,
         scheduler: Callable[..., Any] | None = None,
+        num_images: int | None = None,
+        steps_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
+        self.num_images, self.steps_per_epoch = num_images, steps_per_epoch
         self._optimizer_factory = optimizer
         self._scheduler_factory = scheduler
         self.checkpoint_extras: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import nn
 
 from ssl_zoo.losses import PredictiveLoss
-from ssl_zoo.methods.base import Method, checked
+from ssl_zoo.methods.base import Method, build_loss
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import MultiViewBatch, StepOutput
 
@@ -21,10 +21,11 @@ class BYOL(Method):
         backbone: f, (N, C, H, W) -> (N, num_features).
         projector: g, factory `projector(in_dim=...)`.
         predictor: q, factory `predictor(in_dim=..., out_dim=...)`.
-        target: The target branch, factory `target(encoder=...)`; Momentum in the paper.
+        target: The target branch, factory `target(encoder=..., steps_per_epoch=...)`; Momentum in
+            the paper.
         loss: `loss(prediction, target)`; NormalizedMSE in the paper.
         symmetric: Each view predicts the other, and the two losses are added.
-        **factories: `optimizer` and `scheduler`, see `Method`.
+        **shared: What every method takes, see `Method`.
 
     Source: Grill et al. 2020, sec. 3.1 and algorithm 1; table 5 for the parts removed.
     """
@@ -37,14 +38,14 @@ class BYOL(Method):
         target: Callable[..., nn.Module],
         loss: nn.Module,
         symmetric: bool = True,
-        **factories: Any,
+        **shared: Any,
     ) -> None:
-        super().__init__(**factories)
+        super().__init__(**shared)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
         dim = self.encoder.projector.out_dim
         self.predictor = predictor(in_dim=dim, out_dim=dim)
-        self.target = target(encoder=self.encoder)
-        self.loss = checked(loss, PredictiveLoss, "BYOL")
+        self.target = target(encoder=self.encoder, steps_per_epoch=self.steps_per_epoch)
+        self.loss = build_loss(loss, PredictiveLoss, "BYOL", self.num_images)
         self.symmetric = symmetric
 
     def step(self, batch: MultiViewBatch) -> StepOutput:

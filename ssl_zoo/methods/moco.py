@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
-from ssl_zoo.methods.base import Method, checked
+from ssl_zoo.methods.base import Method, build_loss
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import MultiViewBatch, StepOutput
 
@@ -21,11 +21,11 @@ class MoCo(Method):
     Args:
         backbone: f_q without its head, (N, C, H, W) -> (N, num_features).
         projector: The head, factory `projector(in_dim=...)`; linear in v1, an MLP in v2.
-        target: f_k, factory `target(encoder=...)`; Momentum in the paper.
-        negatives: The dictionary, factory `negatives(dim=...)`; Queue in the paper.
+        target: f_k, factory `target(encoder=..., steps_per_epoch=...)`; Momentum in the paper.
+        negatives: The dictionary, factory `negatives(dim=..., num_images=...)`; Queue in the paper.
         loss: `loss(pos, neg)`; InfoNCE in the paper.
         symmetric: Both views are queries once, the two losses are added, and both keys enter.
-        **factories: `optimizer` and `scheduler`, see `Method`.
+        **shared: What every method takes, see `Method`.
 
     Source: He et al. 2020, algorithm 1: logits from the dictionary as it was, then the optimizer,
     the momentum encoder, and last the dictionary.
@@ -37,15 +37,17 @@ class MoCo(Method):
         projector: Callable[..., nn.Module],
         target: Callable[..., nn.Module],
         negatives: Callable[..., nn.Module],
-        loss: nn.Module,
+        loss: nn.Module | Callable[..., nn.Module],
         symmetric: bool = False,
-        **factories: Any,
+        **shared: Any,
     ) -> None:
-        super().__init__(**factories)
+        super().__init__(**shared)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
-        self.target = target(encoder=self.encoder)
-        self.negatives: Any = negatives(dim=self.encoder.projector.out_dim)
-        self.loss = checked(loss, ContrastiveLoss, "MoCo")
+        self.target = target(encoder=self.encoder, steps_per_epoch=self.steps_per_epoch)
+        self.negatives: Any = negatives(
+            dim=self.encoder.projector.out_dim, num_images=self.num_images
+        )
+        self.loss = build_loss(loss, ContrastiveLoss, "MoCo", self.num_images)
         self.symmetric = symmetric
 
     def step(self, batch: MultiViewBatch) -> StepOutput:

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from typing import Any, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
-from ssl_zoo.methods.base import Method, checked
+from ssl_zoo.methods.base import Method, build_loss
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import MultiViewBatch, StepOutput
+
+
+def interleave(first: Tensor, second: Tensor) -> Tensor:
+    """Rows 2k and 2k + 1 are row k of each, whatever part of the batch a process holds."""
+    return torch.stack([first, second], dim=1).flatten(0, 1)
 
 
 @final
@@ -21,9 +26,11 @@ class SimCLR(Method):
     Args:
         backbone: f, (N, C, H, W) -> (N, num_features).
         projector: g, factory `projector(in_dim=...)`.
-        negatives: Dictionary, factory `negatives(dim=...)`; InBatch in the paper.
+        negatives: Dictionary, factory `negatives(dim=..., num_images=...)`; InBatch in the paper.
         loss: `loss(pos, neg)`; InfoNCE over in-batch negatives is NT-Xent.
-        **factories: `optimizer` and `scheduler`, see `Method`.
+        same_view_negatives: Each view repels both views of the other images, 2N - 2 negatives; else
+            only their other view (appendix B.10), N - 1.
+        **shared: What every method takes, see `Method`.
 
     Source: Chen et al. 2020, algorithm 1. The loss is the paper's mean over the 2N views, half of
     what the official code returns.
@@ -34,29 +41,33 @@ class SimCLR(Method):
         backbone: nn.Module,
         projector: Callable[..., nn.Module],
         negatives: Callable[..., nn.Module],
-        loss: nn.Module,
-        **factories: Any,
+        loss: nn.Module | Callable[..., nn.Module],
+        same_view_negatives: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(**factories)
+        super().__init__(**shared)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
-        self.negatives: Any = negatives(dim=self.encoder.projector.out_dim)
-        self.loss = checked(loss, ContrastiveLoss, "SimCLR")
+        self.negatives: Any = negatives(
+            dim=self.encoder.projector.out_dim, num_images=self.num_images
+        )
+        self.loss = build_loss(loss, ContrastiveLoss, "SimCLR", self.num_images)
+        self.same_view_negatives = same_view_negatives
 
     def step(self, batch: MultiViewBatch) -> StepOutput:
-        view1, view2 = batch.views
-        n = len(batch.index)
-        h, z = self.encoder(
-            torch.cat([view1, view2])
-        )  # (2N, ...): both views share batch statistics
-        index = torch.cat([batch.index, batch.index])
-        other_view = torch.cat([z[n:], z[:n]])
-        pos, neg = self.negatives.negatives(query=z, key=other_view, index=index)
+        h, z = self.encoder(torch.cat(batch.views))  # both views share batch statistics
+        z1, z2 = z.chunk(2)
+        query, key = interleave(z1, z2), interleave(z2, z1)
+        index = interleave(batch.index, batch.index)
+        if self.same_view_negatives:
+            pos, neg = self.negatives.negatives(query=query, key=key, index=index)
+        else:
+            pairs = [self.negatives.negatives(q, k, batch.index) for q, k in ((z1, z2), (z2, z1))]
+            pos, neg = (interleave(*both) for both in zip(*pairs, strict=True))
         loss = self.loss(pos=pos, neg=neg)
-        self.negatives.push(other_view, index)
-        contrastive_top1 = (pos > neg.max(dim=1).values).float().mean()
-        return StepOutput(
-            loss, h[:n].detach(), z[:n].detach(), {"contrastive_top1": contrastive_top1.detach()}
-        )
+        self.negatives.push(key, index)
+        top1 = (pos > neg.max(dim=1).values).float().mean().detach()
+        representation = h[: len(z1)].detach()
+        return StepOutput(loss, representation, z1.detach(), {"contrastive_top1": top1})
 
     def update(self, progress: float) -> None:
         self.negatives.update()

@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import nn
 
 from ssl_zoo.losses import PredictiveLoss
-from ssl_zoo.methods.base import Method, checked
+from ssl_zoo.methods.base import Method, build_loss
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import MultiViewBatch, StepOutput
 
@@ -21,11 +21,11 @@ class SimSiam(Method):
         backbone: (N, C, H, W) -> (N, num_features); the paper starts residual blocks at zero.
         projector: Factory `projector(in_dim=...)`; ends in a norm without weights in the paper.
         predictor: h, factory `predictor(in_dim=..., out_dim=...)`.
-        target: Factory `target(encoder=...)`; StopGradient in the paper.
+        target: Factory `target(encoder=..., steps_per_epoch=...)`; StopGradient in the paper.
         loss: D, `loss(prediction, target)`; NegativeCosine in the paper.
         symmetric: L = D(p1, z2) / 2 + D(p2, z1) / 2, else D(p1, z2).
         constant_predictor_lr: The predictor's learning rate does not fall.
-        **factories: `optimizer` and `scheduler`, see `Method`.
+        **shared: What every method takes, see `Method`.
 
     Source: Chen & He 2021, sec. 3 and algorithm 1; sec. 4 for the parts removed.
     """
@@ -39,14 +39,14 @@ class SimSiam(Method):
         loss: nn.Module,
         symmetric: bool = True,
         constant_predictor_lr: bool = True,
-        **factories: Any,
+        **shared: Any,
     ) -> None:
-        super().__init__(**factories)
+        super().__init__(**shared)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
         dim = self.encoder.projector.out_dim
         self.predictor = predictor(in_dim=dim, out_dim=dim)
-        self.target = target(encoder=self.encoder)
-        self.loss = checked(loss, PredictiveLoss, "SimSiam")
+        self.target = target(encoder=self.encoder, steps_per_epoch=self.steps_per_epoch)
+        self.loss = build_loss(loss, PredictiveLoss, "SimSiam", self.num_images)
         self.symmetric, self.constant_predictor_lr = symmetric, constant_predictor_lr
 
     def step(self, batch: MultiViewBatch) -> StepOutput:

@@ -1,18 +1,25 @@
 """The parts that methods are composed from."""
 
 from ssl_zoo.modules.encoder import Encoder
-from ssl_zoo.modules.heads import MLP, Identity, Linear
-from ssl_zoo.modules.negatives import InBatch, Queue
-from ssl_zoo.modules.targets import Momentum, Shared, StopGradient
+from ssl_zoo.modules.heads import MLP, Frozen, Identity, Linear
+from ssl_zoo.modules.negatives import InBatch, MemoryBank, Queue
+from ssl_zoo.modules.norms import SplitBatchNorm
+from ssl_zoo.modules.targets import Lagged, Momentum, Shared, ShuffleBN, StopGradient, Target
 
 __all__ = [
     "MLP",
     "Encoder",
+    "Frozen",
     "Identity",
     "InBatch",
+    "Lagged",
     "Linear",
+    "MemoryBank",
     "Momentum",
     "Queue",
     "Shared",
+    "ShuffleBN",
+    "SplitBatchNorm",
     "StopGradient",
+    "Target",
 ]

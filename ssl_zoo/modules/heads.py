@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -31,12 +32,14 @@ class MLP(nn.Sequential):
         hidden_norm: Batch norm in the hidden layers (SimCLR) or none (MoCo v2).
         out_norm: Batch norm after the last layer: "none", "affine", "scale" (a weight but no bias,
             as in SimCLR's code) or "plain" (neither, as in SimSiam).
-        out_bias: Bias of the last layer; None = where no norm follows it.
+        hidden_bias: Bias of the hidden layers; None = where no norm follows it. BYOL has it.
+        out_bias: Bias of the last layer; None = where no norm follows it. BYOL's code has none.
 
     Raises:
         UserError: If `out_norm` is unknown or there is no layer.
 
-    Source: Chen et al. 2020 (SimCLR), sec. 4.2 and the official code; Chen & He 2021, sec. 4.4.
+    Source: Chen et al. 2020 (SimCLR), sec. 4.2 and the official code; Chen & He 2021, sec. 4.4;
+    Grill et al. 2020 (BYOL), sec. 3.3 and the official code; Chen et al. 2020 (MoCo v2).
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class MLP(nn.Sequential):
         num_layers: int = 2,
         hidden_norm: bool = True,
         out_norm: OutNorm = "none",
+        hidden_bias: bool | None = None,
         out_bias: bool | None = None,
     ) -> None:
         if out_norm not in get_args(OutNorm):
@@ -55,10 +59,11 @@ class MLP(nn.Sequential):
             if value < 1:
                 raise UserError(f"{name}={value} of an MLP must be at least 1")
         hidden_dim = hidden_dim or in_dim
+        hidden_bias = not hidden_norm if hidden_bias is None else hidden_bias
         widths = [in_dim] + [hidden_dim] * (num_layers - 1)
         layers: list[nn.Module] = []
         for i in range(num_layers - 1):
-            layers.append(nn.Linear(widths[i], widths[i + 1], bias=not hidden_norm))
+            layers.append(nn.Linear(widths[i], widths[i + 1], bias=hidden_bias))
             layers += [nn.BatchNorm1d(widths[i + 1])] if hidden_norm else []
             layers.append(nn.ReLU(inplace=True))
         bias = out_norm == "none" if out_bias is None else out_bias
@@ -84,3 +89,21 @@ class Identity(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+
+class Frozen(nn.Module):
+    """A head as it was drawn, that never learns (SimSiam, table 1b, "fixed random init").
+
+    Args:
+        head: Factory of the head, `head(...)` as this one is called.
+        **dims: `in_dim` and, for a predictor, `out_dim`.
+    """
+
+    def __init__(self, head: Callable[..., nn.Module], **dims: int) -> None:
+        super().__init__()
+        self.head = head(**dims).requires_grad_(False)
+        self.out_dim = self.head.out_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(x)
+        return out

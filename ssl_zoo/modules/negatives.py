@@ -7,8 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssl_zoo.distributed import all_gather
+from ssl_zoo.hashing import uniform
 from ssl_zoo.precision import at_least_float32
 from ssl_zoo.types import UserError
+
+_STREAM = 0x62616E6B  # keeps the draws of negatives apart from other draws
 
 
 class InBatch(nn.Module):
@@ -17,11 +20,14 @@ class InBatch(nn.Module):
     Args:
         normalize: Cosine similarities (True) or dot products (SimCLR, table 5, "no").
         dim: Not needed; dictionaries that store keys take it.
+        num_images: Likewise.
 
     Source: Chen et al. 2020 (SimCLR), sec. 2.1.
     """
 
-    def __init__(self, normalize: bool = True, dim: int | None = None) -> None:
+    def __init__(
+        self, normalize: bool = True, dim: int | None = None, num_images: int | None = None
+    ) -> None:
         super().__init__()
         self.normalize = normalize
 
@@ -59,6 +65,7 @@ class Queue(nn.Module):
     Args:
         dim: Width of the keys.
         size: Keys that it holds, of any relation to the batch.
+        num_images: Not needed.
 
     Source: He et al. 2020 (MoCo), algorithm 1: logits from the old queue, then enqueue.
     """
@@ -66,7 +73,7 @@ class Queue(nn.Module):
     queue: Tensor
     pointer: Tensor
 
-    def __init__(self, dim: int, size: int = 65536) -> None:
+    def __init__(self, dim: int, size: int = 65536, num_images: int | None = None) -> None:
         super().__init__()
         if size < 1:
             raise UserError(f"method.queue_size={size}: give at least 1")
@@ -98,3 +105,89 @@ class Queue(nn.Module):
         slots = (first + torch.arange(min(len(keys), size), device=keys.device)) % size
         self.queue.index_copy_(0, slots, keys[-size:])
         self.pointer.copy_((self.pointer + len(keys)) % size)
+
+
+class MemoryBank(nn.Module):
+    """A slot for each training image, which holds a moving average of its embeddings.
+
+    The positive is the query's own slot, as it was before this step; there is no gradient into the
+    bank.
+
+    Args:
+        dim: Width of the embeddings.
+        num_images: Slots, one for each image of the training split.
+        num_negatives: Slots that each query draws, uniformly and with replacement, its own perhaps
+            among them, as in the papers' code; None = every other slot.
+        momentum: m of v <- normalised(m v + (1 - m) f).
+        seed: Of the draws, which are hashes of (seed, optimizer step, image).
+
+    Raises:
+        UserError: If a number is out of its range, or `num_images` is not given.
+
+    Source: Wu et al. 2018 (InstDisc), sec. 3.1 and 3.2, and the official code (lemniscate.pytorch).
+    """
+
+    bank: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        num_images: int | None = None,
+        num_negatives: int | None = 4096,
+        momentum: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if num_images is None:
+            raise UserError("a memory bank has a slot for each image: give the method num_images")
+        if num_negatives is not None and num_negatives < 1:
+            raise UserError(f"method.num_negatives={num_negatives}: give at least 1, or null")
+        if not 0 <= momentum <= 1:
+            raise UserError(f"method.bank_momentum={momentum} is outside [0, 1]")
+        self.num_negatives, self.momentum, self.seed = num_negatives, momentum, seed
+        self.register_buffer("bank", functional.normalize(torch.randn(num_images, dim), dim=1))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self._staged: list[tuple[Tensor, Tensor]] = []
+
+    def negatives(self, query: Tensor, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Similarities to the own slot and to others.
+
+        Returns:
+            pos (N,), and neg: (N, num_negatives), or (N, num_images) of which the own slot is -inf.
+        """
+        query = functional.normalize(at_least_float32(query), dim=1)
+        bank = self.bank.to(query.dtype)
+        with torch.autocast(query.device.type, enabled=False):
+            pos = (query * bank[index]).sum(dim=1)
+            if self.num_negatives is None:
+                return pos, (query @ bank.T).scatter(1, index[:, None], -float("inf"))
+            return pos, _similarities(query, bank, self._draw(index, self.num_negatives))
+
+    def _draw(self, index: Tensor, count: int) -> Tensor:
+        numbers = uniform((self.steps << 32) + index, count, _STREAM, self.seed)
+        return (numbers * len(self.bank)).long()
+
+    @torch.no_grad()
+    def push(self, key: Tensor, index: Tensor) -> None:
+        """Stage the embeddings of all ranks; `update` moves their slots."""
+        key = functional.normalize(at_least_float32(key.detach()), dim=1)
+        self._staged.append((all_gather(key), all_gather(index)))
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the slots of what was staged; an image seen twice counts by its mean embedding."""
+        keys, index = (torch.cat(parts) for parts in zip(*self._staged, strict=True))
+        self._staged = []
+        same = (index[:, None] == index[None, :]).to(keys.dtype)
+        mean = (same @ keys / same.sum(dim=1, keepdim=True)).to(self.bank.dtype)
+        moved = self.bank[index].lerp(mean, 1 - self.momentum)
+        self.bank.index_copy_(0, index, functional.normalize(moved, dim=1))
+        self.steps += 1
+
+
+def _similarities(query: Tensor, bank: Tensor, drawn: Tensor) -> Tensor:
+    """Each query (N, D) with its own rows `drawn` (N, K) of the bank, by what takes less memory."""
+    if len(bank) <= drawn.shape[1] * bank.shape[1]:
+        return (query @ bank.T).gather(1, drawn)
+    return (bank[drawn] @ query[:, :, None]).squeeze(2)

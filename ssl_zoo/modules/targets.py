@@ -1,18 +1,46 @@
-"""Targets: what a prediction or a query is compared with.
-
-`target(view, encoder, embedding=None) -> z` of a view; `update(encoder, progress)` after each
-optimizer step. `embedding` is the online z of that view, where the method has it already.
-"""
+"""Targets: what a prediction or a query is compared with."""
 
 from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from ssl_zoo.distributed import all_gather, rank
+from ssl_zoo.hashing import hash_int64
+from ssl_zoo.modules.norms import split_norms
 from ssl_zoo.types import UserError
+
+_STREAM = 0x73687566  # keeps the permutations apart from other draws
+
+
+class Target(nn.Module, ABC):
+    """`target(view, encoder, embedding=None) -> z` of a view.
+
+    Args:
+        encoder: The online encoder.
+        steps_per_epoch: Optimizer steps, for what moves with the epoch.
+    """
+
+    def __init__(self, encoder: nn.Module, steps_per_epoch: int | None = None) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
+        """The embedding of a view.
+
+        Args:
+            view: (N, C, H, W).
+            encoder: The online encoder.
+            embedding: The online z of the view, where the method has it already.
+        """
+
+    def update(self, encoder: nn.Module, progress: float) -> None:
+        """Move after an optimizer step; `progress` = steps completed before it / all of them."""
 
 
 def _frozen_copy(encoder: nn.Module) -> nn.Module:
@@ -22,7 +50,7 @@ def _frozen_copy(encoder: nn.Module) -> nn.Module:
     return twin
 
 
-class Momentum(nn.Module):
+class Momentum(Target):
     """An encoder of its own that follows the online one: theta_t <- m theta_t + (1 - m) theta.
 
     Parameters follow. Norms keep their own running statistics, as in every official code, since
@@ -32,6 +60,7 @@ class Momentum(nn.Module):
         encoder: The online encoder, which it starts as a copy of.
         momentum: m; 0 = a copy after each step, 1 = it never moves.
         final_momentum: m goes there by half a cosine over the run (BYOL: 1); None = constant.
+        steps_per_epoch: Not needed.
 
     Raises:
         UserError: If a momentum is outside [0, 1].
@@ -40,9 +69,13 @@ class Momentum(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, momentum: float = 0.999, final_momentum: float | None = None
+        self,
+        encoder: nn.Module,
+        momentum: float = 0.999,
+        final_momentum: float | None = None,
+        steps_per_epoch: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         for value in (momentum, final_momentum):
             if value is not None and not 0 <= value <= 1:
                 raise UserError(f"method.momentum={value} is outside [0, 1]")
@@ -68,36 +101,128 @@ class Momentum(nn.Module):
         torch._foreach_lerp_(own, online, 1 - self.momentum_at(progress))
 
 
-class StopGradient(nn.Module):
+class Lagged(Target):
+    """An encoder of its own that is a copy of the online one, made anew every so many steps.
+
+    Norms' running statistics are its own, as in `Momentum`.
+
+    Args:
+        encoder: The online encoder, which it starts as a copy of.
+        every: Optimizer steps between two copies; "epoch" = once an epoch.
+        steps_per_epoch: Optimizer steps of an epoch; "epoch" needs it.
+
+    Raises:
+        UserError: If `every` is neither, or "epoch" comes without `steps_per_epoch`.
+
+    Source: Chen & He 2021 (SimSiam), sec. 5.1, "multi-step alternation".
+    """
+
+    def __init__(
+        self, encoder: nn.Module, every: int | str = 1, steps_per_epoch: int | None = None
+    ) -> None:
+        super().__init__(encoder)
+        if every == "epoch":
+            if steps_per_epoch is None:
+                raise UserError("method.target.every=epoch needs the method's steps_per_epoch")
+            every = steps_per_epoch
+        if not isinstance(every, int) or every < 1:
+            raise UserError(f"method.target.every={every}: give a number of steps, or epoch")
+        self.encoder, self.every = _frozen_copy(encoder), every
+        self.steps = 0
+
+    @torch.no_grad()
+    def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
+        z: Tensor = self.encoder(view)[1]
+        return z
+
+    @torch.no_grad()
+    def update(self, encoder: nn.Module, progress: float) -> None:
+        self.steps += 1
+        if self.steps % self.every == 0:
+            own: list[Tensor] = list(self.encoder.parameters())
+            torch._foreach_copy_(own, list(encoder.parameters()))
+
+    # a number on the device would be waited for
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.steps)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.steps = int(state)
+
+
+class StopGradient(Target):
     """The online embedding itself, cut off from the gradient (SimSiam).
 
     Source: Chen & He 2021 (SimSiam), sec. 3.
     """
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
 
     @torch.no_grad()
     def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
         z: Tensor = encoder(view)[1] if embedding is None else embedding
         return z.detach()
 
-    def update(self, encoder: nn.Module, progress: float) -> None:
-        """Nothing to move."""
 
-
-class Shared(nn.Module):
+class Shared(Target):
     """The online embedding itself, with its gradient (SimSiam without stop-gradient; end-to-end).
 
     Source: Chen & He 2021 (SimSiam), sec. 4.1; He et al. 2020 (MoCo), fig. 2a.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-
     def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
         z: Tensor = encoder(view)[1] if embedding is None else embedding
         return z
 
+
+class ShuffleBN(Target):
+    """Keys are made in another order than queries, so that no batch norm sees both of an image.
+
+    The views of all ranks are permuted, each rank makes its part's embeddings, and they go back to
+    their own rows. On one device, `num_splits` parts of the batch take the devices' place: the
+    batch norms of both encoders are split into so many. Permutations are hashes of (seed, number of
+    the call, row of the global batch).
+
+    Args:
+        encoder: The online encoder; its batch norms are split in place.
+        target: What makes the embeddings, factory `target(encoder=...)`.
+        num_splits: Parts of a process's batch with norms of their own; 1 = a device's batch norm.
+        seed: Of the permutations.
+        steps_per_epoch: Passed on.
+
+    Raises:
+        UserError: If `num_splits` is below 1.
+
+    Source: He et al. 2020 (MoCo), sec. 3.3; the authors' CIFAR-10 notebook for one device.
+    """
+
+    calls: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        target: Callable[..., nn.Module],
+        num_splits: int = 1,
+        seed: int = 0,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        super().__init__(encoder)
+        if num_splits < 1:
+            raise UserError(f"method.target.num_splits={num_splits}: give at least 1")
+        if num_splits > 1:
+            split_norms(encoder, num_splits)
+        self.target = target(encoder=encoder, steps_per_epoch=steps_per_epoch)
+        self.seed = seed
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
+        n, first = len(view), rank() * len(view)
+        views = all_gather(view)
+        rows = torch.arange(len(views), device=view.device)
+        order = hash_int64((self.calls << 32) + rows, _STREAM, self.seed).argsort()
+        self.calls += 1
+        mine = self.target(views[order[first : first + n]], encoder)
+        back = order.argsort()[first : first + n]
+        z: Tensor = all_gather(mine)[back]
+        return z
+
     def update(self, encoder: nn.Module, progress: float) -> None:
-        """Nothing to move."""
+        self.target.update(encoder, progress)  # type: ignore[operator]
