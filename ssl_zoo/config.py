@@ -30,8 +30,17 @@ CONFIG_DIR = str(Path(__file__).resolve().parent.parent / "conf")
 # What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
 TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "strategy", "monitor.bank_size"),
-    *("seed", "epochs", "batch_size", "accumulate", "clip_norm", "precision", "compile", "devices"),
-    *("num_nodes", "name", "resume", "save_every_n_minutes", "log_every_n_steps", "run_dir"),
+    *("seed", "epochs", "batch_size", "accumulate", "clip_norm", "precision", "devices"),
+    *(
+        "sync_batchnorm",
+        "compile",
+        "num_nodes",
+        "name",
+        "resume",
+        "save_every_n_minutes",
+        "log_every_n_steps",
+        "run_dir",
+    ),
 )
 EVALUATE_ROOTS = (
     *("data", "protocol", "dataset", "backbone", "augmentation"),
@@ -137,8 +146,9 @@ def check_knobs(cfg: DictConfig) -> None:
             raise UserError(f"{name}={OmegaConf.select(cfg, name)}: give a number above 0")
     if cfg.devices != "auto" and not (isinstance(cfg.devices, int) and cfg.devices >= 1):
         raise UserError(f"devices={cfg.devices}: give a whole number of at least 1, or auto")
-    if not isinstance(cfg.compile, bool):
-        raise UserError(f"compile={cfg.compile}: give true or false")
+    for name in ("compile", "sync_batchnorm"):
+        if not isinstance(cfg[name], bool):
+            raise UserError(f"{name}={cfg[name]}: give true or false")
     if not isinstance(cfg.dataset.num_workers, int) or cfg.dataset.num_workers < 0:
         raise UserError(f"dataset.num_workers={cfg.dataset.num_workers}: give 0 or more")
     if "/" in str(cfg.name):

@@ -14,6 +14,7 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
@@ -27,6 +28,7 @@ from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import save_curves, save_map, save_views
 from ssl_zoo.methods import Method
+from ssl_zoo.modules import SplitBatchNorm
 from ssl_zoo.precision import resolve_precision
 from ssl_zoo.sweep import summarize
 from ssl_zoo.types import UserError
@@ -156,6 +158,11 @@ def build_method(cfg: DictConfig, data: DataModule) -> Method:
         cfg.method.module, num_images=data.num_images, steps_per_epoch=data.steps_per_epoch
     )
     check_views(method, data)
+    if cfg.sync_batchnorm and any(isinstance(m, SplitBatchNorm) for m in method.modules()):
+        raise UserError(
+            "sync_batchnorm=true joins the norms that shuffle_bn keeps apart: set "
+            "method.target.num_splits=1 or method/target=momentum"
+        )
     return method
 
 
@@ -190,8 +197,12 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: Path) -> l
 def build_trainer(
     cfg: DictConfig, config: dict[str, Any], loggers: list[Logger], callbacks: list[Callback]
 ) -> Trainer:
-    """Lightning's trainer for this config."""
-    return Trainer(
+    """Lightning's trainer for this config.
+
+    Raises:
+        UserError: If batch norms cannot be synchronised.
+    """
+    trainer = Trainer(
         max_epochs=config["epochs"],
         accumulate_grad_batches=config["accumulate"],
         gradient_clip_val=config["clip_norm"],
@@ -206,7 +217,11 @@ def build_trainer(
         use_distributed_sampler=False,  # the loaders shard themselves
         enable_model_summary=False,
         enable_progress_bar=any(type(c).__name__ == "Progress" for c in callbacks),
+        sync_batchnorm=config["sync_batchnorm"],
     )
+    if config["sync_batchnorm"] and isinstance(trainer.accelerator, CPUAccelerator):
+        raise UserError("sync_batchnorm=true needs GPUs: torch's SyncBatchNorm refuses CPU tensors")
+    return trainer
 
 
 def save_first_views(data: DataModule, folder: Path) -> dict[str, Path]:

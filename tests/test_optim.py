@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_zoo.optim import LARS, build_optimizer, constant, multistep, warmup_cosine
+from ssl_zoo.optim import LARS, build_optimizer, constant, cosine_by_epoch, multistep, warmup_cosine
 from ssl_zoo.optim.param_groups import split_decay
 from ssl_zoo.optim.schedules import cosine_factor
 from ssl_zoo.types import UserError
@@ -313,6 +313,24 @@ def test_warmup_cosine_by_step_and_constant_groups() -> None:
 def test_warmup_longer_than_the_run() -> None:
     with pytest.raises(UserError, match=r"scheduler.warmup_epochs=10 .* epochs=5"):
         warmup_cosine(two_groups(), 100, warmup_epochs=10, epochs=5)
+
+
+@pytest.mark.parametrize(
+    ("base_lr", "first_epoch", "golden"),
+    [
+        (0.05, 0, [0.05, 0.04267766953, 0.025, 0.00732233047]),  # SimSiam's code
+        (0.06, 1, [0.05121320344, 0.03, 0.008786796564, 0.0]),  # MoCo's notebook
+    ],
+)
+def test_cosine_by_epoch(base_lr: float, first_epoch: int, golden: list[float]) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=base_lr)
+    scheduler = cosine_by_epoch(optimizer, total_steps=12, epochs=4, first_epoch=first_epoch)
+    rates = []
+    for _ in range(12):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([lr for lr in golden for _ in range(3)], abs=1e-10)
 
 
 def test_multistep() -> None:

@@ -132,9 +132,23 @@ def test_the_other_datasets_compose(make_config: Make, name: str) -> None:
 
 @pytest.mark.parametrize("name", options("experiment"))
 def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: str) -> None:
+    base = [f"experiment={name}", "batch_size=16", "name=test"]
+    if make_config(*base, tiny=False).dataset.get("root") is None:
+        small = ["dataset.splits.num_train=40", "dataset.splits.num_test=4"]
+        return step(make_config(*base, *small, tiny=False))
     tree = make_tree(tmp_path / "tree", [(32, 32)])
-    overrides = [f"experiment={name}", f"dataset.root={tree}", "batch_size=8", "name=test"]
-    step(make_config(*overrides, tiny=False))
+    views = ["augmentation.size=32", "augmentation.blur_kernel=3"]
+    files = ["dataset=folder", f"dataset.root={tree}"]
+    step(make_config(*base, *files, *views, tiny=False))
+
+
+@pytest.mark.parametrize("name", options("ablation"))
+def test_ablations_step(make_config: Make, name: str) -> None:
+    small = ["method.hidden_dim=16"] if name.startswith(("simsiam", "byol")) else []
+    if "resnet18" not in name:  # these rows bring a backbone of their own
+        return step(make_config(f"ablation={name}", *small))
+    thin = ["backbone.width=0.125", "dataset.splits.num_train=100", "batch_size=16"]
+    step(make_config(f"ablation={name}", *thin, "name=test", tiny=False))
 
 
 @pytest.mark.parametrize(

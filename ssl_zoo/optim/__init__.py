@@ -2,6 +2,6 @@
 
 from ssl_zoo.optim.lars import LARS
 from ssl_zoo.optim.param_groups import build_optimizer
-from ssl_zoo.optim.schedules import constant, multistep, warmup_cosine
+from ssl_zoo.optim.schedules import constant, cosine_by_epoch, multistep, warmup_cosine
 
-__all__ = ["LARS", "build_optimizer", "constant", "multistep", "warmup_cosine"]
+__all__ = ["LARS", "build_optimizer", "constant", "cosine_by_epoch", "multistep", "warmup_cosine"]

@@ -57,6 +57,27 @@ def warmup_cosine(
     return _schedule(optimizer, lambda step: cosine_factor(step, total_steps, warmup_steps, final))
 
 
+def cosine_by_epoch(
+    optimizer: Optimizer, total_steps: int, epochs: int = 100, first_epoch: int = 0
+) -> LambdaLR:
+    """Half a cosine to 0 that moves once an epoch: (1 + cos(pi epoch / epochs)) / 2.
+
+    Args:
+        optimizer: Its groups' current rates are the peaks.
+        total_steps: Optimizer steps of the whole run.
+        epochs: Epochs of the whole run.
+        first_epoch: How the first epoch counts: 0, or 1 as in MoCo's CIFAR-10 notebook.
+
+    Source: the official code of MoCo v2 and SimSiam.
+    """
+
+    def factor(step: int) -> float:
+        epoch = min(epochs, step * epochs // total_steps + first_epoch)
+        return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+    return _schedule(optimizer, factor)
+
+
 def multistep(
     optimizer: Optimizer,
     total_steps: int,
