@@ -25,6 +25,7 @@ NT_XENT = {  # temperature: loss of the rows of view 1, of view 2, of all
 }
 QUERY, KEY = [1.0, 0.0], [0.8, 0.6]
 QUEUE = [[0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]]
+IN_BATCH = {0.5: 0.5130152524, 0.2: 0.3132616875}  # view 1 against the other image's view 2
 MOCO = {0.07: 0.05585420206, 0.2: 0.326651665, 1.0: 0.8892724452}
 
 
@@ -37,6 +38,15 @@ def loop(pos: Tensor, neg: Tensor, temperature: float) -> list[float]:
         total = sum(math.exp(logit - top) for logit in logits)
         losses.append(top + math.log(total) - p / temperature)
     return losses
+
+
+@pytest.mark.parametrize("temperature", IN_BATCH)
+def test_one_direction_by_hand(temperature: float) -> None:
+    view1, view2 = (torch.tensor(v, dtype=torch.float64) for v in (VIEW_1, VIEW_2))
+    pos, neg = InBatch().negatives(query=view1, key=view2, index=torch.arange(2))
+    loss = InfoNCE(temperature)(pos=pos, neg=neg).item()
+    assert loss == pytest.approx(IN_BATCH[temperature], abs=1e-9)
+
 
 
 def mean(values: list[float]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
@@ -56,14 +55,12 @@ class MoCo(Method):
         query2 = self.encoder(view2)[1] if self.symmetric else None
         key2 = self.target(view2, self.encoder, query2)
         loss, top1 = self._contrast(query1, key2, batch.index)
-        keys, index = key2, batch.index
         if self.symmetric:
             key1 = self.target(view1, self.encoder, query1)
             loss = loss + self._contrast(query2, key1, batch.index)[0]
-            keys, index = torch.cat([key1, key2]), torch.cat([index, index])
-        self.negatives.push(keys, index)
-        metrics = {"contrastive_top1": top1}
-        return StepOutput(loss, h.detach(), query1.detach(), metrics)
+            self.negatives.push(key1, batch.index)
+        self.negatives.push(key2, batch.index)
+        return StepOutput(loss, h.detach(), query1.detach(), {"contrastive_top1": top1})
 
     def _contrast(self, query: Tensor | None, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and how often the key is the nearest in the dictionary."""
