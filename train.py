@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
 import hydra
@@ -48,9 +49,10 @@ def main(cfg: DictConfig) -> float | None:
         to_plain(cfg)  # a missing value is told before torch comes in
         check_knobs(cfg)
         if multirun and (cfg.devices != 1 or cfg.num_nodes != 1):
+            command = shlex.join(["python", "train.py", *task_overrides()])
             raise UserError(
-                f"devices={cfg.devices} in a multirun starts the sweep again in every process: "
-                "run each job by itself, without -m"
+                f"devices={cfg.devices} num_nodes={cfg.num_nodes} in a multirun start the sweep "
+                f"again in every process: run each job by itself, as in: {command}"
             )
         return train(cfg).get("val/knn_top1")
     except (UserError, OmegaConfBaseException) as error:

@@ -1,4 +1,4 @@
-"""Backbones against torchvision and known sizes; heads; the two small nets."""
+"""Backbones against torchvision and known sizes; the two small nets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from ssl_zoo.config import CONFIG_DIR
-from ssl_zoo.modules import MLP, Identity, Linear
 from ssl_zoo.modules.backbones import timm_backbone, torchvision_backbone
 from ssl_zoo.modules.small_nets import ConvNet, SmallResNet
 from ssl_zoo.types import UserError
@@ -314,82 +313,3 @@ def test_small_resnet_shapes() -> None:
     model.layers.register_forward_hook(lambda m, x, y: shapes.append(tuple(y.shape)))
     assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 320)
     assert shapes == [(2, 320, 4, 4)]
-
-
-# --- heads --------------------------------------------------------------------------------------
-
-
-def layout(head: nn.Module) -> list[str]:
-    names = {nn.Linear: "linear", nn.BatchNorm1d: "norm", nn.ReLU: "relu"}
-    return [names[type(m)] + ("+b" if getattr(m, "bias", None) is not None else "") for m in head]  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, "linear norm+b relu linear+b"),
-        ({"num_layers": 1}, "linear+b"),
-        ({"num_layers": 3}, "linear norm+b relu linear norm+b relu linear+b"),
-        ({"hidden_norm": False}, "linear+b relu linear+b"),
-        ({"out_norm": "affine"}, "linear norm+b relu linear norm+b"),
-        ({"out_norm": "scale"}, "linear norm+b relu linear norm"),
-        ({"out_norm": "plain"}, "linear norm+b relu linear norm"),
-        ({"out_bias": False}, "linear norm+b relu linear"),
-        ({"out_norm": "plain", "out_bias": True}, "linear norm+b relu linear+b norm"),
-        ({"num_layers": 1, "out_norm": "scale"}, "linear norm"),
-    ],
-)
-def test_mlp_layout(options: dict[str, Any], expected: str) -> None:
-    head = MLP(6, 3, hidden_dim=5, **options)
-    assert layout(head) == expected.split()
-    linears = [m for m in head if isinstance(m, nn.Linear)]
-    widths = [6, *[5] * (len(linears) - 1), 3]
-    assert [m.in_features for m in linears] == widths[:-1]
-    assert [m.out_features for m in linears] == widths[1:]
-    assert head(noise(4, 6)).shape == (4, 3)
-    assert head.out_dim == 3
-
-
-@pytest.mark.parametrize(("kind", "extra"), [("affine", 6), ("scale", 3), ("plain", 0)])
-def test_out_norm(kind: Any, extra: int) -> None:
-    head = MLP(6, 3, out_norm=kind, out_bias=False)
-    assert count(head) - count(MLP(6, 3, out_bias=False)) == extra
-    z = head(noise(64, 6))
-    torch.testing.assert_close(z.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(z.std(dim=0, correction=0), torch.ones(3), atol=1e-3, rtol=0)
-    if kind == "scale":
-        norm: Any = head[-1]
-        nn.init.constant_(norm.weight, 2.0)
-        torch.testing.assert_close(head(noise(64, 6)), 2 * z)
-
-
-def test_mlp_equals_formula() -> None:
-    head: Any = MLP(6, 3, hidden_dim=5).double()
-    x = noise(8, 6).double()
-    hidden = x @ head[0].weight.T
-    hidden = (hidden - hidden.mean(dim=0)) / (hidden.var(dim=0, correction=0) + 1e-5).sqrt()
-    expected = hidden.relu() @ head[3].weight.T + head[3].bias
-    torch.testing.assert_close(head(x), expected)
-
-
-def test_hidden_width_follows_the_input() -> None:
-    head: Any = MLP(7, 3)
-    assert head[0].out_features == 7
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"out_norm": "afine"}, "out_norm=afine"), ({"num_layers": 0}, "num_layers=0")],
-)
-def test_mlp_errors(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        MLP(6, 3, **options)
-
-
-def test_linear_and_identity() -> None:
-    linear, identity = Linear(6, 3), Identity(in_dim=6, out_dim=128)
-    x = noise(4, 6)
-    torch.testing.assert_close(linear(x), x @ linear.weight.T + linear.bias)
-    assert (linear.out_dim, identity.out_dim) == (3, 6)
-    assert identity(x) is x
-    assert count(identity) == 0

@@ -98,6 +98,15 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
             step(cfg)
 
 
+@pytest.mark.parametrize("loss", ["facenet_triplet", "contrastive_margin"])
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_distances_of_unit_vectors_need_cosines(make_config: Make, method: str, loss: str) -> None:
+    slots = ["method/negatives=in_batch", f"method/loss={loss}"]
+    dot_products = "method.negatives.normalize=false"
+    with pytest.raises(UserError, match=r"set method\.negatives\.normalize=true$"):
+        step(make_config(f"method={method}", *slots, dot_products))
+
+
 @pytest.mark.parametrize(
     "choice",
     [

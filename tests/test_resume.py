@@ -141,6 +141,29 @@ def test_a_stop_at_any_step_loses_nothing(
     assert rows(folder) == rows(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        ["method=simclr", "method/loss=nt_logistic", "method.loss.mode=subsample"],
+        ["method=moco", "method.queue_size=100", "accumulate=2", "method.target.num_splits=4"],
+        ["method=byol", "method.hidden_dim=16", "method.predictor_dim=16"],
+        ["ablation=simsiam_alternation_epoch", "method.hidden_dim=16", "method.embed_dim=16"],
+        ["method=instdisc", "method.num_negatives=20"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_what_a_method_needs_is_saved(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: list[str]
+) -> None:
+    """Queue, bank, Z, copies, momentum schedule, and the counters that key random draws."""
+    overrides = ["epochs=3", "callbacks=none", *method]
+    train(make_config(*overrides, run="whole"))
+    train_with_signal(make_config(*overrides, run="stopped"), 5, monkeypatch)
+    train(make_config(f"resume={tmp_path / 'stopped'}"))
+    ours, theirs = state(tmp_path / "stopped"), state(tmp_path / "whole")
+    assert_equal(ours["state_dict"], theirs["state_dict"], "weights")
+
+
 def test_a_stop_at_the_last_step_finishes(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

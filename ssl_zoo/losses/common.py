@@ -14,6 +14,8 @@ from ssl_zoo.types import UserError
 class ContrastiveLoss(nn.Module):
     """`loss(pos (N,), neg (N, K)) -> scalar`, over similarities."""
 
+    needs_cosines = False  # whether similarities other than cosines make no sense
+
 
 class PredictiveLoss(nn.Module):
     """`loss(prediction (N, D), target (N, D)) -> scalar`."""

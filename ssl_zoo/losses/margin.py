@@ -75,6 +75,8 @@ class FaceNetTriplet(ContrastiveLoss):
     Source: Schroff et al. 2015 (FaceNet), eq. 3, which sums where this averages.
     """
 
+    needs_cosines = True
+
     def __init__(self, margin: float = 0.2) -> None:
         super().__init__()
         self.margin = check_margin(margin)
@@ -103,6 +105,8 @@ class ContrastiveMargin(ContrastiveLoss):
 
     Source: Hadsell et al. 2006, eq. 4.
     """
+
+    needs_cosines = True
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()

@@ -40,6 +40,19 @@ def build_loss(
     return built
 
 
+def check_cosines(loss: nn.Module, negatives: nn.Module) -> None:
+    """Refuse a loss that measures distances of unit vectors where similarities are dot products.
+
+    Raises:
+        UserError: Naming the loss.
+    """
+    if getattr(loss, "needs_cosines", False) and not getattr(negatives, "normalize", True):
+        raise UserError(
+            f"{type(loss).__name__} measures distances of unit vectors: set "
+            "method.negatives.normalize=true"
+        )
+
+
 class Method(LightningModule, ABC):
     """Views in, loss out.
 

@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
-from ssl_zoo.methods.base import Method, build_loss
+from ssl_zoo.methods.base import Method, build_loss, check_cosines
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import MultiViewBatch, StepOutput
 
@@ -47,6 +47,7 @@ class MoCo(Method):
             dim=self.encoder.projector.out_dim, num_images=self.num_images
         )
         self.loss = build_loss(loss, ContrastiveLoss, "MoCo", self.num_images)
+        check_cosines(self.loss, self.negatives)
         self.symmetric = symmetric
 
     def step(self, batch: MultiViewBatch) -> StepOutput:

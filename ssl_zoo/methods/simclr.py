@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
-from ssl_zoo.methods.base import Method, build_loss
+from ssl_zoo.methods.base import Method, build_loss, check_cosines
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import MultiViewBatch, StepOutput
 
@@ -51,6 +51,7 @@ class SimCLR(Method):
             dim=self.encoder.projector.out_dim, num_images=self.num_images
         )
         self.loss = build_loss(loss, ContrastiveLoss, "SimCLR", self.num_images)
+        check_cosines(self.loss, self.negatives)
         self.same_view_negatives = same_view_negatives
 
     def step(self, batch: MultiViewBatch) -> StepOutput:

@@ -29,7 +29,7 @@ class SplitBatchNorm(_BatchNorm):
     num_batches_tracked: Tensor
 
     def __init__(self, norm: _BatchNorm, num_splits: int) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum)
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine)
         self._parameters, self._buffers = norm._parameters, norm._buffers
         self.num_splits = num_splits
 
@@ -63,8 +63,6 @@ class SplitBatchNorm(_BatchNorm):
 def split_norms(module: nn.Module, num_splits: int) -> None:
     """Replace every batch norm below a module, in place, by a `SplitBatchNorm`."""
     for name, child in module.named_children():
-        if isinstance(child, SplitBatchNorm):
-            continue
         if isinstance(child, _BatchNorm):
             setattr(module, name, SplitBatchNorm(child, num_splits))
         else:
