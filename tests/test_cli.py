@@ -73,7 +73,7 @@ def test_help_of_train_lists_groups_options_and_examples(tmp_path: Path) -> None
         name = group.relative_to(CONFIG_DIR).as_posix()
         assert set(listed[name].split(", ")) == option_names(group), name
     examples = [line for line in answer.stdout.splitlines() if line.startswith("python train.py")]
-    assert len(examples) == 5
+    assert len(examples) == 7
 
 
 def test_help_of_evaluate(tmp_path: Path) -> None:
