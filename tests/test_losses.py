@@ -48,7 +48,6 @@ def test_one_direction_by_hand(temperature: float) -> None:
     assert loss == pytest.approx(IN_BATCH[temperature], abs=1e-9)
 
 
-
 def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
