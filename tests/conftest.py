@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,15 @@ TINY = [
 @pytest.fixture(autouse=True)
 def _few_threads() -> None:
     torch.set_num_threads(1)  # threads that outnumber the free cores wait on each other
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """New tensors are float64, for comparisons to 1e-9."""
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -14,15 +14,9 @@ from ssl_zoo.modules import MemoryBank, Queue
 from ssl_zoo.modules.negatives import _similarities
 from ssl_zoo.types import UserError
 
+pytestmark = pytest.mark.usefixtures("double")
+
 IMAGES, DIM = 12, 3
-
-
-@pytest.fixture(autouse=True)
-def _double() -> object:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def unit(x: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ from ssl_zoo.modules import (
 from ssl_zoo.optim import warmup_cosine
 from ssl_zoo.types import MultiViewBatch, UserError
 
+pytestmark = pytest.mark.usefixtures("double")
+
 STEPS, LR, BATCH = 5, 0.1, 8
 
 
@@ -41,14 +43,6 @@ class Net(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 5, 3, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten())
         self.append(nn.Linear(20, 5))
-
-
-@pytest.fixture(autouse=True)
-def _double() -> object:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def batches() -> list[MultiViewBatch]:

@@ -16,13 +16,7 @@ from ssl_zoo.modules import MLP, Encoder, Lagged, Momentum, ShuffleBN, SplitBatc
 from ssl_zoo.modules.norms import split_norms
 from ssl_zoo.types import UserError
 
-
-@pytest.fixture(autouse=True)
-def _double() -> object:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 class Flat(nn.Flatten):

@@ -43,14 +43,20 @@ class Target(nn.Module, ABC):
         """Move after an optimizer step; `progress` = steps completed before it / all of them."""
 
 
-def _frozen_copy(encoder: nn.Module) -> nn.Module:
-    twin = copy.deepcopy(encoder)
-    for p in twin.parameters():
-        p.requires_grad_(False)
-    return twin
+class _OwnEncoder(Target):
+    """A target with an encoder of its own, which starts as a copy of the online one."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__(encoder)
+        self.encoder = copy.deepcopy(encoder).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
+        z: Tensor = self.encoder(view)[1]
+        return z
 
 
-class Momentum(Target):
+class Momentum(_OwnEncoder):
     """An encoder of its own that follows the online one: theta_t <- m theta_t + (1 - m) theta.
 
     Parameters follow. Norms keep their own running statistics, as in every official code, since
@@ -79,7 +85,6 @@ class Momentum(Target):
         for value in (momentum, final_momentum):
             if value is not None and not 0 <= value <= 1:
                 raise UserError(f"method.momentum={value} is outside [0, 1]")
-        self.encoder = _frozen_copy(encoder)
         self.momentum, self.final_momentum = momentum, final_momentum
 
     def momentum_at(self, progress: float) -> float:
@@ -90,18 +95,13 @@ class Momentum(Target):
         return self.final_momentum - rest * (math.cos(math.pi * progress) + 1) / 2
 
     @torch.no_grad()
-    def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
-        z: Tensor = self.encoder(view)[1]
-        return z
-
-    @torch.no_grad()
     def update(self, encoder: nn.Module, progress: float) -> None:
         own: list[Tensor] = list(self.encoder.parameters())
         online: list[Tensor] = list(encoder.parameters())
         torch._foreach_lerp_(own, online, 1 - self.momentum_at(progress))
 
 
-class Lagged(Target):
+class Lagged(_OwnEncoder):
     """An encoder of its own that is a copy of the online one, made anew every so many steps.
 
     Norms' running statistics are its own, as in `Momentum`.
@@ -127,13 +127,8 @@ class Lagged(Target):
             every = steps_per_epoch
         if not isinstance(every, int) or every < 1:
             raise UserError(f"method.target.every={every}: give a number of steps, or epoch")
-        self.encoder, self.every = _frozen_copy(encoder), every
+        self.every = every
         self.steps = 0
-
-    @torch.no_grad()
-    def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
-        z: Tensor = self.encoder(view)[1]
-        return z
 
     @torch.no_grad()
     def update(self, encoder: nn.Module, progress: float) -> None:
