@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import re
 import sys
@@ -24,9 +25,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssl_zoo.choices import (
+    CONFIG_DIR,
+    check_choices,
+    chosen_method,
+    chosen_options,
+    options_of,
+    slots_of,
+)
 from ssl_zoo.types import UserError
 
-CONFIG_DIR = str(Path(__file__).resolve().parent.parent / "conf")
 # What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
 TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "strategy", "monitor.bank_size"),
@@ -81,6 +89,11 @@ def run_folder(resume: str | None, new: str) -> str:
     return str(folder)
 
 
+def norm_splits(devices: int | str) -> int:
+    """Parts of a batch with norms of their own in MoCo: those of eight devices, on one."""
+    return 8 if devices == 1 else 1
+
+
 def sweep_group() -> str | None:
     """In a multirun the name of the sweep's folder, which groups its runs; else None."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -89,10 +102,11 @@ def sweep_group() -> str | None:
 
 
 def register_resolvers() -> None:
-    """Make the configs' own resolvers known: scaled_lr, run_folder, sweep_group, product."""
+    """Make the configs' own resolvers known: those of this file and product."""
     OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("scaled_lr", scaled_lr, replace=True)
+    OmegaConf.register_new_resolver("norm_splits", norm_splits, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
 
 
@@ -184,6 +198,8 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
     Raises:
         UserError: Also where a part refuses a knob (TypeError, ValueError), with its place.
     """
+    if isinstance(node, DictConfig):
+        check_types(OmegaConf.to_container(node, resolve=True), node._get_full_key(None))
     try:
         return hydra.utils.instantiate(node, **kwargs)
     except InstantiationException as error:
@@ -195,6 +211,48 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
             where = f"{place.group(1)}: " if place else ""
             cause = UserError(where + _first_line(error.__cause__))
         raise (cause or error) from error.__cause__
+
+
+_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "None": "null"}
+
+
+def check_types(node: Any, place: str) -> None:
+    """Refuse values of a type that the signature of a part of ours does not allow.
+
+    Args:
+        node: Resolved; dicts with a `_target_` are looked at.
+        place: Its dotted key.
+
+    Raises:
+        UserError: Naming the key, the value and what to give.
+    """
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        return
+    target = str(node.get("_target_", ""))
+    types = _annotations(target) if target.startswith("ssl_zoo.") else {}
+    for key, value in node.items():
+        check_types(value, f"{place}.{key}")
+        kinds = types.get(key, "").split(" | ")
+        if value is None and node.get("_partial_"):
+            continue  # the caller of the factory may give it
+        if set(kinds) <= _KINDS.keys() and not any(_is_a(value, kind) for kind in kinds):
+            name = f"{place}.{key}".replace("method.module.", "method.")
+            raise UserError(f"{name}={value}: give {' or '.join(_KINDS[k] for k in kinds)}")
+
+
+def _annotations(target: str) -> dict[Any, str]:
+    parameters = inspect.signature(hydra.utils.get_object(target)).parameters
+    return {name: str(p.annotation) for name, p in parameters.items()}
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    if kind == "None":
+        return value is None
+    if kind == "bool" or isinstance(value, bool):
+        return kind == "bool" and isinstance(value, bool)
+    return isinstance(value, int if kind == "int" else int | float)
 
 
 # --- knobs that nothing reads -------------------------------------------------------------------
@@ -307,9 +365,8 @@ def _first_line(error: BaseException) -> str:
 
 def _chosen_options() -> list[str]:
     """The group choices of this process's command line; of a sweep, the first one each."""
-    pairs = [arg.lstrip("+").split("=", 1) for arg in sys.argv[1:] if "=" in arg]
-    pairs = [[group, options.split(",")[0]] for group, options in pairs]
-    return [f"{g}={o}" for g, o in pairs if (Path(CONFIG_DIR) / g / f"{o}.yaml").is_file()]
+    chosen = chosen_options(sys.argv[1:])
+    return [f"{g}={names[0]}" for g, names in chosen.items() if names[0] in options_of(g)]
 
 
 def _known_keys(config_name: str) -> list[str]:
@@ -349,6 +406,9 @@ def explain(error: BaseException, config_name: str) -> str:
         key = re.search(r"Could not override '([^']+)'", text)
         if key:
             name = key.group(1).split("@")[0]
+            if name.startswith("method/") and options_of(name):
+                method = chosen_method(sys.argv[1:])
+                return f"{name} is no slot of {method}: it has {', '.join(slots_of(method))}"
             return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no KEY=VALUE: quote what holds commas, spaces or braces"
@@ -366,7 +426,8 @@ def remove_if_empty(folder: str) -> None:
 
 def fail(error: Exception, config_name: str = "train") -> NoReturn:
     """End the process with one line on stderr and exit code 2."""
-    print(f"error: {explain(error, config_name)}", file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one says it
+        print(f"error: {explain(error, config_name)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -374,6 +435,7 @@ def run_cli(main: Callable[[], None], config_name: str) -> None:
     """Run a Hydra main; bad input ends in one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
     try:
+        check_choices(sys.argv[1:])
         main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         fail(error, config_name)

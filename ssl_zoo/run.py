@@ -163,6 +163,7 @@ def build_method(cfg: DictConfig, data: DataModule) -> Method:
             "sync_batchnorm=true joins the norms that shuffle_bn keeps apart: set "
             "method.target.num_splits=1 or method/target=momentum"
         )
+    check_splits(cfg, method)
     return method
 
 
@@ -176,6 +177,25 @@ def check_views(method: Method, data: DataModule) -> None:
     if made != taken:
         name = type(method).__name__
         raise UserError(f"augmentation.num_views={made}, but {name} takes {taken}: set it so")
+
+
+def check_splits(cfg: DictConfig, method: Method) -> None:
+    """Refuse split norms that a process's micro-batch does not fill with two rows each.
+
+    Raises:
+        UserError: Naming the batch and the parts.
+    """
+    splits = max(
+        (m.num_splits for m in method.modules() if isinstance(m, SplitBatchNorm)), default=1
+    )
+    devices = cfg.devices if isinstance(cfg.devices, int) else 1
+    rows = cfg.batch_size // (cfg.accumulate * devices * cfg.num_nodes)
+    if splits > 1 and (rows % splits or rows < 2 * splits):
+        raise UserError(
+            f"method.target.num_splits={splits} does not divide the {rows} images that batch_size="
+            f"{cfg.batch_size} gives each device and micro-batch into parts of two or more: change "
+            "either, or take method/target=momentum"
+        )
 
 
 def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:

@@ -107,6 +107,26 @@ BAD = {
     ),
     "bad value": ("train.py optimizer.lr_rule=cubic", ["lr_rule=cubic", "linear"]),
     "bad syntax": ("train.py epochs", ["epochs", "KEY=VALUE"]),
+    "slot of another method": (
+        "train.py method/target=momentum",
+        ["method/target is no slot of simclr: it has projector, negatives, loss"],
+    ),
+    "slot that a recipe's method lacks": (
+        "train.py experiment=byol_quick ablation=simclr_table4_margin",
+        ["method/predictor is no slot of simclr"],
+    ),
+    "recipe of another method": (
+        "train.py experiment=byol_quick method=simclr",
+        ["experiment=byol_quick is of method=byol, but method=simclr was given"],
+    ),
+    "ablation of another method": (
+        "train.py -m ablation=moco_mlp,simsiam_asymmetric method=moco seed=0,1",
+        ["ablation=simsiam_asymmetric is of method=simsiam, but method=moco was given"],
+    ),
+    "glob that matches nothing": (
+        "train.py -m ablation=glob(simclr_lozz_*)",
+        ["ablation=glob(simclr_lozz_*) matches no option", "simclr_loss_ntxent_t010"],
+    ),
     "in a sweep": ("train.py -m method.temprature=1,2", ["method.temperature"]),
     "no checkpoint": ("evaluate.py", ["ckpt"]),
     "mistyped protocol": ("evaluate.py ckpt=x protocol=linea", ["protocol=linea", "linear"]),

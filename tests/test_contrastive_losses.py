@@ -391,7 +391,10 @@ def test_nce_at_any_temperature(z: str, temperature: float) -> None:
         (lambda: NCE(10, z="exact"), r"method\.loss\.z=exact is unknown: use one of code, paper"),
         (lambda: NTLogistic(mode="none"), r"mode=none is unknown: .* subsample, reweight"),
         (lambda: NTLogistic(num_subsampled=0), r"num_subsampled=0 must be at least 1"),
-        (lambda: NTLogistic(margin=-0.1), r"method\.loss\.margin=-0\.1 must be above 0"),
+        (
+            lambda: NTLogistic(mode="semi_hard", margin=-0.1),
+            r"method\.loss\.margin=-0\.1 must be above 0",
+        ),
         (lambda: MarginTriplet(-0.1), r"method\.loss\.margin=-0\.1 must be at least 0"),
         (lambda: MarginTriplet(0.0, "semi_hard"), r"margin=0\.0 must be above 0"),
         (lambda: MarginTriplet(mode="hard"), r"mode=hard is unknown: .* semi_hard_wide"),

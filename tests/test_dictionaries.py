@@ -24,7 +24,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 def make_bank(num_negatives: int | None = 5, momentum: float = 0.5, seed: int = 0) -> MemoryBank:
-    return MemoryBank(DIM, IMAGES, num_negatives, momentum, seed)
+    return MemoryBank(DIM, IMAGES, num_negatives, momentum, seed=seed)
 
 
 def step(bank: MemoryBank, keys: Tensor, index: Tensor) -> None:
@@ -132,6 +132,19 @@ def test_all_other_slots() -> None:
     for row, i in zip(expected, index.tolist(), strict=True):
         row[i] = -float("inf")
     torch.testing.assert_close(neg, torch.tensor(expected))
+
+
+def test_a_drawn_own_slot_is_no_negative_where_it_is_excluded() -> None:
+    query, index = torch.randn(2, 4), torch.tensor([0, 2])
+    kept, excluded = (
+        MemoryBank(4, num_images=3, num_negatives=40, exclude_own=own) for own in (False, True)
+    )
+    excluded.load_state_dict(kept.state_dict())
+    everything, others = (bank.negatives(query, query, index)[1] for bank in (kept, excluded))
+    is_own = kept._draw(index, 40) == index[:, None]
+    assert is_own.any(dim=1).all()
+    assert everything.isfinite().all()
+    assert torch.equal(others, everything.masked_fill(is_own, -float("inf")))
 
 
 def test_drawn_slots_equal_loop() -> None:

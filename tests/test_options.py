@@ -98,6 +98,43 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
             step(cfg)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("method.same_view_negatives=no", r"same_view_negatives=no: give true or false$"),
+        ("method.temperature=foo", r"method\.loss\.temperature=foo: give a number$"),
+        ("method.temperature=true", r"method\.loss\.temperature=True: give a number$"),
+        ("method=moco method.queue_size=10.5", r"method\.negatives\.size=10\.5: give a whole"),
+        ("method=moco method.momentum=null", r"method\.momentum=None is outside \[0, 1\]$"),
+        ("method=moco method.embed_dim=0", r"out_dim=0 of a head must be at least 1$"),
+        ("method.hidden_dim=0", r"hidden_dim=0 of a head must be at least 1$"),
+        ("method=instdisc method.num_negatives=2.5", r"=2\.5: give a whole number or null$"),
+        ("method=instdisc method.proximal_weight=null", r"proximal_weight=None: give a number$"),
+        (
+            "method=moco batch_size=36",
+            r"num_splits=8 does not divide the 36 images .* batch_size=36",
+        ),
+        ("method=moco batch_size=32 accumulate=4", r"num_splits=8 .* 8 images .* two or more"),
+        (
+            "method/loss=nt_logistic method.loss.margin=0.1",
+            r"margin is read by .*=semi_hard alone$",
+        ),
+        (
+            "method/loss=nt_logistic method.loss.num_subsampled=4",
+            r"num_subsampled is read by .*=subsample alone$",
+        ),
+        (
+            "method.same_view_negatives=false method/negatives=queue",
+            r"same_view_negatives=false needs method/negatives=in_batch$",
+        ),
+        ("scheduler=multistep scheduler.milestones=[foo]", r"milestones=\['foo'\]: give epochs"),
+    ],
+)
+def test_values_that_make_no_sense(make_config: Make, overrides: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        step(make_config(*overrides.split()))
+
+
 @pytest.mark.parametrize("loss", ["facenet_triplet", "contrastive_margin"])
 @pytest.mark.parametrize("method", ["simclr", "moco"])
 def test_distances_of_unit_vectors_need_cosines(make_config: Make, method: str, loss: str) -> None:

@@ -224,6 +224,15 @@ def test_the_order_goes_on_where_it_was_saved() -> None:
     assert orders(shuffled_rows(), calls=3) != orders(again, calls=3)
 
 
+def test_norms_apart_in_the_order_of_the_queries() -> None:
+    encoder = Encoder(Flat(), nn.BatchNorm1d(4))
+    target = ShuffleBN(encoder, partial(Momentum, momentum=1.0), num_splits=2, shuffle=False)
+    view = torch.randn(6, 4)
+    halves = [(x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt() for x in view.chunk(2)]
+    torch.testing.assert_close(target(view, encoder), torch.cat(halves))
+    assert int(target.calls) == 0
+
+
 def test_one_split_leaves_the_norms() -> None:
     for num_splits, expected in ((1, nn.BatchNorm1d), (2, SplitBatchNorm)):
         encoder = Encoder(Flat(), MLP(4, 3))

@@ -65,6 +65,12 @@ class NTLogistic(ContrastiveLoss):
         super().__init__()
         if num_subsampled < 1:
             raise UserError(f"method.loss.num_subsampled={num_subsampled} must be at least 1")
+        for name, is_set, its_mode in (
+            ("num_subsampled", num_subsampled != 1, "subsample"),
+            ("margin", margin is not None, "semi_hard"),
+        ):
+            if is_set and mode != its_mode:
+                raise UserError(f"method.loss.{name} is read by method.loss.mode={its_mode} alone")
         self.temperature = check_temperature(temperature)
         self.mode = check_choice("mode", mode, get_args(Mode))
         self.num_subsampled = num_subsampled

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
 from ssl_zoo.methods.base import Method, build_loss, check_cosines
-from ssl_zoo.modules import Encoder
-from ssl_zoo.types import MultiViewBatch, StepOutput
+from ssl_zoo.modules import Encoder, InBatch
+from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
 
 
 def interleave(first: Tensor, second: Tensor) -> Tensor:
@@ -31,6 +31,9 @@ class SimCLR(Method):
         same_view_negatives: Each view repels both views of the other images, 2N - 2 negatives; else
             only their other view (appendix B.10), N - 1.
         **shared: What every method takes, see `Method`.
+
+    Raises:
+        UserError: If the loss does not fit, or `same_view_negatives` is off without InBatch.
 
     Source: Chen et al. 2020, algorithm 1. The loss is the paper's mean over the 2N views, half of
     what the official code returns.
@@ -52,6 +55,8 @@ class SimCLR(Method):
         )
         self.loss = build_loss(loss, ContrastiveLoss, "SimCLR", self.num_images)
         check_cosines(self.loss, self.negatives)
+        if not same_view_negatives and not isinstance(self.negatives, InBatch):
+            raise UserError("method.same_view_negatives=false needs method/negatives=in_batch")
         self.same_view_negatives = same_view_negatives
 
     def step(self, batch: MultiViewBatch) -> StepOutput:

@@ -21,6 +21,11 @@ def _out_norm(kind: OutNorm, dim: int) -> list[nn.Module]:
     return [norm]
 
 
+def _check_at_least_1(name: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"{name}={value} of a head must be at least 1")
+
+
 class MLP(nn.Sequential):
     """`num_layers` linear layers with batch norm and ReLU between them.
 
@@ -55,10 +60,13 @@ class MLP(nn.Sequential):
     ) -> None:
         if out_norm not in get_args(OutNorm):
             raise UserError(f"out_norm={out_norm} is unknown: use {', '.join(get_args(OutNorm))}")
-        for name, value in (("num_layers", num_layers), ("out_dim", out_dim)):
-            if value < 1:
-                raise UserError(f"{name}={value} of an MLP must be at least 1")
-        hidden_dim = hidden_dim or in_dim
+        hidden_dim = in_dim if hidden_dim is None else hidden_dim
+        for name, value in (
+            ("num_layers", num_layers),
+            ("out_dim", out_dim),
+            ("hidden_dim", hidden_dim),
+        ):
+            _check_at_least_1(name, value)
         hidden_bias = not hidden_norm if hidden_bias is None else hidden_bias
         widths = [in_dim] + [hidden_dim] * (num_layers - 1)
         layers: list[nn.Module] = []
@@ -76,6 +84,7 @@ class Linear(nn.Linear):
     """One linear layer with bias (InstDisc, MoCo v1)."""
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
+        _check_at_least_1("out_dim", out_dim)
         super().__init__(in_dim, out_dim)
         self.out_dim = out_dim
 

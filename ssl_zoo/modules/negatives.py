@@ -119,6 +119,7 @@ class MemoryBank(nn.Module):
         num_negatives: Slots that each query draws, uniformly and with replacement, its own perhaps
             among them, as in the papers' code; None = every other slot.
         momentum: m of v <- normalised(m v + (1 - m) f).
+        exclude_own: The own slot is no negative where it is drawn; for InfoNCE over few images.
         seed: Of the draws, which are hashes of (seed, optimizer step, image).
 
     Raises:
@@ -136,6 +137,7 @@ class MemoryBank(nn.Module):
         num_images: int | None = None,
         num_negatives: int | None = 4096,
         momentum: float = 0.5,
+        exclude_own: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -145,7 +147,8 @@ class MemoryBank(nn.Module):
             raise UserError(f"method.num_negatives={num_negatives}: give at least 1, or null")
         if not 0 <= momentum <= 1:
             raise UserError(f"method.bank_momentum={momentum} is outside [0, 1]")
-        self.num_negatives, self.momentum, self.seed = num_negatives, momentum, seed
+        self.num_negatives, self.momentum = num_negatives, momentum
+        self.exclude_own, self.seed = exclude_own, seed
         self.register_buffer("bank", functional.normalize(torch.randn(num_images, dim), dim=1))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._staged: list[tuple[Tensor, Tensor]] = []
@@ -162,7 +165,10 @@ class MemoryBank(nn.Module):
             pos = (query * bank[index]).sum(dim=1)
             if self.num_negatives is None:
                 return pos, (query @ bank.T).scatter(1, index[:, None], -float("inf"))
-            return pos, _similarities(query, bank, self._draw(index, self.num_negatives))
+            drawn = self._draw(index, self.num_negatives)
+            neg = _similarities(query, bank, drawn)
+            is_own = drawn == index[:, None]
+            return pos, neg.masked_fill(is_own, -float("inf")) if self.exclude_own else neg
 
     def _draw(self, index: Tensor, count: int) -> Tensor:
         numbers = uniform((self.steps << 32) + index, count, _STREAM, self.seed)

@@ -82,9 +82,10 @@ class Momentum(_OwnEncoder):
         steps_per_epoch: int | None = None,
     ) -> None:
         super().__init__(encoder)
-        for value in (momentum, final_momentum):
-            if value is not None and not 0 <= value <= 1:
-                raise UserError(f"method.momentum={value} is outside [0, 1]")
+        last = momentum if final_momentum is None else final_momentum
+        for name, value in (("momentum", momentum), ("final_momentum", last)):
+            if value is None or not 0 <= value <= 1:
+                raise UserError(f"method.{name}={value} is outside [0, 1]")
         self.momentum, self.final_momentum = momentum, final_momentum
 
     def momentum_at(self, progress: float) -> float:
@@ -125,7 +126,7 @@ class Lagged(_OwnEncoder):
             if steps_per_epoch is None:
                 raise UserError("method.target.every=epoch needs the method's steps_per_epoch")
             every = steps_per_epoch
-        if not isinstance(every, int) or every < 1:
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise UserError(f"method.target.every={every}: give a number of steps, or epoch")
         self.every = every
         self.steps = 0
@@ -180,6 +181,7 @@ class ShuffleBN(Target):
         encoder: The online encoder; its batch norms are split in place.
         target: What makes the embeddings, factory `target(encoder=...)`.
         num_splits: Parts of a process's batch with norms of their own; 1 = a device's batch norm.
+        shuffle: False leaves the norms apart and the order alone (He et al. 2020, appendix A.9).
         seed: Of the permutations.
         steps_per_epoch: Passed on.
 
@@ -196,6 +198,7 @@ class ShuffleBN(Target):
         encoder: nn.Module,
         target: Callable[..., nn.Module],
         num_splits: int = 1,
+        shuffle: bool = True,
         seed: int = 0,
         steps_per_epoch: int | None = None,
     ) -> None:
@@ -205,10 +208,14 @@ class ShuffleBN(Target):
         if num_splits > 1:
             split_norms(encoder, num_splits)
         self.target = target(encoder=encoder, steps_per_epoch=steps_per_epoch)
-        self.seed = seed
+        self.shuffle, self.seed = shuffle, seed
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def forward(self, view: Tensor, encoder: nn.Module, embedding: Tensor | None = None) -> Tensor:
+        z: Tensor
+        if not self.shuffle:
+            z = self.target(view, encoder)
+            return z
         n, first = len(view), rank() * len(view)
         views = all_gather(view)
         rows = torch.arange(len(views), device=view.device)
@@ -216,7 +223,7 @@ class ShuffleBN(Target):
         self.calls += 1
         mine = self.target(views[order[first : first + n]], encoder)
         back = order.argsort()[first : first + n]
-        z: Tensor = all_gather(mine)[back]
+        z = all_gather(mine)[back]
         return z
 
     def update(self, encoder: nn.Module, progress: float) -> None:

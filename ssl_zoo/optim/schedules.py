@@ -85,7 +85,13 @@ def multistep(
     epochs: float = 200.0,
     gamma: float = 0.1,
 ) -> LambdaLR:
-    """Multiply the rate by `gamma` at each milestone, given in epochs (MoCo v1, InstDisc)."""
+    """Multiply the rate by `gamma` at each milestone, given in epochs (MoCo v1, InstDisc).
+
+    Raises:
+        UserError: If a milestone is no number.
+    """
+    if not all(isinstance(milestone, int | float) for milestone in milestones):
+        raise UserError(f"scheduler.milestones={list(milestones)}: give epochs, as in [120,160]")
     steps = [round(total_steps * milestone / epochs) for milestone in milestones]
     return _schedule(optimizer, lambda step: gamma ** sum(step >= s for s in steps))
 

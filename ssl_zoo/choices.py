@@ -1,0 +1,100 @@
+"""What the command line chooses from the config groups, before Hydra composes it. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import OverrideParseException
+
+from ssl_zoo.types import UserError
+
+CONFIG_DIR = str(Path(__file__).resolve().parent.parent / "conf")
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a config group; none where it is no group."""
+    return sorted(path.stem for path in (Path(CONFIG_DIR) / group).glob("*.yaml"))
+
+
+def slots_of(method: str) -> list[str]:
+    """The slots that a method's file fills: projector, loss ..."""
+    return [slot for slot in _defaults("method", method) if slot != "_self_"]
+
+
+def _defaults(group: str, option: str) -> dict[str, str]:
+    """The defaults list of an option's file, by group."""
+    path = Path(CONFIG_DIR) / group / f"{option}.yaml"
+    tree = yaml.safe_load(path.read_text()) if path.is_file() else None
+    entries = (tree or {}).get("defaults", [])
+    return {
+        key: value for entry in entries if isinstance(entry, dict) for key, value in entry.items()
+    }
+
+
+def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
+    """The options that overrides name for each group, those of a sweep spelled out.
+
+    Raises:
+        UserError: If a glob matches no option.
+    """
+    chosen = {}
+    for override in _parse(args):
+        options = options_of(override.key_or_group)
+        value = override.value()
+        if not options:
+            continue
+        if isinstance(value, Glob):
+            names = value.filter(options)
+            if not names:
+                line = override.input_line
+                raise UserError(f"{line} matches no option: known: {', '.join(options)}")
+        elif override.is_sweep_override():
+            names = [name.strip("'\"") for name in override.sweep_string_iterator()]
+        else:
+            names = [str(value)]
+        chosen[override.key_or_group] = names
+    return chosen
+
+
+def chosen_method(args: Iterable[str]) -> str:
+    """The method that a command line ends with: its own, else its files', else the default."""
+    chosen = chosen_options(args)
+    named = [
+        _defaults(group, option).get("override /method")
+        for group in ("ablation", "experiment")
+        for option in chosen.get(group, [])
+    ]
+    return next(filter(None, [*chosen.get("method", []), *named, _defaults("", "train")["method"]]))
+
+
+def _parse(args: Iterable[str]) -> list[Override]:
+    overrides = [arg for arg in args if "=" in arg and not arg.startswith("-")]
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException:
+        return []  # Hydra will say so
+
+
+def check_choices(args: Iterable[str]) -> None:
+    """Refuse a recipe or an ablation of one method beside another method.
+
+    The command line's `method=` would win, and what is left of the file would change that method
+    or nothing at all.
+
+    Raises:
+        UserError: Naming both; or if a glob matches no option.
+    """
+    chosen = chosen_options(args)
+    for group in ("experiment", "ablation"):
+        for option in chosen.get(group, []):
+            method = _defaults(group, option).get("override /method")
+            for given in chosen.get("method", []):
+                if method not in (None, given):
+                    raise UserError(
+                        f"{group}={option} is of method={method}, but method={given} was given: "
+                        "remove one of them"
+                    )
