@@ -426,8 +426,7 @@ def remove_if_empty(folder: str) -> None:
 
 def fail(error: Exception, config_name: str = "train") -> NoReturn:
     """End the process with one line on stderr and exit code 2."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one says it
-        print(f"error: {explain(error, config_name)}", file=sys.stderr)
+    print(f"error: {explain(error, config_name)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -97,6 +97,7 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
     """
     if world_size() == 1:
         return total / (max(count, 1) if isinstance(count, int) else count.clamp(min=1))
-    count = torch.as_tensor(count, device=total.device)
+    if isinstance(count, int):  # filled, since a copy from the CPU would be waited for
+        count = torch.full((), count, device=total.device)
     mean: Tensor = _Mean.apply(total, count)
     return mean
