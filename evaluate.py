@@ -42,6 +42,8 @@ def main(cfg: DictConfig) -> None:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, EVALUATE_ROOTS)
         to_plain(cfg)  # a missing value is told before torch comes in
         check_counts(cfg, ["batch_size"])
+        if not isinstance(cfg.baselines, bool):
+            raise UserError(f"baselines={cfg.baselines}: give true or false")
         evaluate(cfg)
     except (UserError, OmegaConfBaseException) as error:
         fail(error)

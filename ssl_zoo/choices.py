@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 
 import yaml
@@ -47,6 +48,8 @@ def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
         value = override.value()
         if not options:
             continue
+        if value is None:
+            raise UserError(f"{override.input_line}: leave it away, or give an option")
         if isinstance(value, Glob):
             names = value.filter(options)
             if not names:
@@ -82,19 +85,20 @@ def _parse(args: Iterable[str]) -> list[Override]:
 def check_choices(args: Iterable[str]) -> None:
     """Refuse a recipe or an ablation of one method beside another method.
 
-    The command line's `method=` would win, and what is left of the file would change that method
-    or nothing at all.
+    What is left of the file would change that method, or nothing at all.
 
     Raises:
         UserError: Naming both; or if a glob matches no option.
     """
     chosen = chosen_options(args)
-    for group in ("experiment", "ablation"):
-        for option in chosen.get(group, []):
-            method = _defaults(group, option).get("override /method")
-            for given in chosen.get("method", []):
-                if method not in (None, given):
-                    raise UserError(
-                        f"{group}={option} is of method={method}, but method={given} was given: "
-                        "remove one of them"
-                    )
+    methods = {
+        f"{group}={option}": _defaults(group, option).get("override /method")
+        for group in ("experiment", "ablation")
+        for option in chosen.get(group, [])
+    }
+    methods |= {f"method={method}": method for method in chosen.get("method", [])}
+    for (first, a), (second, b) in combinations(methods.items(), 2):
+        if None in (a, b) or a == b or first.split("=")[0] == second.split("=")[0]:
+            continue
+        if not second.startswith(f"ablation={a}_"):  # a rival in that method's table
+            raise UserError(f"{first} is of method={a}, but {second} of method={b}: remove one")

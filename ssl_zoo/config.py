@@ -124,8 +124,7 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
-        prefix = "UserError raised while resolving interpolation: "  # of a resolver's own
-        raise UserError(_first_line(error).removeprefix(prefix)) from error
+        raise UserError(_first_line(error)) from error
     assert isinstance(plain, dict)
     return plain  # type: ignore[return-value]
 
@@ -138,9 +137,9 @@ def check_counts(cfg: DictConfig, names: Iterable[str]) -> None:
     """
     for name in names:
         value = OmegaConf.select(cfg, name)
-        if not isinstance(value, int) or value < 1:
+        if not _is_a(value, "int") or value < 1:
             raise UserError(f"{name}={value}: give a whole number of at least 1")
-    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+    if not _is_a(cfg.seed, "int") or not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: give a whole number from 0 to {2**32 - 1}")
 
 
@@ -158,12 +157,12 @@ def check_knobs(cfg: DictConfig) -> None:
     for name in ("monitor.temperature", "save_every_n_minutes"):
         if not _is_above_0(OmegaConf.select(cfg, name)):
             raise UserError(f"{name}={OmegaConf.select(cfg, name)}: give a number above 0")
-    if cfg.devices != "auto" and not (isinstance(cfg.devices, int) and cfg.devices >= 1):
+    if cfg.devices != "auto" and not (_is_a(cfg.devices, "int") and cfg.devices >= 1):
         raise UserError(f"devices={cfg.devices}: give a whole number of at least 1, or auto")
     for name in ("compile", "sync_batchnorm"):
         if not isinstance(cfg[name], bool):
             raise UserError(f"{name}={cfg[name]}: give true or false")
-    if not isinstance(cfg.dataset.num_workers, int) or cfg.dataset.num_workers < 0:
+    if not _is_a(cfg.dataset.num_workers, "int") or cfg.dataset.num_workers < 0:
         raise UserError(f"dataset.num_workers={cfg.dataset.num_workers}: give 0 or more")
     if "/" in str(cfg.name):
         raise UserError(f"name={cfg.name} must not hold a slash: it names a folder")
@@ -174,7 +173,7 @@ def check_knobs(cfg: DictConfig) -> None:
 
 
 def _is_above_0(value: Any) -> bool:
-    return isinstance(value, int | float) and value > 0
+    return _is_a(value, "float") and value > 0
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -213,6 +212,14 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
         raise (cause or error) from error.__cause__
 
 
+_WIRING = {
+    "method.module.optimizer.": "optimizer.",
+    "method.module.scheduler.": "scheduler.",
+    "method.module.backbone.": "backbone.",
+    "method.module.": "method.",
+    "data.augmentation.": "augmentation.",
+    "data.splits.": "dataset.splits.",
+}
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "None": "null"}
 
 
@@ -238,12 +245,23 @@ def check_types(node: Any, place: str) -> None:
         if value is None and node.get("_partial_"):
             continue  # the caller of the factory may give it
         if set(kinds) <= _KINDS.keys() and not any(_is_a(value, kind) for kind in kinds):
-            name = f"{place}.{key}".replace("method.module.", "method.")
+            name = _knob(f"{place}.{key}")
             raise UserError(f"{name}={value}: give {' or '.join(_KINDS[k] for k in kinds)}")
 
 
+def _knob(place: str) -> str:
+    """Where a value stands that the wiring hands on."""
+    for wired, knobs in _WIRING.items():
+        if place.startswith(wired):
+            return knobs + place.removeprefix(wired)
+    return place
+
+
 def _annotations(target: str) -> dict[Any, str]:
-    parameters = inspect.signature(hydra.utils.get_object(target)).parameters
+    try:
+        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
+    except ImportError:
+        return {}  # Hydra will say so
     return {name: str(p.annotation) for name, p in parameters.items()}
 
 
@@ -359,7 +377,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = str(error).replace("UserError raised while resolving interpolation: ", "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
@@ -375,7 +394,10 @@ def _known_keys(config_name: str) -> list[str]:
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose(config_name, _chosen_options())
+        try:
+            cfg = compose(config_name, _chosen_options())
+        except HydraException:  # the choices are what is wrong
+            cfg = compose(config_name)
     raw = OmegaConf.to_container(cfg, resolve=False)
     keys: list[str] = []
 

@@ -190,7 +190,7 @@ def check_splits(cfg: DictConfig, method: Method) -> None:
     )
     devices = cfg.devices if isinstance(cfg.devices, int) else 1
     rows = cfg.batch_size // (cfg.accumulate * devices * cfg.num_nodes)
-    if splits > 1 and (rows % splits or rows < 2 * splits):
+    if splits > 1 and rows and (rows % splits or rows < 2 * splits):
         raise UserError(
             f"method.target.num_splits={splits} does not divide the {rows} images that batch_size="
             f"{cfg.batch_size} gives each device and micro-batch into parts of two or more: change "

@@ -111,17 +111,23 @@ BAD = {
         "train.py method/target=momentum",
         ["method/target is no slot of simclr: it has projector, negatives, loss"],
     ),
-    "slot that a recipe's method lacks": (
+    "ablation of another method than the recipe's": (
         "train.py experiment=byol_quick ablation=simclr_table4_margin",
-        ["method/predictor is no slot of simclr"],
+        ["experiment=byol_quick is of method=byol, but ablation=simclr_table4_margin of"],
     ),
+    "group of the other program": ("train.py protocol=knn", ["protocol is not a key"]),
+    "null for a group": (
+        "train.py experiment=null",
+        ["experiment=null: leave"],
+    ),
+    "no flag": ("evaluate.py ckpt=x baselines=no", ["baselines=no: give true or false"]),
     "recipe of another method": (
         "train.py experiment=byol_quick method=simclr",
-        ["experiment=byol_quick is of method=byol, but method=simclr was given"],
+        ["experiment=byol_quick is of method=byol, but method=simclr of method=simclr"],
     ),
     "ablation of another method": (
         "train.py -m ablation=moco_mlp,simsiam_asymmetric method=moco seed=0,1",
-        ["ablation=simsiam_asymmetric is of method=simsiam, but method=moco was given"],
+        ["ablation=simsiam_asymmetric is of method=simsiam, but method=moco of method=moco"],
     ),
     "glob that matches nothing": (
         "train.py -m ablation=glob(simclr_lozz_*)",

@@ -17,6 +17,11 @@ from train import train
 Make = Callable[..., DictConfig]
 
 
+def test_a_rate_that_the_optimizer_refuses_is_one_line(make_config: Make) -> None:
+    with pytest.raises(UserError, match=r"^optimizer: Invalid learning rate: -1"):
+        train(make_config("optimizer.base_lr=-1", "callbacks=none"))
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     return dict(checkpoint["state_dict"])

@@ -40,6 +40,16 @@ def build_loss(
     return built
 
 
+def _built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a factory makes; a value that it refuses is told with its config group."""
+    try:
+        return factory(*args, **kwargs)
+    except UserError:
+        raise
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{place}: {error}") from error
+
+
 def check_cosines(loss: nn.Module, negatives: nn.Module) -> None:
     """Refuse a loss that measures distances of unit vectors where similarities are dot products.
 
@@ -123,10 +133,11 @@ class Method(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         assert self._optimizer_factory is not None, "a Trainer needs an optimizer factory"
-        optimizer = self._optimizer_factory(self.param_groups())
+        optimizer = _built("optimizer", self._optimizer_factory, self.param_groups())
         if self._scheduler_factory is None:
             return optimizer
-        scheduler = self._scheduler_factory(optimizer, total_steps=self._total_steps())
+        steps = self._total_steps()
+        scheduler = _built("scheduler", self._scheduler_factory, optimizer, total_steps=steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -90,8 +90,9 @@ def multistep(
     Raises:
         UserError: If a milestone is no number.
     """
-    if not all(isinstance(milestone, int | float) for milestone in milestones):
-        raise UserError(f"scheduler.milestones={list(milestones)}: give epochs, as in [120,160]")
+    listed = milestones if not isinstance(milestones, int | float) else ["no list"]
+    if not all(isinstance(milestone, int | float) for milestone in listed):
+        raise UserError(f"scheduler.milestones={milestones}: give epochs, as in [120,160]")
     steps = [round(total_steps * milestone / epochs) for milestone in milestones]
     return _schedule(optimizer, lambda step: gamma ** sum(step >= s for s in steps))
 
