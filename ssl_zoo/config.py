@@ -431,6 +431,8 @@ def explain(error: BaseException, config_name: str) -> str:
             if name.startswith("method/") and options_of(name):
                 method = chosen_method(sys.argv[1:])
                 return f"{name} is no slot of {method}: it has {', '.join(slots_of(method))}"
+            if options_of(name):
+                return f"{name} is a group of another program than {config_name}.py"
             return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no KEY=VALUE: quote what holds commas, spaces or braces"

@@ -115,7 +115,10 @@ BAD = {
         "train.py experiment=byol_quick ablation=simclr_table4_margin",
         ["experiment=byol_quick is of method=byol, but ablation=simclr_table4_margin of"],
     ),
-    "group of the other program": ("train.py protocol=knn", ["protocol is not a key"]),
+    "group of the other program": (
+        "train.py protocol=knn",
+        ["protocol is a group of another program than train.py"],
+    ),
     "null for a group": (
         "train.py experiment=null",
         ["experiment=null: leave"],
