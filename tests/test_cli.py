@@ -268,6 +268,21 @@ def test_scaled_lr(rule: str, batch_size: int, expected: float) -> None:
     assert scaled_lr(0.3, rule, batch_size) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("base_lr", "rule", "batch_size", "published"),
+    [
+        (0.05, "linear", 512, 0.1),  # SimSiam
+        (0.3, "linear", 256, 0.3),  # SimCLR
+        (0.3, "linear", 4096, 4.8),
+        (1.2, "sqrt", 4096, 4.8),  # 0.075 times the root of the batch
+        (1.2, "sqrt", 256, 1.2),
+        (0.1, "linear", 4096, 1.6),  # its linear evaluation
+    ],
+)
+def test_published_rates(base_lr: float, rule: str, batch_size: int, published: float) -> None:
+    assert scaled_lr(base_lr, rule, batch_size) == pytest.approx(published, rel=1e-12)
+
+
 def test_scaled_lr_of_an_unknown_rule() -> None:
     with pytest.raises(UserError, match=r"lr_rule=cubic.*none, linear, sqrt"):
         scaled_lr(0.3, "cubic", 256)
