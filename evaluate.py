@@ -9,16 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_zoo.config import (
-    EVALUATE_ROOTS,
-    check_counts,
-    check_overrides,
-    fail,
-    register_resolvers,
-    run_cli,
-    task_overrides,
-    to_plain,
-)
+from ssl_zoo.config import register_resolvers, to_plain
+from ssl_zoo.errors import fail, run_cli
+from ssl_zoo.knobs import EVALUATE_ROOTS, check_counts, check_overrides, task_overrides
 from ssl_zoo.types import UserError
 
 register_resolvers()

@@ -12,17 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_zoo.config import (
-    TRAIN_ROOTS,
-    check_knobs,
-    check_overrides,
-    fail,
-    register_resolvers,
-    remove_if_empty,
-    run_cli,
-    task_overrides,
-    to_plain,
-)
+from ssl_zoo.config import register_resolvers, to_plain
+from ssl_zoo.errors import fail, remove_if_empty, run_cli
+from ssl_zoo.knobs import TRAIN_ROOTS, check_knobs, check_overrides, task_overrides
 from ssl_zoo.types import UserError
 
 register_resolvers()

@@ -58,7 +58,7 @@ def _allowed(target: str) -> bool:
     packages = tuple(f"{package}." for package in ALLOWED_PACKAGES)
     if not target.startswith(packages):
         return False
-    # ssl_zoo.config.os.system begins well too
+    # ssl_zoo.errors.os.system begins well too
     defined_in = getattr(pydoc.locate(target), "__module__", None)
     return f"{defined_in}.".startswith(packages)
 

@@ -20,13 +20,14 @@ from torch import nn
 
 from ssl_zoo import loggers as run_loggers
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss, Interrupted
-from ssl_zoo.config import instantiate, task_overrides, to_plain
+from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, print_table, quiet_lightning
 from ssl_zoo.cpu import keep_freed_memory
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import save_curves, save_map, save_views
+from ssl_zoo.knobs import task_overrides
 from ssl_zoo.methods import Method
 from ssl_zoo.modules import SplitBatchNorm
 from ssl_zoo.precision import resolve_precision

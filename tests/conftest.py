@@ -8,7 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ssl_zoo.config import CONFIG_DIR, register_resolvers
+from ssl_zoo.choices import CONFIG_DIR
+from ssl_zoo.config import register_resolvers
 
 # What makes the real config cheap: a few hundred images, a tiny net, one epoch.
 TINY = [

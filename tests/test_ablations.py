@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_zoo.config import CONFIG_DIR
+from ssl_zoo.choices import CONFIG_DIR
 
 Make = Callable[..., DictConfig]
 

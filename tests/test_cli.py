@@ -11,19 +11,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_zoo.config import (
-    CONFIG_DIR,
-    TRAIN_ROOTS,
-    check_overrides,
-    flatten,
-    nearest,
-    overridden_keys,
-    register_resolvers,
-    scaled_lr,
-    sweep_group,
-    to_plain,
-    unread_overrides,
-)
+from ssl_zoo.choices import CONFIG_DIR
+from ssl_zoo.config import flatten, register_resolvers, scaled_lr, sweep_group, to_plain
+from ssl_zoo.errors import nearest
+from ssl_zoo.knobs import TRAIN_ROOTS, check_overrides, overridden_keys, unread_overrides
 from ssl_zoo.types import UserError
 
 Make = Callable[..., DictConfig]

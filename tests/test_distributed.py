@@ -15,7 +15,8 @@ from torch import Tensor, multiprocessing
 from two_processes import CASES, IMAGES, STEPS, Steps, bank_draws, rows, run_steps, shuffles, worker
 
 from ssl_zoo import distributed
-from ssl_zoo.config import CONFIG_DIR, register_resolvers
+from ssl_zoo.choices import CONFIG_DIR
+from ssl_zoo.config import register_resolvers
 from train import train
 
 TINY = [  # nothing in it depends on the batch statistics of one process

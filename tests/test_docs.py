@@ -11,7 +11,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from ssl_zoo.config import CONFIG_DIR, TRAIN_ROOTS, check_overrides, instantiate
+from ssl_zoo.choices import CONFIG_DIR
+from ssl_zoo.config import instantiate
+from ssl_zoo.knobs import TRAIN_ROOTS, check_overrides
 
 DOCS = Path(__file__).parents[1] / "docs"
 

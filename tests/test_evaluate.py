@@ -328,7 +328,7 @@ def bomb(path: str) -> None:
         ([], "ssl_zoo_evil.call"),
         ([], "torch.nn"),
         ([], "torch.hub.load"),
-        ([], "ssl_zoo.config.os.system"),
+        ([], "ssl_zoo.errors.os.system"),
         ([], "torch.nn.functional.torch.hub.load"),
         ([], "ssl_zoo.config.${oc.decode:os.system}"),
         ([], "ssl_zoo.nothing"),

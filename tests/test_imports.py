@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ssl_zoo"
-BASE = {"types", "config", "choices", "distributed", "console", "cpu", "precision", "hashing"}
+BASE = {
+    "types",
+    "config",
+    "choices",
+    "knobs",
+    "errors",
+    "distributed",
+    "console",
+    "cpu",
+    "precision",
+    "hashing",
+}
 PARTS = BASE | {"losses", "modules", "optim", "evaluation", "data"}
 ALLOWED = {
     **{name: BASE for name in BASE},
@@ -27,7 +38,7 @@ ALLOWED = {
     "run": PARTS | {"methods", "callbacks", "checkpoint", "loggers", "figures", "sweep"},
     "__init__": {"checkpoint"},
 }
-TORCH_FREE = {"__init__", "choices", "config", "sweep"}
+TORCH_FREE = {"__init__", "choices", "config", "errors", "knobs", "sweep"}
 
 
 def modules() -> list[tuple[str, Path]]:

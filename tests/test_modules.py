@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from ssl_zoo.config import CONFIG_DIR
+from ssl_zoo.choices import CONFIG_DIR
 from ssl_zoo.modules.backbones import timm_backbone, torchvision_backbone
 from ssl_zoo.modules.small_nets import ConvNet, SmallResNet
 from ssl_zoo.types import UserError

@@ -12,7 +12,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 from test_data import make_tree
 
-from ssl_zoo.config import CONFIG_DIR, instantiate
+from ssl_zoo.choices import CONFIG_DIR
+from ssl_zoo.config import instantiate
 from ssl_zoo.data import DataModule
 from ssl_zoo.losses import PredictiveLoss
 from ssl_zoo.run import build_method

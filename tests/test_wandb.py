@@ -26,7 +26,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from wandb_reader import OfflineRun, read_run, records
 
 import train as program
-from ssl_zoo.config import TRAIN_ROOTS, check_overrides, flatten, to_plain
+from ssl_zoo.config import flatten, to_plain
+from ssl_zoo.knobs import TRAIN_ROOTS, check_overrides
 from ssl_zoo.loggers import read_metrics
 
 Make = Callable[..., DictConfig]

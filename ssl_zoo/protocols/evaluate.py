@@ -21,11 +21,12 @@ from ssl_zoo.checkpoint import (
     load_backbone,
     read_checkpoint,
 )
-from ssl_zoo.config import instantiate, task_overrides, to_plain
+from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import bar, print_table, quiet_lightning, warn
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.evaluation.features import Features, encode
+from ssl_zoo.knobs import task_overrides
 from ssl_zoo.precision import autocast
 from ssl_zoo.types import UserError
 
