@@ -23,7 +23,7 @@ def options_of(group: str) -> list[str]:
 
 def slots_of(method: str) -> list[str]:
     """The slots that a method's file fills: projector, loss ..."""
-    return [slot for slot in _defaults("method", method) if slot != "_self_"]
+    return list(_defaults("method", method))
 
 
 def _defaults(group: str, option: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import hydra.utils
@@ -17,16 +17,8 @@ from ssl_zoo.types import UserError
 TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "strategy", "monitor.bank_size"),
     *("seed", "epochs", "batch_size", "accumulate", "clip_norm", "precision", "devices"),
-    *(
-        "sync_batchnorm",
-        "compile",
-        "num_nodes",
-        "name",
-        "resume",
-        "save_every_n_minutes",
-        "log_every_n_steps",
-        "run_dir",
-    ),
+    *("sync_batchnorm", "compile", "num_nodes", "name", "resume"),
+    *("save_every_n_minutes", "log_every_n_steps", "run_dir"),
 )
 EVALUATE_ROOTS = (
     *("data", "protocol", "dataset", "backbone", "augmentation"),
@@ -171,12 +163,8 @@ def unread_overrides(cfg: DictConfig, keys: Iterable[str], roots: Iterable[str])
         elif isinstance(node, list):
             todo += [f"{path}.{i}" for i in range(len(node))]
         elif isinstance(node, str):
-            todo += [_absolute(reference, path) for reference in _references(node)]
+            todo += [_absolute(reference, path) for reference in _REFERENCE.findall(node)]
     return [key for key in keys if not any(_covers(path, key) for path in read)]
-
-
-def _references(text: str) -> Iterator[str]:
-    yield from _REFERENCE.findall(text)
 
 
 def _covers(path: str, key: str) -> bool:

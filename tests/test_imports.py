@@ -34,8 +34,9 @@ ALLOWED = {
     "loggers": BASE,
     "figures": BASE,
     "sweep": BASE,
+    "result": BASE | {"sweep"},
     "protocols": PARTS | {"checkpoint", "protocols"},
-    "run": PARTS | {"methods", "callbacks", "checkpoint", "loggers", "figures", "sweep"},
+    "run": PARTS | {"methods", "callbacks", "checkpoint", "loggers", "figures", "sweep", "result"},
     "__init__": {"checkpoint"},
 }
 TORCH_FREE = {"__init__", "choices", "config", "errors", "knobs", "sweep"}
