@@ -18,7 +18,7 @@ register_resolvers()
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """Run one protocol and return what it writes to RUN/evaluation/<protocol>.json.
+    """Run the protocols and return by name what each writes to RUN/evaluation/<protocol>.json.
 
     Args:
         cfg: As composed from conf/evaluate.yaml.
@@ -30,7 +30,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    """Evaluate one checkpoint."""
+    """Evaluate a checkpoint."""
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, EVALUATE_ROOTS)
         to_plain(cfg)  # a missing value is told before torch comes in

@@ -34,7 +34,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
-    """Train one run; the objective for sweepers is `val/knn_top1`."""
+    """Train one run; the objective for sweepers is `val/knn_top1` (or MAP@R)."""
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
@@ -46,7 +46,8 @@ def main(cfg: DictConfig) -> float | None:
                 f"devices={cfg.devices} num_nodes={cfg.num_nodes} in a multirun start the sweep "
                 f"again in every process: run each job by itself, as in: {command}"
             )
-        return train(cfg).get("val/knn_top1")
+        metrics = train(cfg)
+        return metrics.get("val/knn_top1", metrics.get("val/map_at_r"))
     except (UserError, OmegaConfBaseException) as error:
         if not multirun:
             remove_if_empty(HydraConfig.get().runtime.output_dir)

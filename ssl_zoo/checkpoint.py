@@ -1,21 +1,45 @@
-"""Loading what a run saved: its config, its backbone, and how images reach it."""
+"""Loading backbones: from our runs, from other libraries and repositories, from exported files."""
 
 from __future__ import annotations
 
-import pydoc
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
-from ssl_zoo.config import instantiate
+from ssl_zoo import unpickle
+from ssl_zoo.console import info
 from ssl_zoo.data.preprocess import Preprocess
+from ssl_zoo.exported import load_exported
+from ssl_zoo.library import PREFIXES, load_library
+from ssl_zoo.official import load_official
+from ssl_zoo.pretrained import (
+    ALLOWED_PACKAGES,
+    Pretrained,
+    build_backbone,
+    check_targets,
+    fill,
+    grouped,
+)
 from ssl_zoo.types import UserError
 
-# Names in a checkpoint are called only from these packages.
-ALLOWED_PACKAGES = ("ssl_zoo", "torch.optim", "torch.nn")
+__all__ = [
+    "ALLOWED_PACKAGES",
+    "Embedder",
+    "Pretrained",
+    "build_backbone",
+    "check_targets",
+    "find_checkpoint",
+    "load_backbone",
+    "load_pretrained",
+    "own_extras",
+    "read_checkpoint",
+]
+
+Output = Literal["representation", "embedding"]
+_BACKBONE, _PROJECTOR = "encoder.backbone.", "encoder.projector."
 
 
 def find_checkpoint(run_or_file: str | Path) -> Path:
@@ -47,69 +71,130 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is not a readable checkpoint: it is damaged or no plain data"
         ) from error
-    extras = checkpoint.get("ssl_zoo") if isinstance(checkpoint, dict) else None
-    if not isinstance(extras, dict) or "config" not in extras:
+    if not _is_ours(checkpoint):
         raise UserError(f"{path} was not saved by ssl_zoo: it holds no config")
     return checkpoint
 
 
-def _allowed(target: str) -> bool:
-    """Whether a name lies in the allowed packages, and what it names was defined there."""
-    packages = tuple(f"{package}." for package in ALLOWED_PACKAGES)
-    if not target.startswith(packages):
-        return False
-    # ssl_zoo.errors.os.system begins well too
-    defined_in = getattr(pydoc.locate(target), "__module__", None)
-    return f"{defined_in}.".startswith(packages)
+def _is_ours(content: Any) -> bool:
+    extras = content.get("ssl_zoo") if isinstance(content, dict) else None
+    return isinstance(extras, dict) and "config" in extras
 
 
-def check_targets(node: Any) -> None:
-    """Refuse a config that names anything outside the allowed packages.
+def _is_library(source: str | Path) -> bool:
+    return str(source).startswith(PREFIXES)
+
+
+def own_extras(source: str | Path) -> dict[str, Any] | None:
+    """What a run of ours saved beside its weights: config and preprocess; None for other sources.
 
     Raises:
-        UserError: Naming the target.
+        UserError: If the source does not exist or is damaged.
     """
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if target is not None and not _allowed(str(target)):
-            raise UserError(f"the checkpoint's config names {target}, which ssl_zoo does not call")
-        for value in node.values():
-            check_targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            check_targets(value)
+    if _is_library(source):
+        return None
+    path = find_checkpoint(source)
+    if load_exported(path) is not None:
+        return None
+    content = unpickle.read(path)
+    return dict(content["ssl_zoo"]) if _is_ours(content) else None
 
 
-def build_backbone(config: dict[str, Any]) -> nn.Module:
-    """The backbone that a plain config describes, randomly initialised; nothing is downloaded."""
-    check_targets(config)
-    untrained = {"weights": None, "pretrained": False}  # torchvision's knob and timm's
-    config = config | {key: value for key, value in untrained.items() if key in config}
-    backbone: nn.Module = instantiate(OmegaConf.create(config))
-    return backbone
-
-
-def load_backbone(run_or_file: str | Path) -> tuple[nn.Module, Preprocess]:
+def load_backbone(source: str | Path) -> tuple[nn.Module, Preprocess]:
     """The pretrained backbone and what prepares images for it.
 
     Args:
-        run_or_file: A run folder (its last checkpoint) or a checkpoint file.
+        source: A run folder (its last checkpoint), a checkpoint file of ours or of another
+            repository (docs/checkpoints.md), an exported file, `torchvision:NAME[:WEIGHTS]` or
+            `timm:NAME`.
 
     Returns:
         backbone: (N, 3, S, S) -> (N, num_features), in eval mode; `backbone.num_features`.
         preprocess: uint8 (N, 3, H, W) -> what the backbone expects.
 
     Raises:
-        UserError: If there is no checkpoint, or it is not one of ours.
+        UserError: If there is no checkpoint, or it is none that is known.
     """
-    checkpoint = read_checkpoint(find_checkpoint(run_or_file))
+    loaded = load_pretrained(source)
+    return loaded.backbone, loaded.preprocess
+
+
+def load_pretrained(source: str | Path, output: Output = "representation") -> Pretrained:
+    """The same with its architecture and a report, which is also printed.
+
+    Args:
+        source: As in `load_backbone`.
+        output: What the module returns: h of the backbone, or z of the projector (N, embed_dim),
+            which our own runs alone have.
+
+    Raises:
+        UserError: As in `load_backbone`; or if the source has no such output.
+    """
+    loaded = _load(source, output)
+    info(loaded.report)
+    return loaded
+
+
+def _load(source: str | Path, output: Output) -> Pretrained:
+    if _is_library(source):
+        _check_output(output, source)
+        return load_library(str(source))
+    path = find_checkpoint(source)
+    exported = load_exported(path)
+    if exported is not None:
+        _check_output(output, source)
+        return exported
+    content = unpickle.read(path)
+    if _is_ours(content):
+        return _load_own(content, path, output)
+    _check_output(output, source)
+    return load_official(content, path)
+
+
+def _check_output(output: Output, source: str | Path) -> None:
+    if output != "representation":
+        raise UserError(f"{source} has no {output}: only runs of ssl_zoo keep their projector")
+
+
+def _load_own(checkpoint: dict[str, Any], path: Path, output: Output) -> Pretrained:
     extras = checkpoint["ssl_zoo"]
-    backbone = build_backbone(extras["config"]["backbone"])
-    prefix = "encoder.backbone."
-    weights = {
-        name[len(prefix) :]: value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
-    }
-    backbone.load_state_dict(weights)
-    return backbone.eval(), Preprocess(**extras["preprocess"])
+    config = extras["config"]["backbone"]
+    prefix = _BACKBONE
+    if output == "embedding":
+        projector = extras["config"]["method"]["module"]["projector"]
+        config = {
+            "_target_": "ssl_zoo.checkpoint.Embedder",
+            "backbone": config,
+            "projector": projector,
+        }
+        prefix = "encoder."
+    backbone = build_backbone(config)
+    state = checkpoint["state_dict"]
+    weights = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+    fill(backbone, weights, str(path))
+    left = [".".join(n.split(".")[:2]) for n in state if not n.startswith(prefix)]
+    preprocess = Preprocess(**extras["preprocess"])
+    report = (
+        f"{path} (ssl_zoo): {len(weights)} weights loaded, none missing; left over: "
+        f"{grouped(left)}; images: {preprocess.image_size} pixels"
+    )
+    return Pretrained(backbone.eval(), preprocess, config, report)
+
+
+class Embedder(nn.Module):
+    """Backbone and projector as one module: (N, 3, S, S) -> z, (N, num_features), unnormalised.
+
+    Args:
+        backbone: Has `num_features`.
+        projector: Factory, called with `in_dim`; what it makes has `out_dim`.
+    """
+
+    def __init__(self, backbone: nn.Module, projector: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = projector(in_dim=backbone.num_features)
+        self.num_features = self.projector.out_dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        z: Tensor = self.projector(self.backbone(images))
+        return z

@@ -57,6 +57,8 @@ def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
                 raise UserError(f"{line} matches no option: known: {', '.join(options)}")
         elif override.is_sweep_override():
             names = [name.strip("'\"") for name in override.sweep_string_iterator()]
+        elif isinstance(value, list):
+            names = [str(name) for name in value]
         else:
             names = [str(value)]
         chosen[override.key_or_group] = names

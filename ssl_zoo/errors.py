@@ -56,6 +56,10 @@ def explain(error: BaseException, config_name: str) -> str:
         if options:
             group, _, name = options.group(1).rpartition("/")
             return f"{group}={name} is not an option: {nearest(name, options.group(2).split())}"
+        listed = re.search(r"Could not load '([^']+)'", text)  # one of a list, protocol=[a,b]
+        if listed:
+            group, _, name = listed.group(1).rpartition("/")
+            return f"{group}=[{name}] is not an option: {nearest(name, options_of(group))}"
     if isinstance(error, ConfigCompositionException):
         key = re.search(r"Could not override '([^']+)'", text)
         if key:

@@ -17,12 +17,12 @@ from ssl_zoo.types import UserError
 TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "strategy", "monitor.bank_size"),
     *("seed", "epochs", "batch_size", "accumulate", "clip_norm", "precision", "devices"),
-    *("sync_batchnorm", "compile", "num_nodes", "name", "resume"),
+    *("sync_batchnorm", "compile", "num_nodes", "name", "resume", "init"),
     *("save_every_n_minutes", "log_every_n_steps", "run_dir"),
 )
 EVALUATE_ROOTS = (
     *("data", "protocol", "dataset", "backbone", "augmentation"),
-    *("ckpt", "seed", "batch_size", "baselines", "out", "run_dir"),
+    *("ckpt", "features", "seed", "batch_size", "baselines", "out", "run_dir"),
 )
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 COUNTS = (
@@ -36,6 +36,9 @@ _WIRING = {
     "method.module.": "method.",
     "data.augmentation.": "augmentation.",
     "data.splits.": "dataset.splits.",
+    "data.class_split": "dataset.class_split",
+    "data.fold": "dataset.fold",
+    "data.images_per_class": "method.images_per_class",
 }
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "None": "null"}
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:)?(\.*[A-Za-z_][\w.\-/]*)\s*[,}]")

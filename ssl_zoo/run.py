@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import save_curves, save_map, save_views
+from ssl_zoo.init import with_init
 from ssl_zoo.knobs import task_overrides
 from ssl_zoo.methods import Method
 from ssl_zoo.modules import SplitBatchNorm
 from ssl_zoo.precision import resolve_precision
 from ssl_zoo.result import Result, read_result
 from ssl_zoo.types import UserError
+
+METRIC_LIBRARY = "pytorch_metric_learning"
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -133,8 +137,10 @@ def _train(
     run_loggers.start(loggers, config)
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(cfg.data)
-    method: Method = build_method(cfg, data)
-    method.checkpoint_extras = {"config": config, "preprocess": data.options()}
+    method: Method = build_method(cfg, data, init=None if resume else cfg.get("init"))
+    seen = data.class_names[: data.num_train_classes]
+    extras = {"config": config, "preprocess": data.options(), "train_classes": seen}
+    method.checkpoint_extras = extras
     if any(isinstance(m, nn.Conv2d) for m in method.modules()):
         method = method.to(memory_format=torch.channels_last)
     if config["compile"]:
@@ -151,10 +157,15 @@ def _train(
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def build_method(cfg: DictConfig, data: DataModule) -> Method:
-    """The method of a config, told what only the data knows."""
+def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> Method:
+    """The method of a config, told what only the data knows; `init` starts its backbone."""
+    check_library(cfg)
+    module = with_init(cfg.method.module, init) if init else cfg.method.module
     method: Method = instantiate(
-        cfg.method.module, num_images=data.num_images, steps_per_epoch=data.steps_per_epoch
+        module,
+        num_images=data.num_images,
+        steps_per_epoch=data.steps_per_epoch,
+        num_classes=data.num_train_classes,
     )
     check_views(method, data)
     if cfg.sync_batchnorm and any(isinstance(m, SplitBatchNorm) for m in method.modules()):
@@ -164,6 +175,20 @@ def build_method(cfg: DictConfig, data: DataModule) -> Method:
         )
     check_splits(cfg, method)
     return method
+
+
+def check_library(cfg: DictConfig) -> None:
+    """Refuse parts of pytorch-metric-learning where it is not installed.
+
+    Raises:
+        UserError: Naming the extra.
+    """
+    named = f"{METRIC_LIBRARY}." in str(OmegaConf.to_container(cfg.method))
+    if named and find_spec(METRIC_LIBRARY) is None:
+        raise UserError(
+            "method=metric_learning takes its losses from pytorch-metric-learning, which is not "
+            'installed: pip install "ssl_zoo[metric]"'
+        )
 
 
 def check_views(method: Method, data: DataModule) -> None:
@@ -271,12 +296,14 @@ def report(folder: Path, metrics: dict[str, float], seconds: float) -> None:
     names = [
         "val/knn_top1",
         "val/probe_top1",
+        "val/map_at_r",
+        "val/precision_at_1",
         "train/loss",
         "collapse/std",
         "collapse/effective_rank",
     ]
     rows = [
-        [name, f"{100 * metrics[name]:.1f}%" if name.endswith("top1") else f"{metrics[name]:.3f}"]
+        [name, f"{100 * metrics[name]:.1f}%" if name[:3] == "val" else f"{metrics[name]:.3f}"]
         for name in names
         if name in metrics
     ]
@@ -285,6 +312,8 @@ def report(folder: Path, metrics: dict[str, float], seconds: float) -> None:
         print(f"run folder: {folder}")
         if "val/knn_top1" in metrics:
             print(f"evaluate:   python evaluate.py ckpt={folder} protocol=linear")
+        if "val/map_at_r" in metrics:
+            print(f"evaluate:   python evaluate.py ckpt={folder} protocol=retrieval")
 
 
 def release() -> None:

@@ -28,6 +28,12 @@ def part(slot: str, name: str, **knobs: Any) -> dict[str, Any]:
     }
 
 
+def library(name: str, **knobs: Any) -> dict[str, Any]:
+    return {"method.metric_loss._target_": f"pytorch_metric_learning.{name}"} | {
+        f"method.metric_loss.{key}": value for key, value in knobs.items()
+    }
+
+
 R18 = {"backbone.name": "resnet18", "backbone.stem": "cifar"}
 ONE_VIEW = {"method.same_view_negatives": False}
 SIMSIAM_NORMS = {  # of the projector's hidden layers and end, of the predictor's
@@ -104,12 +110,21 @@ ROWS: dict[str, dict[str, Any]] = {
         for m in (1, 10, 512, 4096)
     },
 }
+ROWS |= {
+    "metric_learning_flawed_contrastive": library("losses.ContrastiveLoss", neg_margin=1.0)
+    | {"method.miner._target_": "ssl_zoo.modules.miners.DisjointPairs"},
+    "metric_learning_flawed_triplet": library("losses.TripletMarginLoss", margin=1.0)
+    | {"method.miner._target_": "ssl_zoo.modules.miners.DisjointTriplets"},
+    "metric_learning_multi_similarity_with_miner": library("losses.MultiSimilarityLoss")
+    | {"method.miner._target_": "pytorch_metric_learning.miners.MultiSimilarityMiner"},
+}
 RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
     "simclr": ["simclr_quick", "simclr_losses_cifar10", "simclr_imagenet"],
     "moco": ["moco_quick", "moco_cifar10"],
     "simsiam": ["simsiam_quick", "simsiam_cifar10"],
     "byol": ["byol_quick", "byol_imagenet"],
     "instdisc": ["instdisc_quick", "instdisc_cifar10"],
+    "metric": ["metric_learning_omniglot", "metric_learning_mlrc"],
 }
 
 

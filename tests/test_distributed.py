@@ -37,6 +37,10 @@ RUNS = {
     "simclr": ["method.projector.hidden_norm=false"],
     "moco": ["method=moco", "method.queue_size=100", "accumulate=2", "callbacks=none"],
     "instdisc": ["method=instdisc", "method.num_negatives=32", "callbacks=none"],
+    "metric_learning": [
+        *("method=metric_learning", "method/metric_loss=arcface", "method.images_per_class=32"),
+        *("dataset.class_split=contiguous", "dataset.splits.num_train=480"),
+    ],
 }
 
 
@@ -213,5 +217,9 @@ def test_monitors_see_the_features_of_both_processes(outcome: Outcome) -> None:
         assert column(two, name) == column(one, name)
         alone = outcome.one["simclr"][name]
         assert [found["metrics"]["simclr"][name] for found in outcome.ranks] == [alone] * 2
+    runs = [outcome.folder / processes / "metric_learning" for processes in ("one", "two")]
+    assert len(column(runs[0], "val/map_at_r")) == 2
+    curves = [column(run, "val/map_at_r") for run in runs]
+    assert curves[1] == pytest.approx(curves[0], abs=1e-4)  # in float32, near ties change places
     files = [{p.relative_to(f) for p in f.rglob("*") if p.is_file()} for f in (one, two)]
     assert files[0] == files[1]

@@ -51,7 +51,7 @@ def test_every_ablation_is_a_command(make_config: Callable[..., DictConfig], row
         cfg = make_config(*job, "name=test", tiny=False)
         groups = [override.split("=")[0] for override in job if is_group(override)]
         check_overrides(cfg, job, groups, TRAIN_ROOTS)
-        instantiate(cfg.method.module, num_images=50, steps_per_epoch=5)
+        instantiate(cfg.method.module, num_images=50, steps_per_epoch=5, num_classes=4)
 
 
 def is_group(override: str) -> bool:

@@ -28,7 +28,7 @@ from ssl_zoo.types import UserError
 from train import train
 
 ROWS = ["pretrained", "random init", "raw pixels"]
-QUICK = ["protocol=linear", "protocol.epochs=2"]
+QUICK = ["protocol=linear", "protocol.linear.epochs=2"]
 
 
 def run_train(folder: Path, *overrides: str) -> Path:
@@ -37,9 +37,15 @@ def run_train(folder: Path, *overrides: str) -> Path:
     return folder
 
 
-def run_evaluate(*overrides: str) -> dict[str, Any]:
+def run_protocols(*overrides: str) -> dict[str, Any]:
     with command_line("evaluate", *overrides) as cfg:
         return evaluate(cfg)
+
+
+def run_evaluate(*overrides: str) -> dict[str, Any]:
+    """What one protocol writes."""
+    (result,) = run_protocols(*overrides).values()
+    return dict(result)
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +109,20 @@ def test_rows_and_their_file(run: Path, protocol: str) -> None:
     assert json.loads((run / "evaluation" / f"{protocol}.json").read_text()) == result
     assert list(result["rows"]) == ROWS
     for scores in result["rows"].values():
-        tops = [value for name, value in scores.items() if "top1" in name]
+        tops = [value for name, value in scores.items() if "top1" in name and "class" not in name]
         assert len(tops) == (2 if protocol == "linear" else 6)
         assert all(0 <= top <= 1 for top in tops)
+        assert scores["protocol_id"] == result["protocol_id"]
+        assert scores["num_encoded"] == 360
     assert result["num_images"] == {"train": 270, "val": 30, "test": 60}
-    assert len({tuple(scores.values()) for scores in result["rows"].values()}) == 3
+    assert len({str(scores) for scores in result["rows"].values()}) == 3
 
 
 def test_table_of_all_protocols(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     knn = run_evaluate(f"ckpt={run}")["rows"]
     linear = run_evaluate(f"ckpt={run}", *QUICK)["rows"]
     capsys.readouterr()
-    print_scores(run / "evaluation")
+    print_scores([run])
     table = capsys.readouterr().out
     assert table.index("knn") < table.index("linear")
     for row in ROWS:
@@ -160,7 +168,7 @@ def test_another_data_set(run: Path) -> None:
 
 
 def test_linear_of_the_same_seed(run: Path) -> None:
-    overrides = [f"ckpt={run}", *QUICK, "protocol.batch_size=64"]
+    overrides = [f"ckpt={run}", *QUICK, "protocol.linear.batch_size=64"]
     first = run_evaluate(*overrides)["rows"]
     assert run_evaluate(*overrides)["rows"] == first
     assert run_evaluate(*overrides, "seed=3")["rows"] != first
@@ -289,8 +297,8 @@ def test_no_validation_images(run: Path) -> None:
 
 
 def test_a_headline_that_is_not_scored(run: Path) -> None:
-    with pytest.raises(UserError, match=r"protocol\.k=7 is not among") as error:
-        run_evaluate(f"ckpt={run}", "protocol.k=7")
+    with pytest.raises(UserError, match=r"protocol\.knn\.k=7 is not among") as error:
+        run_evaluate(f"ckpt={run}", "protocol.knn.k=7")
     one_line(error)
 
 

@@ -10,7 +10,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ssl_zoo.evaluation import fit_linear
+from ssl_zoo.evaluation import LinearHeads, fit_linear
+from ssl_zoo.evaluation.linear import top1_by_class
 from ssl_zoo.types import UserError
 
 Problem = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -228,3 +229,53 @@ def test_user_errors() -> None:
         fit_linear(x, y, x_val, y_val, 3, learning_rates=[])
     with pytest.raises(UserError, match="epochs 0"):
         fit_linear(x, y, x_val, y_val, 3, epochs=0)
+    with pytest.raises(UserError, match="optimizer adam is unknown; use sgd or lars"):
+        LinearHeads([0.1], [0.0], 3, (torch.zeros(6), torch.ones(6)), optimizer="adam")
+
+
+# --- heads that take one step on a batch ----------------------------------------------------------
+
+
+def larc(head: nn.Linear, velocity: list[Tensor], rate: float, weight_decay: float) -> None:
+    """A step of apex's LARC without clipping around SGD with momentum 0.9, in plain loops."""
+    for parameter, v in zip(head.parameters(), velocity, strict=True):
+        gradient = parameter.grad
+        norm, gradient_norm = parameter.detach().norm(), gradient.norm()
+        if norm > 0 and gradient_norm > 0:
+            trust = 0.001 * norm / (gradient_norm + weight_decay * norm)
+            gradient = trust * (gradient + weight_decay * parameter.detach())
+        v.copy_(0.9 * v + gradient)
+        parameter.data -= rate * v
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
+def test_heads_step_as_a_plain_loop_does(optimizer: str) -> None:
+    x, y, _, _ = random_problem()
+    start = 0.01 * torch.randn(6, 3, dtype=x.dtype, generator=torch.Generator().manual_seed(1))
+    rates, decays, factors = [0.5, 30.0], [0.0, 0.3], [1.0, 0.7, 0.1, 0.1]
+    statistics = (x.new_zeros(6), x.std(0))
+    heads = LinearHeads(rates, decays, 3, statistics, start, optimizer)
+    batches = list(torch.arange(50).split(13))
+    for index, factor in zip(batches, factors, strict=True):
+        heads.step(x[index], y[index], factor)
+    columns = heads.weights.view(7, 3, 4)
+    for i, (rate, decay) in enumerate(heads.grid):
+        head = nn.Linear(6, 3, dtype=x.dtype)
+        head.weight.data, head.bias.data = start.T.clone(), torch.zeros(3, dtype=x.dtype)
+        velocity = [torch.zeros_like(p) for p in head.parameters()]
+        sgd = torch.optim.SGD(head.parameters(), rate, momentum=0.9, weight_decay=decay)
+        for index, factor in zip(batches, factors, strict=True):
+            head.zero_grad()
+            cross_entropy(head(x[index] / x.std(0)), y[index]).backward()
+            if optimizer == "lars":
+                larc(head, velocity, rate * factor, decay)
+            else:
+                sgd.param_groups[0]["lr"] = rate * factor
+                sgd.step()
+        torch.testing.assert_close(columns[:-1, :, i], head.weight.detach().T, rtol=1e-9, atol=0)
+        torch.testing.assert_close(columns[-1, :, i], head.bias.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_top1_by_class() -> None:
+    labels, predicted = torch.tensor([0, 0, 2, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
+    assert top1_by_class(predicted, labels, 4) == [0.5, None, pytest.approx(2 / 3), None]

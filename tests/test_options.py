@@ -10,6 +10,7 @@ import torch
 import yaml
 from hydra.utils import get_class
 from omegaconf import DictConfig
+from test_class_disjoint import make_classes
 from test_data import make_tree
 
 from ssl_zoo.choices import CONFIG_DIR
@@ -25,6 +26,7 @@ NEEDS = {  # what an option cannot do without
     "backbone=torchvision": ["backbone.name=convnext_tiny"],
     "backbone=timm": ["backbone.name=resnet10t"],
     "augmentation=simclr": ["augmentation.blur_kernel=3"],
+    "augmentation=mlrc": ["augmentation.size=32"],
 }
 TINY_NET = ["backbone.widths=[8,16]", "backbone.strides=[2,2]"]
 DOWNLOADED = ["cifar10", "cifar100", "stl10", "imagenet"]
@@ -38,7 +40,7 @@ def step(cfg: DictConfig) -> None:
     """One optimizer step without a trainer, as docs/library.md does it."""
     data: DataModule = instantiate(cfg.data)
     method = build_method(cfg, data)
-    optimizer = instantiate(cfg.optimizer.module)(method.param_groups())
+    optimizer = instantiate(cfg.method.module.optimizer)(method.param_groups())
     scheduler = instantiate(cfg.scheduler)(optimizer, total_steps=10)
     before = {name: p.clone() for name, p in method.named_parameters()}
     for _ in range(2):  # a warm-up's first rate is 0
@@ -186,8 +188,19 @@ def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: s
     if make_config(*base, tiny=False).dataset.get("root") is None:
         small = ["dataset.splits.num_train=40", "dataset.splits.num_test=4"]
         return step(make_config(*base, *small, tiny=False))
-    tree = make_tree(tmp_path / "tree", [(32, 32)])
     views = ["augmentation.size=32", "augmentation.blur_kernel=3"]
+    if name.startswith("metric_learning"):  # these want many classes, below as many folders
+        depth = make_config(*base, tiny=False).dataset.class_depth
+        names = ["alphabet/" * (depth - 1) + letter for letter in "stuvwxyz"]
+        tree = make_classes(tmp_path / "tree", names, per_class=10)
+        files = [
+            f"dataset.root={tree}",
+            f"dataset.cache_dir={tmp_path}",
+            "method.images_per_class=8",
+        ]
+        weights = ["backbone.weights=null"] if "mlrc" in name else []  # no download
+        return step(make_config(*base, *files, *views, *weights, tiny=False))
+    tree = make_tree(tmp_path / "tree", [(32, 32)])
     files = ["dataset=folder", f"dataset.root={tree}"]
     step(make_config(*base, *files, *views, tiny=False))
 

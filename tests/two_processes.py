@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from omegaconf import OmegaConf
+from pytorch_metric_learning import losses, miners
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_zoo import distributed
 from ssl_zoo.losses import NCE, InfoNCE, NegativeCosine, NormalizedMSE, NTLogistic
-from ssl_zoo.methods import BYOL, InstDisc, Method, MoCo, SimCLR, SimSiam
+from ssl_zoo.methods import BYOL, InstDisc, Method, MetricLearning, MoCo, SimCLR, SimSiam
 from ssl_zoo.modules import (
     MLP,
     InBatch,
@@ -34,11 +35,12 @@ from ssl_zoo.modules import (
     ShuffleBN,
     StopGradient,
 )
+from ssl_zoo.modules.miners import AllTuples
 from ssl_zoo.modules.targets import Target
 from ssl_zoo.types import MultiViewBatch
 from train import train
 
-STEPS, IMAGES, TRAIN_IMAGES = 5, 8, 13
+STEPS, IMAGES, TRAIN_IMAGES, CLASSES = 5, 8, 13, 3
 
 
 class NormFree(nn.Sequential):
@@ -104,6 +106,10 @@ def instdisc(loss: Any, num_negatives: int | None) -> Method:
     return InstDisc(net(), HEAD, bank, loss, proximal_weight=0.3, num_images=TRAIN_IMAGES)
 
 
+def metric_learning(loss: Any, miner: nn.Module) -> Method:
+    return MetricLearning(net(), HEAD, loss, miner, num_classes=CLASSES)
+
+
 def shuffled_norms(inner: Callable[..., nn.Module], negatives: Callable[..., nn.Module]) -> Method:
     splits = 2 // distributed.world_size()  # one process splits its norms as two processes would
     target = partial(ShuffleBN, target=inner, num_splits=splits, seed=3)
@@ -125,6 +131,12 @@ CASES: dict[str, Callable[[], Method]] = {
     "byol": byol,
     "instdisc": partial(instdisc, partial(NCE, temperature=0.5), 6),
     "instdisc_softmax": partial(instdisc, InfoNCE(0.5), None),
+    "metric_learning_pairs": partial(
+        metric_learning, losses.MultiSimilarityLoss(), miners.MultiSimilarityMiner()
+    ),
+    "metric_learning_proxies": partial(
+        metric_learning, partial(losses.ArcFaceLoss, scale=4), AllTuples()
+    ),
     "shuffled_norms": partial(shuffled_norms, EMA, QUEUED),
     "shuffled_norms_end_to_end": partial(shuffled_norms, Shared, InBatch),
 }
@@ -150,7 +162,7 @@ def make_batch(step: int, num_views: int) -> MultiViewBatch:
     colour = 3 * torch.randn(2, IMAGES, 3, 1, 1, generator=generator, dtype=torch.float64)
     views = colour + torch.randn(2, IMAGES, 3, 6, 6, generator=generator, dtype=torch.float64)
     index = torch.arange(IMAGES) if step % 2 == 0 else torch.tensor([0, 1, 1, 2, 3, 0, 5, 2])
-    label = torch.full((IMAGES,), -1)
+    label = index % CLASSES  # the supervised method reads it
     return MultiViewBatch(list(views[:num_views]), label, index + step)
 
 

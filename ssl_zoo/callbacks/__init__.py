@@ -8,6 +8,7 @@ from ssl_zoo.callbacks.knn_monitor import KNNMonitor
 from ssl_zoo.callbacks.learning_rates import LearningRates
 from ssl_zoo.callbacks.linear_probe import LinearProbe
 from ssl_zoo.callbacks.progress import Progress
+from ssl_zoo.callbacks.retrieval_monitor import RetrievalMonitor
 from ssl_zoo.callbacks.throughput import Throughput
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "LearningRates",
     "LinearProbe",
     "Progress",
+    "RetrievalMonitor",
     "Throughput",
 ]

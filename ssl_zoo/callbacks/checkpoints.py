@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -36,13 +37,17 @@ class Checkpoints(Checkpoint):
     Args:
         folder: Where the files go.
         every_n_minutes: Between epochs.
-        monitor: best.ckpt has the highest of this score; none is written where it is not logged.
+        monitors: best.ckpt has the highest of the first of these scores that is logged, the second
+            being that of class-disjoint data; none is written where neither is.
     """
 
     def __init__(
-        self, folder: str, every_n_minutes: float = 10.0, monitor: str = "val/knn_top1"
+        self,
+        folder: str,
+        every_n_minutes: float = 10.0,
+        monitors: Sequence[str] = ("val/knn_top1", "val/map_at_r"),
     ) -> None:
-        self.folder, self.every_n_minutes, self.monitor = Path(folder), every_n_minutes, monitor
+        self.folder, self.every_n_minutes, self.monitors = Path(folder), every_n_minutes, monitors
         self.best_score: float | None = None
         self.signum: int | None = None
         self._handlers: dict[int, Any] = {}
@@ -93,7 +98,8 @@ class Checkpoints(Checkpoint):
         return trainer.strategy.reduce_boolean_decision(wish, all=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        score = trainer.callback_metrics.get(self.monitor)
+        metrics = trainer.callback_metrics
+        score = next((metrics[name] for name in self.monitors if name in metrics), None)
         if score is not None and (self.best_score is None or float(score) > self.best_score):
             self.best_score = float(score)
             self._save(trainer, "best.ckpt")

@@ -38,10 +38,13 @@ class KNNMonitor(Callback):
             info("no labels: the kNN monitor and the linear probe are off")
         elif len(data.val) == 0:
             info("no image is held out: the kNN monitor and the linear probe are off")
+        elif data.class_split is not None:
+            info("val has classes of its own: the kNN monitor and the linear probe are off")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not data.num_classes or not len(data.val) or not epoch_due(trainer, self.every_n_epochs):
+        off = not data.num_classes or not len(data.val) or data.class_split is not None
+        if off or not epoch_due(trainer, self.every_n_epochs):
             return
         bank = self.features.bank(trainer, pl_module)
         val = self.features.val(trainer, pl_module)

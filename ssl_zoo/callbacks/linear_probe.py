@@ -30,8 +30,9 @@ class LinearProbe(Callback):
         self._saved: dict[str, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        num_classes = trainer.datamodule.num_classes  # type: ignore[attr-defined]
-        if num_classes == 0:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        num_classes = data.num_classes
+        if num_classes == 0 or data.class_split is not None:
             return
         dim = int(pl_module.num_features)  # type: ignore[arg-type]
         linear = nn.utils.skip_init(nn.Linear, dim, num_classes)  # draws nothing: the run's

@@ -15,6 +15,7 @@ from ssl_zoo.callbacks.common import stepped
 from ssl_zoo.callbacks.throughput import Throughput
 
 _REFRESH_SECONDS = 0.5
+_SHARES = {"val/knn_top1": "kNN", "val/probe_top1": "probe", "val/map_at_r": "MAP@R"}
 
 
 class Progress(ProgressBar):
@@ -72,7 +73,7 @@ class Progress(ProgressBar):
             rate = self.throughput.rate
             parts.append(f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s")
         metrics = trainer.callback_metrics
-        for name, label in (("val/knn_top1", "kNN"), ("val/probe_top1", "probe")):
+        for name, label in _SHARES.items():
             if name in metrics:
                 parts.append(f"{label} {100 * float(metrics[name]):.1f}%")
         return "  ".join(parts)

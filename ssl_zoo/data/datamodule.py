@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,11 +11,14 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from ssl_zoo import distributed
+from ssl_zoo.console import info
 from ssl_zoo.data.augment import Augmentation
-from ssl_zoo.data.datasets import FileImages, Splits, TensorImages
+from ssl_zoo.data.class_disjoint import Mode, class_disjoint
+from ssl_zoo.data.class_split import ClassSplit
+from ssl_zoo.data.datasets import FileImages, Images, Splits, TensorImages
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from ssl_zoo.data.samplers import EpochSampler
+from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler
 from ssl_zoo.hashing import hash_int64
 from ssl_zoo.types import MultiViewBatch, UserError
 
@@ -72,10 +76,18 @@ class DataModule(LightningDataModule):
         mean: Per channel; None = the data set's own.
         std: Per channel; None = the data set's own.
         eval_batch_size: Images a batch where nothing is trained.
+        class_split: Part by class, "hash" or "contiguous", instead of within each class; see
+            `class_disjoint`. None = val is held out of each class of train.
+        class_split_seed: Of "hash".
+        fold: Of the class split: which classes are val.
+        images_per_class: Training batches hold so many images of each of their classes; None =
+            whatever comes.
 
     Attributes:
         num_images: Images in the training split.
         num_classes: Classes; 0 = unlabelled.
+        num_train_classes: Those that train has images of, 0 to this.
+        class_split: The classes of train and val and of test; None = they share all classes.
     """
 
     def __init__(
@@ -93,18 +105,38 @@ class DataModule(LightningDataModule):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         eval_batch_size: int = 512,
+        class_split: Mode | None = None,
+        class_split_seed: int = 0,
+        fold: int = 0,
+        images_per_class: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= val_fraction < 1:
             raise UserError(f"dataset.val_fraction={val_fraction} is outside [0, 1)")
         if image_size is not None and image_size < 1:
             raise UserError(f"dataset.image_size={image_size} must be at least 1")
-        self.class_names = list(splits.class_names)
+        self.train: Images
+        self.val: Images
+        self.test: Images | None
+        self.class_split: ClassSplit | None = None
+        if class_split is None and (fold or class_split_seed):
+            name, value = ("fold", fold) if fold else ("class_split_seed", class_split_seed)
+            raise UserError(f"dataset.{name}={value} needs dataset.class_split=hash or contiguous")
+        if class_split is None:
+            self.class_names = list(splits.class_names)
+            kept, held_out = stratified_split(splits.train.labels, val_fraction, split_seed)
+            self.train, self.val = splits.train.subset(kept), splits.train.subset(held_out)
+            self.test = splits.test
+            self.num_train_classes = len(self.class_names)
+        else:
+            parts = class_disjoint(splits, class_split, class_split_seed, fold)
+            self.train, self.val, self.test = parts.train, parts.val, parts.test
+            self.class_names, self.class_split = parts.class_names, parts.split
+            self.num_train_classes = parts.num_train_classes
+            info(parts.summary())
         self.num_classes = len(self.class_names)
-        kept, held_out = stratified_split(splits.train.labels, val_fraction, split_seed)
-        self.train, self.val = splits.train.subset(kept), splits.train.subset(held_out)
-        self.test = splits.test
         self.num_images = len(self.train)
+        self.images_per_class = images_per_class
         self.batch_size, self.accumulate = batch_size, accumulate
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
         self.preprocess = self._preprocess(splits, image_size, mean, std)
@@ -139,15 +171,31 @@ class DataModule(LightningDataModule):
         return self.num_images // self.batch_size
 
     def train_dataloader(self) -> TrainLoader:
-        sampler = EpochSampler(
-            self.num_images,
-            self.batch_size,
-            self.accumulate,
-            self.seed,
-            distributed.rank(),
-            distributed.world_size(),
-        )
+        shared = {
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "seed": self.seed,
+            "rank": distributed.rank(),
+            "world_size": distributed.world_size(),
+        }
+        if self.images_per_class is None:
+            sampler = EpochSampler(self.num_images, **shared)
+        else:
+            sampler = MPerClassSampler(self.train.labels, self.images_per_class, **shared)
+            if self._num_short_classes:
+                info(
+                    f"{self._num_short_classes} classes have fewer images than method."
+                    f"images_per_class={self.images_per_class}: batches repeat them"
+                )
+                self._num_short_classes = 0  # told once
         return TrainLoader(self.train, sampler, self.augmentation, self.num_workers)
+
+    @cached_property
+    def _num_short_classes(self) -> int:
+        """Training classes that do not fill their part of a batch."""
+        labels = self.train.labels
+        counts = labels[labels >= 0].unique(return_counts=True)[1]
+        return int((counts < (self.images_per_class or 0)).sum())
 
     def bank_dataloader(self, size: int | None = None) -> CleanLoader:
         """The labelled training images, unaugmented; `size` of them, drawn by a fixed hash."""

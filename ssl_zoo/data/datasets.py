@@ -29,6 +29,27 @@ _log = logging.getLogger("ssl_zoo")
 T = TypeVar("T")
 
 
+class TwoArrays:
+    """Two arrays of images that are read as one, the second below the first; neither is copied.
+
+    Args:
+        first: (M1, 3, H, W) uint8; may be memory-mapped.
+        second: (M2, 3, H, W) uint8, of the same H and W.
+    """
+
+    def __init__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
+        self.first, self.second = first, second
+        self.shape = (len(first) + len(second), *first.shape[1:])
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Copies rows (n,) to an array (n, 3, H, W)."""
+        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        below = rows >= len(self.first)
+        out[~below] = self.first[rows[~below]]
+        out[below] = self.second[rows[below] - len(self.first)]
+        return out
+
+
 @dataclass(frozen=True, eq=False)
 class TensorImages:
     """Images that share one small size, in one array.
@@ -37,11 +58,13 @@ class TensorImages:
         images: (M, 3, H, W) uint8; a numpy array may be memory-mapped.
         labels: (N,) int64, -1 = unlabelled.
         rows: (N,) int64, the array's row of each image; None when M = N and they stand in order.
+        paths: The N files that they were decoded from; None where there are none.
     """
 
-    images: NDArray[np.uint8] | Tensor
+    images: NDArray[np.uint8] | Tensor | TwoArrays
     labels: Tensor
     rows: Tensor | None = None
+    paths: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,7 +72,8 @@ class TensorImages:
     def subset(self, index: Tensor) -> TensorImages:
         """The images at `index`, an int64 tensor; shares the array."""
         rows = index if self.rows is None else self.rows[index]
-        return TensorImages(self.images, self.labels[index], rows)
+        paths = None if self.paths is None else [self.paths[i] for i in index.tolist()]
+        return TensorImages(self.images, self.labels[index], rows, paths)
 
     def batch(self, index: Tensor) -> Tensor:
         """Copies the images at `index` (n,) int64 to a uint8 tensor (n, 3, H, W)."""
@@ -88,6 +112,22 @@ class FileImages:
 
 
 Images = TensorImages | FileImages
+
+
+def pool(first: Images, second: Images) -> Images:
+    """The images of both, the second's after the first's; no pixel is copied."""
+    labels = torch.cat([first.labels, second.labels])
+    if isinstance(first, FileImages) and isinstance(second, FileImages):
+        return FileImages(first.paths + second.paths, labels)
+    assert isinstance(first, TensorImages)
+    assert isinstance(second, TensorImages)
+    rows = [torch.arange(len(x)) if x.rows is None else x.rows for x in (first, second)]
+    paths = None if first.paths is None or second.paths is None else first.paths + second.paths
+    if first.images is second.images:
+        return TensorImages(first.images, labels, torch.cat(rows), paths)
+    arrays = TwoArrays(np.asarray(first.images), np.asarray(second.images))
+    below = torch.cat([rows[0], rows[1] + first.images.shape[0]])
+    return TensorImages(arrays, labels, below, paths)
 
 
 class Splits(NamedTuple):
@@ -291,6 +331,7 @@ def folder(
     root: str | Path,
     on_error: Literal["stop", "skip"] = "stop",
     labelled: bool | Literal["auto"] = "auto",
+    class_depth: int = 1,
     cache_dir: str | Path = _CACHE_DIR,
     cache_limit_gb: float = 8.0,
     skipped_list: str | None = None,
@@ -299,13 +340,15 @@ def folder(
     """A tree of images: `root/train` and `root/test` where they exist, else all of `root` as train.
 
     The folders directly below a split are its classes, at any depth below. Images that lie directly
-    in the split, or fewer than two folders, make it unlabelled. Images that all have one size are
+    in the split, or fewer than two folders, make it unlabelled. With `class_depth` 2, classes are
+    the folders two levels below, such as alphabet/character. Images that all have one size are
     decoded once into a memory-mapped cache; others are decoded when they are needed.
 
     Args:
         root: The folder.
         on_error: What to do about files that do not decode: "stop", or "skip" to leave them out.
         labelled: Whether folders are classes; "auto" looks.
+        class_depth: How many folders below the split name the class; above 1, classes are a must.
         cache_dir: Where decoded images and the results of checks are kept.
         cache_limit_gb: Splits above this size together, in units of 1e9 bytes, are not cached.
         skipped_list: Where to write the files left out, one a line with its reason.
@@ -313,14 +356,20 @@ def folder(
 
     Raises:
         UserError: There is no such folder, no image, a class without images or in one split only,
-            a file that does not decode (unless skipped), or an unknown option.
+            a file that does not decode (unless skipped), images above `class_depth`, or an unknown
+            option.
     """
+    if class_depth < 1:
+        raise UserError(f"dataset.class_depth={class_depth}: give 1 or more")
+    if class_depth > 1 and labelled is False:
+        raise UserError(f"dataset.class_depth={class_depth} needs classes: remove labelled=false")
     if on_error not in ("stop", "skip"):
         raise UserError(f"dataset.on_error={on_error}: give stop or skip")
     if labelled not in (True, False, "auto"):
         raise UserError(f"dataset.labelled={labelled}: give auto, true or false")
     trees = _split_trees(Path(root).expanduser().absolute(), Path(cache_dir).expanduser())
-    class_names = [] if labelled is False else _shared_classes(trees, labelled is True)
+    required = labelled is True or class_depth > 1
+    class_names = [] if labelled is False else _shared_classes(trees, required, class_depth)
     headers = [files.scan_headers(tree, num_threads) for tree in trees]
     if on_error == "stop":
         _stop_at_broken(trees, [header.broken for header in headers])
@@ -338,7 +387,7 @@ def folder(
         _report_skipped(trees, broken, skipped_list)
     splits: list[Images] = []
     for i, tree in enumerate(trees):
-        images = _all_images(tree, class_names, arrays[i] if arrays else None)
+        images = _all_images(tree, class_names, class_depth, arrays[i] if arrays else None)
         splits.append(_without(images, tree, broken[i], class_names))
     return Splits(splits[0], splits[1] if len(splits) > 1 else None, class_names)
 
@@ -355,29 +404,51 @@ def _split_trees(root: Path, cache_dir: Path) -> list[files.Tree]:
     return [files.read_tree(root, cache_dir)]
 
 
-def _top(name: str) -> str:
-    return name.split("/", 1)[0]
+def _top(name: str, depth: int) -> str:
+    """The first `depth` folders of a path, "" where it has fewer."""
+    parts = name.split("/", depth)
+    return "/".join(parts[:depth]) if len(parts) > depth else ""
 
 
-def _classes(tree: files.Tree, required: bool) -> list[str]:
+def _class_folders(root: Path, depth: int) -> list[str]:
+    """The folders `depth` levels below, and those above that hold none, sorted."""
+    folders = files.subfolders(root)
+    if depth == 1:
+        return folders
+    below = {name: _class_folders(root / name, depth - 1) for name in folders}
+    return [f"{name}/{sub}" if sub else name for name in folders for sub in below[name] or [""]]
+
+
+def _classes(tree: files.Tree, required: bool, depth: int) -> list[str]:
     """Names of a split's classes, sorted; empty when it is unlabelled."""
-    folders = files.subfolders(tree.root)
-    loose = sum("/" not in name for name in tree.names)
-    if loose or len(folders) < 2:
+    folders = _class_folders(tree.root, depth)
+    found = {_top(name, depth) for name in tree.names}
+    if "" in found or len(folders) < 2:
         if required:
-            found = f"{loose} images outside of folders" if loose else f"{len(folders)} folders"
-            raise UserError(
-                f"dataset.labelled=true but {tree.root} has {found}: give each class a folder, "
-                "at least two, or set dataset.labelled=false"
-            )
+            _stop_at_no_classes(tree, folders, depth)
         return []
-    _stop_at_empty(folders, {_top(name) for name in tree.names}, tree.root, "images")
+    _stop_at_empty(folders, found, tree.root, "images")
     return folders
 
 
-def _shared_classes(trees: list[files.Tree], required: bool) -> list[str]:
+def _stop_at_no_classes(tree: files.Tree, folders: list[str], depth: int) -> None:
+    loose = sum(_top(name, depth) == "" for name in tree.names)
+    if depth > 1:
+        what = f"{loose} images above that" if loose else f"{len(folders)} of them"
+        raise UserError(
+            f"dataset.class_depth={depth} takes the folders {depth} levels below {tree.root} as "
+            f"classes, at least two, but it has {what}: move them, or set dataset.class_depth=1"
+        )
+    what = f"{loose} images outside of folders" if loose else f"{len(folders)} folders"
+    raise UserError(
+        f"dataset.labelled=true but {tree.root} has {what}: give each class a folder, "
+        "at least two, or set dataset.labelled=false"
+    )
+
+
+def _shared_classes(trees: list[files.Tree], required: bool, depth: int) -> list[str]:
     """The train split's classes, which must be those of the test split."""
-    classes = [_classes(tree, required) for tree in trees]
+    classes = [_classes(tree, required, depth) for tree in trees]
     for one, other in ((0, 1), (1, 0)) if len(trees) == 2 else ():
         missing = [name for name in classes[one] if name not in set(classes[other])]
         if missing:
@@ -445,13 +516,14 @@ def _report_skipped(
 
 
 def _all_images(
-    tree: files.Tree, class_names: list[str], array: NDArray[np.uint8] | None
+    tree: files.Tree, class_names: list[str], depth: int, array: NDArray[np.uint8] | None
 ) -> Images:
     ids = {name: label for label, name in enumerate(class_names)}
-    labels = torch.tensor([ids.get(_top(name), -1) for name in tree.names])
+    labels = torch.tensor([ids.get(_top(name, depth), -1) for name in tree.names])
+    paths = [str(tree.root / name) for name in tree.names]
     if array is not None:
-        return TensorImages(array, labels)
-    return FileImages([str(tree.root / name) for name in tree.names], labels)
+        return TensorImages(array, labels, paths=paths)
+    return FileImages(paths, labels)
 
 
 def _without(
@@ -462,6 +534,7 @@ def _without(
     kept = [i for i, name in enumerate(tree.names) if name not in broken]
     if not kept:
         raise UserError(f"none of the {len(tree.names)} images in {tree.root} decodes")
-    found = {_top(tree.names[i]) for i in kept}
+    left = images.subset(torch.tensor(kept))
+    found = {class_names[label] for label in left.labels.unique().tolist() if label >= 0}
     _stop_at_empty(class_names, found, tree.root, "images that decode")
-    return images.subset(torch.tensor(kept))
+    return left

@@ -1,4 +1,4 @@
-"""The order of training: a permutation that is a function of (seed, epoch) alone."""
+"""The order of training: a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,53 @@ from ssl_zoo.hashing import hash_int64
 from ssl_zoo.types import UserError
 
 _ORDER_STREAM = 0x6F72646572  # keeps these draws apart from the augmentation's
+_CLASS_STREAM = 0x636C617373
 
 
 def epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
     """The permutation (num_images,) of an epoch: sorted by a hash of (seed, epoch, index)."""
     index = torch.arange(num_images)
     return hash_int64(index, _ORDER_STREAM, seed, epoch).argsort(stable=True)
+
+
+def m_per_class_order(
+    labels: Tensor, m: int, batch_size: int, num_batches: int, seed: int, epoch: int
+) -> Tensor:
+    """An epoch whose batches hold m images of each of batch_size / m distinct classes.
+
+    The classes of each batch are drawn afresh. A class hands out its images in the epoch's order,
+    m a time, and starts again when it has no more: each is seen before any is seen twice, and a
+    class of fewer than m images repeats them within a batch.
+
+    Args:
+        labels: (N,) int64; images of label -1 are left out.
+        m: Images of a class; they stand side by side.
+        batch_size: A multiple of m, of no more classes than there are.
+        num_batches: How many batches.
+        seed: Of the draws.
+        epoch: Of the draws.
+
+    Returns:
+        Indices (num_batches * batch_size,).
+
+    Source: the sampler of pytorch-metric-learning (MPerClassSampler), which draws the images of
+    each batch afresh too.
+    """
+    order = epoch_order(len(labels), seed, epoch)
+    order = order[labels[order] >= 0]
+    order = order[labels[order].argsort(stable=True)]  # class by class, each in the epoch's order
+    classes, counts = labels[order].unique_consecutive(return_counts=True)
+    starts = counts.cumsum(0) - counts
+    ids = torch.arange(len(classes))
+    handed_out = torch.zeros_like(counts)
+    batches = []
+    for batch in range(num_batches):
+        draw = hash_int64(ids, _CLASS_STREAM, seed, epoch, batch)
+        chosen = draw.argsort(stable=True)[: batch_size // m]
+        turn = handed_out[chosen, None] + torch.arange(m)
+        handed_out[chosen] += m
+        batches.append(order[starts[chosen, None] + turn % counts[chosen, None]].flatten())
+    return torch.cat(batches)
 
 
 class EpochSampler:
@@ -75,10 +116,14 @@ class EpochSampler:
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
+    def order(self) -> Tensor:
+        """The indices of this epoch's micro-batches, of all ranks, one after the other."""
+        order = epoch_order(self.num_images, self.seed, self.epoch)
+        return order[: self.num_batches * self.micro_batch_size]
+
     def pending(self) -> list[Tensor]:
         """The index tensors of this rank's micro-batches that are still to come in this epoch."""
-        order = epoch_order(self.num_images, self.seed, self.epoch)
-        batches = order[: self.num_batches * self.micro_batch_size].split(self.micro_batch_size)
+        batches = self.order().split(self.micro_batch_size)
         return [b.chunk(self.world_size)[self.rank] for b in batches[self.position :]]
 
     def state_dict(self) -> dict[str, int]:
@@ -86,3 +131,69 @@ class EpochSampler:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
+
+
+class MPerClassSampler(EpochSampler):
+    """Micro-batches of `images_per_class` images of each of their classes.
+
+    An epoch has as many steps as in the plain order, so that budgets compare.
+
+    Args:
+        labels: Of the training split, -1 = unlabelled.
+        images_per_class: m.
+        batch_size: Images per optimizer step, over all devices.
+        accumulate: Micro-batches per optimizer step.
+        seed: Of the order.
+        rank: This process.
+        world_size: Number of processes.
+
+    Raises:
+        UserError: Also if a micro-batch is no multiple of m, or takes more classes than there are.
+    """
+
+    def __init__(
+        self,
+        labels: Tensor,
+        images_per_class: int,
+        batch_size: int,
+        accumulate: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(len(labels), batch_size, accumulate, seed, rank, world_size)
+        self.labels, self.images_per_class = labels, images_per_class
+        check_images_per_class(labels, images_per_class, self.micro_batch_size)
+
+    def order(self) -> Tensor:
+        """The indices of this epoch's micro-batches, of all ranks, one after the other."""
+        return m_per_class_order(
+            self.labels,
+            self.images_per_class,
+            self.micro_batch_size,
+            self.num_batches,
+            self.seed,
+            self.epoch,
+        )
+
+
+def check_images_per_class(labels: Tensor, m: int, micro_batch_size: int) -> None:
+    """Refuse an m that micro-batches cannot be made with.
+
+    Raises:
+        UserError: Naming m, the micro-batch and the classes.
+    """
+    classes = len(labels[labels >= 0].unique())
+    if classes == 0:
+        raise UserError(f"method.images_per_class={m} needs labels, but no image has one")
+    if m < 1 or micro_batch_size % m:
+        raise UserError(
+            f"method.images_per_class={m} does not divide the {micro_batch_size} images of a "
+            "micro-batch (batch_size / accumulate): change either"
+        )
+    if micro_batch_size // m > classes:
+        raise UserError(
+            f"method.images_per_class={m} asks for {micro_batch_size // m} classes in each "
+            f"micro-batch of {micro_batch_size} images, but train has {classes}: lower batch_size "
+            f"to {classes * m} or less, or raise images_per_class"
+        )

@@ -19,6 +19,8 @@ LEARNING_RATES = (
     *(5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
 )
 MOMENTUM = 0.9
+TRUST = 0.001
+OPTIMIZERS = ("sgd", "lars")
 _VAL_ROWS = 1024
 
 
@@ -54,18 +56,12 @@ class LinearGrid:
         return x @ self.weight + self.bias
 
 
-def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and std of each dimension; std 1 where it is no more than rounding noise."""
     variance, mean = torch.var_mean(features, dim=0, correction=0)
     std = variance.sqrt()
     noise = 1e-6 * features.abs().amax(0)
     return mean, torch.where(std > noise, std, torch.ones_like(std))
-
-
-def _inputs(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Standardised features with a column of ones, whose weights are the biases: (n, D + 1)."""
-    x = (features - mean) / std
-    return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
 
 
 def _residual(logits: Tensor, labels: Tensor) -> Tensor:
@@ -75,23 +71,7 @@ def _residual(logits: Tensor, labels: Tensor) -> Tensor:
     return residual / len(labels)
 
 
-def _validate(
-    weights: Tensor, x: Tensor, y: Tensor, statistics: tuple[Tensor, Tensor], num_classes: int
-) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy and top-1 of each head: two (H,), NaN for heads that diverged."""
-    loss: Tensor = torch.zeros((), dtype=weights.dtype, device=weights.device)
-    correct: Tensor = torch.zeros((), dtype=weights.dtype, device=weights.device)
-    for rows, labels in zip(torch.split(x, _VAL_ROWS), torch.split(y, _VAL_ROWS), strict=True):
-        inputs = _inputs(rows.to(weights.dtype), *statistics)
-        logits = (inputs @ weights).view(len(inputs), num_classes, -1)
-        truth = labels[:, None, None].expand(-1, 1, logits.shape[2])
-        loss = loss - logits.log_softmax(1).gather(1, truth).sum((0, 1))
-        correct = correct + (logits.argmax(1) == labels[:, None]).sum(0)
-    top1 = torch.where(loss.isfinite(), correct / len(x), torch.nan)
-    return loss / len(x), top1
-
-
-def _best(loss: Tensor, top1: Tensor) -> int:
+def best_of(loss: Tensor, top1: Tensor) -> int:
     """The head of highest top-1 that did not diverge; of equals, the one of lowest loss."""
     ranked = zip(top1.tolist(), (-loss).tolist(), range(len(top1)), strict=True)
     healthy = [entry for entry in ranked if not math.isnan(entry[0])]
@@ -102,13 +82,153 @@ def _best(loss: Tensor, top1: Tensor) -> int:
     return max(healthy, key=lambda entry: entry[:2])[2]
 
 
-def _split(features: Tensor, labels: Tensor, num_classes: int, name: str) -> tuple[Tensor, Tensor]:
-    """The labelled rows of a split, checked."""
-    name = f"linear evaluation, {name}"
+def finite_rows(
+    features: Tensor, labels: Tensor, num_classes: int, name: str
+) -> tuple[Tensor, Tensor]:
+    """The labelled rows of a split, checked to be finite; `name` is what an error calls them."""
     x, y = labelled_rows(features, labels, num_classes, name)
     if not x.isfinite().all():
         raise UserError(f"{name}: features hold NaN or infinity; check that pretraining went well")
     return x, y
+
+
+def top1_by_class(predicted: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
+    """Accuracy of each class; None for a class that has no row.
+
+    Args:
+        predicted: (N,) int64.
+        labels: (N,) int64, none unlabelled.
+        num_classes: Length of the list.
+    """
+    correct = labels[predicted == labels].bincount(minlength=num_classes).tolist()
+    count = labels.bincount(minlength=num_classes).tolist()
+    return [right / n if n else None for right, n in zip(correct, count, strict=True)]
+
+
+class LinearHeads:
+    """H linear classifiers that take each step on the same batch, with gradients written by hand.
+
+    All heads lie side by side as columns, class by class, so that a step is two matrix products.
+    They learn by mean cross-entropy and momentum 0.9, and a head that diverges harms no other.
+
+    Args:
+        learning_rates: Tried with every weight decay.
+        weight_decays: L2 factors, on weights and biases as in `torch.optim.SGD`.
+        num_classes: C.
+        statistics: Mean and std (D,) by which features are standardised; their dtype and device
+            are the heads'.
+        start: (D, C), the weights of all heads at first; None = zero. Biases start at zero.
+        optimizer: "sgd", or "lars" = SGD with the gradients of weight and bias each scaled by
+            0.001 |w| / (|g| + decay |w|), or by 1 where a norm is 0: apex's LARC without clipping.
+
+    Raises:
+        UserError: If the grid is empty or the optimizer unknown.
+
+    Source: Oquab et al. 2023 (DINOv2), for many heads in one pass; You et al. 2017 (LARS).
+    """
+
+    def __init__(
+        self,
+        learning_rates: Sequence[float],
+        weight_decays: Sequence[float],
+        num_classes: int,
+        statistics: tuple[Tensor, Tensor],
+        start: Tensor | None = None,
+        optimizer: str = "sgd",
+    ) -> None:
+        self.grid = list(itertools.product(learning_rates, weight_decays))
+        if not self.grid:
+            raise UserError("linear evaluation: 0 heads; give learning rates and weight decays")
+        if optimizer not in OPTIMIZERS:
+            known = " or ".join(OPTIMIZERS)
+            raise UserError(f"linear evaluation: optimizer {optimizer} is unknown; use {known}")
+        self.num_classes, self.statistics, self.optimizer = num_classes, statistics, optimizer
+        mean = statistics[0]
+        columns = zip(*self.grid, strict=True)
+        self.rates, self.decays = (mean.new_tensor(c).repeat(num_classes) for c in columns)
+        self.weights = mean.new_zeros(len(mean) + 1, num_classes * len(self.grid))
+        if start is not None:
+            self.weights[:-1] = start.to(mean).repeat_interleave(len(self.grid), dim=1)
+        self.velocity = torch.zeros_like(self.weights)
+
+    @torch.no_grad()
+    def step(self, features: Tensor, labels: Tensor, factor: float) -> None:
+        """One step of every head.
+
+        Args:
+            features: (n, D).
+            labels: (n,) int64, none unlabelled.
+            factor: Multiplies the learning rates; the schedule.
+        """
+        inputs = self._inputs(features)
+        gradient = inputs.T @ _residual(self._by_head(inputs @ self.weights), labels).flatten(1)
+        trust = self._trust(gradient) if self.optimizer == "lars" else None
+        gradient.addcmul_(self.decays, self.weights)
+        if trust is not None:
+            gradient.mul_(trust)
+        self.velocity.mul_(MOMENTUM).add_(gradient)
+        self.weights.addcmul_(self.rates, self.velocity, value=-factor)
+
+    @torch.no_grad()
+    def best(self, features: Tensor, labels: Tensor) -> LinearGrid:
+        """The head that is best on these validation features (M, D) and labels (M,).
+
+        Raises:
+            UserError: If all heads diverged.
+        """
+        loss, top1 = self._validate(features, labels)
+        best = best_of(loss, top1)
+        winner = self._by_head(self.weights)[..., best]
+        rate, weight_decay = self.grid[best]
+        rates = {rate for rate, _ in self.grid}
+        return LinearGrid(
+            weight=winner[:-1].clone(),
+            bias=winner[-1].clone(),
+            mean=self.statistics[0],
+            std=self.statistics[1],
+            learning_rate=rate,
+            weight_decay=weight_decay,
+            val_top1=top1,
+            on_edge=len(rates) > 1 and rate in (min(rates), max(rates)),
+        )
+
+    def _by_head(self, columns: Tensor) -> Tensor:
+        """(n, C * H) -> (n, C, H)."""
+        return columns.view(len(columns), self.num_classes, -1)
+
+    def _inputs(self, features: Tensor) -> Tensor:
+        """Standardised features with a column of ones, whose weights are the biases: (n, D + 1)."""
+        mean, std = self.statistics
+        x = (features.to(mean.dtype) - mean) / std
+        return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+
+    def _trust(self, gradient: Tensor) -> Tensor:
+        """LARC's ratio for each head's weight and for its bias, spread over (D + 1, C * H)."""
+        weights, gradient = self._by_head(self.weights), self._by_head(gradient)
+        decay = self.decays[: len(self.grid)]
+        parts = []
+        for rows in (slice(None, -1), slice(-1, None)):
+            w, g = (part[rows].flatten(0, 1).norm(dim=0) for part in (weights, gradient))
+            ratio = torch.where((w > 0) & (g > 0), TRUST * w / (g + decay * w), 1.0)
+            parts.append(ratio.expand_as(weights[rows]))
+        return torch.cat(parts).flatten(1)
+
+    def _validate(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy and top-1 of each head: two (H,), NaN for heads that diverged."""
+        loss = correct = self.weights.new_zeros(())
+        chunks = zip(features.split(_VAL_ROWS), labels.split(_VAL_ROWS), strict=True)
+        for rows, truth in chunks:
+            logits = self._by_head(self._inputs(rows) @ self.weights)
+            index = truth[:, None, None].expand(-1, 1, logits.shape[2])
+            loss = loss - logits.log_softmax(1).gather(1, index).sum((0, 1))
+            correct = correct + (logits.argmax(1) == truth[:, None]).sum(0)
+        top1 = torch.where(loss.isfinite(), correct / len(labels), torch.nan)
+        return loss / len(labels), top1
+
+
+def cosine(step: int, steps: int) -> float:
+    """Half a cosine from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 @torch.no_grad()
@@ -155,48 +275,22 @@ def fit_linear(
     Source: Oquab et al. 2023 (DINOv2), for the grid; He et al. 2022 (MAE), App. A.1, for
     the normalised input.
     """
-    grid = list(itertools.product(learning_rates, weight_decays))
-    if not grid or epochs < 1 or batch_size < 1:
+    if epochs < 1 or batch_size < 1:
         raise UserError(
-            f"linear evaluation: {len(grid)} heads, epochs {epochs}, batch_size {batch_size}; "
-            "each must be at least 1"
+            f"linear evaluation: epochs {epochs}, batch_size {batch_size}; each must be at least 1"
         )
-    x, y = _split(train_features, train_labels, num_classes, "train")
-    x_val, y_val = _split(val_features, val_labels, num_classes, "val")
+    name = "linear evaluation"
+    x, y = finite_rows(train_features, train_labels, num_classes, f"{name}, train")
+    x_val, y_val = finite_rows(val_features, val_labels, num_classes, f"{name}, val")
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    statistics = _statistics(x)
-
-    # All heads lie side by side as columns, class by class, so that a step is two matrix products.
-    rates, decays = (x.new_tensor(values).repeat(num_classes) for values in zip(*grid, strict=True))
-    weights = x.new_zeros(x.shape[1] + 1, num_classes * len(grid))
-    velocity = torch.zeros_like(weights)
+    heads = LinearHeads(learning_rates, weight_decays, num_classes, statistics(x))
     generator = torch.Generator().manual_seed(seed)  # its own: the global one stays untouched
     step, steps = 0, epochs * math.ceil(len(x) / batch_size)
     for epoch in range(epochs):
         order = torch.randperm(len(x), generator=generator)
         for index in torch.split(order, batch_size):
-            inputs = _inputs(x[index], *statistics)
-            logits = (inputs @ weights).view(len(inputs), num_classes, -1)
-            gradient = inputs.T @ _residual(logits, y[index]).flatten(1)
-            velocity.mul_(MOMENTUM).add_(gradient.addcmul_(decays, weights))
-            factor = 0.5 * (1 + math.cos(math.pi * step / steps))
-            weights.addcmul_(rates, velocity, value=-factor)
+            heads.step(x[index], y[index], cosine(step, steps))
             step += 1
         if progress is not None:
             progress(epoch + 1, epochs)
-
-    loss, top1 = _validate(weights, x_val, y_val, statistics, num_classes)
-    best = _best(loss, top1)
-    winner = weights.view(len(weights), num_classes, -1)[..., best]
-    rate, weight_decay = grid[best]
-    several = len(set(learning_rates)) > 1
-    return LinearGrid(
-        weight=winner[:-1].clone(),
-        bias=winner[-1].clone(),
-        mean=statistics[0],
-        std=statistics[1],
-        learning_rate=rate,
-        weight_decay=weight_decay,
-        val_top1=top1,
-        on_edge=several and rate in (min(learning_rates), max(learning_rates)),
-    )
+    return heads.best(x_val, y_val)

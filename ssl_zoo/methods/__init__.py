@@ -3,8 +3,9 @@
 from ssl_zoo.methods.base import Method
 from ssl_zoo.methods.byol import BYOL
 from ssl_zoo.methods.instdisc import InstDisc
+from ssl_zoo.methods.metric_learning import MetricLearning
 from ssl_zoo.methods.moco import MoCo
 from ssl_zoo.methods.simclr import SimCLR
 from ssl_zoo.methods.simsiam import SimSiam
 
-__all__ = ["BYOL", "InstDisc", "Method", "MoCo", "SimCLR", "SimSiam"]
+__all__ = ["BYOL", "InstDisc", "Method", "MetricLearning", "MoCo", "SimCLR", "SimSiam"]

@@ -33,14 +33,14 @@ def build_loss(
     Raises:
         UserError: If it is of another kind.
     """
-    built = loss if isinstance(loss, nn.Module) else loss(num_images=num_images)
-    if not isinstance(built, kind):
-        wanted, given = kind.__name__.removesuffix("Loss").lower(), type(built).__name__
+    made = loss if isinstance(loss, nn.Module) else loss(num_images=num_images)
+    if not isinstance(made, kind):
+        wanted, given = kind.__name__.removesuffix("Loss").lower(), type(made).__name__
         raise UserError(f"{method} takes a {wanted} loss, not {given}: see method/loss")
-    return built
+    return made
 
 
-def _built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a factory makes; a value that it refuses is told with its config group."""
     try:
         return factory(*args, **kwargs)
@@ -74,14 +74,17 @@ class Method(LightningModule, ABC):
         scheduler: Factory, `scheduler(optimizer, total_steps=...)`, stepped with the optimizer.
         num_images: Size of the training split; a memory bank and NCE need it.
         steps_per_epoch: Optimizer steps; a target that moves with the epoch needs it.
+        num_classes: Of the training split, 0 = unlabelled; losses with class weights need it.
 
     Attributes:
         num_views: Views of each image that a step takes.
+        scored_on: What the method is scored on, representation or embedding.
         encoder: Backbone and projector; `encoder(view)` is (h, z).
         checkpoint_extras: Plain data that is saved beside the weights (config, preprocessing).
     """
 
     num_views = 2
+    scored_on = "representation"
     encoder: Encoder
 
     def __init__(
@@ -90,9 +93,11 @@ class Method(LightningModule, ABC):
         scheduler: Callable[..., Any] | None = None,
         num_images: int | None = None,
         steps_per_epoch: int | None = None,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.num_images, self.steps_per_epoch = num_images, steps_per_epoch
+        self.num_classes = num_classes
         self._optimizer_factory = optimizer
         self._scheduler_factory = scheduler
         self.checkpoint_extras: dict[str, Any] = {}
@@ -133,11 +138,11 @@ class Method(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         assert self._optimizer_factory is not None, "a Trainer needs an optimizer factory"
-        optimizer = _built("optimizer", self._optimizer_factory, self.param_groups())
+        optimizer = built("optimizer", self._optimizer_factory, self.param_groups())
         if self._scheduler_factory is None:
             return optimizer
         steps = self._total_steps()
-        scheduler = _built("scheduler", self._scheduler_factory, optimizer, total_steps=steps)
+        scheduler = built("scheduler", self._scheduler_factory, optimizer, total_steps=steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -43,7 +43,7 @@ def build_optimizer(
     """An optimizer over a method's parameter groups.
 
     Args:
-        param_groups: {name, params, constant_lr}.
+        param_groups: {name, params, constant_lr}; a group's `lr_multiplier` multiplies its rate.
         optimizer: Factory that takes groups, such as a partial of `torch.optim.SGD`.
         weight_decay: L2 (SGD, Adam, LARS) or decoupled (AdamW) decay.
         exclude_bias_and_norm: Leave biases and norms undecayed, and unadapted by LARS (SimCLR,
@@ -54,6 +54,8 @@ def build_optimizer(
     else:
         groups = [group | {"weight_decay": weight_decay} for group in param_groups]
     built = optimizer(groups)
+    for group in built.param_groups:
+        group["lr"] *= group.pop("lr_multiplier", 1.0)
     if not isinstance(built, LARS):
         for group in built.param_groups:
             group.pop("adapt", None)

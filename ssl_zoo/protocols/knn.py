@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ssl_zoo.evaluation import knn_top1
-from ssl_zoo.evaluation.features import Features
+from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
 
@@ -22,25 +22,30 @@ class KNN:
 
     Raises:
         UserError: If the headline is not among them.
+
+    Source: Wu et al. 2018 (InstDisc), sec. 3.4; k = 20 from Caron et al. 2021 (DINO).
     """
 
-    name = "knn"
+    needs = "shared classes"
+    headline = "test_top1"
+    baselines = ("random init", "raw pixels")
 
     def __init__(self, ks: Sequence[int], k: int, temperature: float) -> None:
+        if not isinstance(ks, Sequence):
+            raise UserError(f"protocol.knn.ks={ks}: give a list such as [10,20]")
         if k not in ks:
-            raise UserError(f"protocol.k={k} is not among protocol.ks={list(ks)}: add it")
+            raise UserError(f"protocol.knn.k={k} is not among protocol.knn.ks={list(ks)}: add it")
         self.ks, self.k, self.temperature = list(ks), k, temperature
 
-    def score(
-        self,
-        train: Features,
-        val: Features,
-        test: Features,
-        num_classes: int,
-        seed: int,
-        progress: Callable[[int, int], None],
-    ) -> dict[str, Any]:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The headline and each k."""
+        return (self.headline, *(f"test_top1_k{k}" for k in self.ks))
+
+    def score(self, task: Task) -> dict[str, Any]:
         """`val_top1`, `test_top1` at the headline k, and `test_top1_k<k>` at each."""
+        train, val, test = task.features
+        num_classes = task.data.num_classes
         bank = torch.cat([train.representation, val.representation])
         bank_labels = torch.cat([train.label, val.label])
         on_val = knn_top1(*val, *train, num_classes, [self.k], self.temperature)

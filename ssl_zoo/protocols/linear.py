@@ -2,50 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ssl_zoo.evaluation import fit_linear
-from ssl_zoo.evaluation.features import Features
+from torch import Tensor
+
+from ssl_zoo.console import warn
+from ssl_zoo.evaluation import LinearGrid, fit_linear
+from ssl_zoo.evaluation.linear import top1_by_class
+from ssl_zoo.protocols.task import Task
+from ssl_zoo.types import UserError
 
 
 class Linear:
     """Heads are trained on train, one is chosen on val, and that one reads test once.
 
     Args:
+        learning_rates: Tried with every weight decay, on features standardised by train.
+        weight_decays: L2 factors.
         epochs: Passes over the cached features.
         batch_size: Rows a step.
+
+    Source: Oquab et al. 2023 (DINOv2), for the grid; see `fit_linear`.
     """
 
-    name = "linear"
+    needs = "shared classes"
+    headline = "test_top1"
+    baselines = ("random init", "raw pixels")
 
-    def __init__(self, epochs: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        learning_rates: Sequence[float],
+        weight_decays: Sequence[float],
+        epochs: int,
+        batch_size: int,
+    ) -> None:
+        self.learning_rates = listed(learning_rates, "linear.learning_rates")
+        self.weight_decays = listed(weight_decays, "linear.weight_decays")
         self.epochs, self.batch_size = epochs, batch_size
 
-    def score(
-        self,
-        train: Features,
-        val: Features,
-        test: Features,
-        num_classes: int,
-        seed: int,
-        progress: Callable[[int, int], None],
-    ) -> dict[str, Any]:
-        """`val_top1` and `test_top1` of the chosen head, and its settings."""
-        grid = fit_linear(
-            *train,
-            *val,
-            num_classes,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=seed,
-            progress=progress,
+    def score(self, task: Task) -> dict[str, Any]:
+        """`val_top1` and `test_top1` of the chosen head, its settings, and each class's top-1."""
+        train, val, _ = task.features
+        with task.bar("linear heads") as progress:
+            grid = fit_linear(
+                *train,
+                *val,
+                task.data.num_classes,
+                self.learning_rates,
+                self.weight_decays,
+                self.epochs,
+                self.batch_size,
+                task.seed,
+                progress,
+            )
+        return grid_row(grid, task, self.learning_rates, self.weight_decays)
+
+
+def listed(values: Sequence[Any], knob: str) -> list[Any]:
+    """A list of a config as Python's.
+
+    Raises:
+        UserError: If it is none, naming the knob.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise UserError(f"protocol.{knob}={values}: give a list, such as [{values}]")
+    return list(values)
+
+
+def grid_row(
+    grid: LinearGrid,
+    task: Task,
+    learning_rates: Sequence[float],
+    weight_decays: Sequence[float],
+) -> dict[str, Any]:
+    """Scores of a grid's best head, which reads test here and nowhere else, and their pictures."""
+    if grid.on_edge:
+        warn(
+            f"{task.name}: the best learning rate, {grid.learning_rate:g}, is at an end of the grid"
         )
-        correct = grid.predict(test.representation).argmax(dim=1) == test.label
-        return {
-            "val_top1": float(grid.val_top1.nan_to_num(0).max()),
-            "test_top1": float(correct.float().mean()),
-            "learning_rate": grid.learning_rate,
-            "on_edge": grid.on_edge,
-            "weight_decay": grid.weight_decay,
-        }
+    if (path := task.figure("grid")) is not None:
+        from ssl_zoo.figures import save_grid
+
+        shape = (len(learning_rates), len(weight_decays))
+        chosen = (grid.learning_rate, grid.weight_decay)
+        save_grid(grid.val_top1.view(shape), learning_rates, weight_decays, path, chosen)
+    return {
+        "val_top1": float(grid.val_top1.nan_to_num(0).max()),
+        **score_on_test(grid.predict, task),
+        "learning_rate": grid.learning_rate,
+        "weight_decay": grid.weight_decay,
+        "on_edge": grid.on_edge,
+    }
+
+
+def score_on_test(predict: Callable[[Tensor], Tensor], task: Task) -> dict[str, Any]:
+    """`test_top1`, and of each class (None where test has no image of it), with a picture."""
+    features, label = task.features.test
+    predicted = predict(features).argmax(dim=1)
+    by_class = top1_by_class(predicted, label, task.data.num_classes)
+    if (path := task.figure("per_class")) is not None:
+        from ssl_zoo.figures import save_per_class
+
+        known = [math.nan if top1 is None else top1 for top1 in by_class]
+        save_per_class(known, task.data.class_names, path)
+    top1 = float((predicted == label).float().mean())
+    return {"test_top1": top1, "test_top1_by_class": by_class}

@@ -1,30 +1,61 @@
-"""One table of everything a run was scored by: `python -m ssl_zoo.protocols.table RUN`."""
+"""One table of everything that runs were scored by: `python -m ssl_zoo.protocols.table RUN ...`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ssl_zoo.console import print_table
+from ssl_zoo.errors import fail
+from ssl_zoo.types import UserError
 
 
-def print_scores(folder: Path) -> None:
-    """Print test top-1 by protocol for each row of the JSON files in an evaluation folder."""
-    results = {
-        path.stem: json.loads(path.read_text())["rows"] for path in sorted(folder.glob("*.json"))
-    }
-    names = list(dict.fromkeys(name for rows in results.values() for name in rows))
-    table = [
-        [name, *(_percent(rows.get(name, {}).get("test_top1")) for rows in results.values())]
-        for name in names
-    ]
-    print_table("test top-1, %", ["", *results], table)
+def print_scores(runs: Sequence[Path]) -> None:
+    """Print each protocol's headline for each row of the runs' evaluation folders.
+
+    Raises:
+        UserError: If a folder holds no results, or figures of one protocol were made by different
+            settings or on different data.
+    """
+    columns: dict[str, str] = {}
+    rows: dict[str, dict[str, str]] = {}
+    for run in runs:
+        files = sorted((run / "evaluation").glob("*.json"))
+        if not files:
+            raise UserError(f"{run} holds no evaluation/*.json: run evaluate.py ckpt={run}")
+        for path in files:
+            result = json.loads(path.read_text())
+            if result["headline"].startswith("test_"):  # embed has no score
+                _check_id(columns, path, result["protocol_id"])
+                for name, scores in result["rows"].items():
+                    row = f"{run.name}: {name}" if len(runs) > 1 else name
+                    rows.setdefault(row, {})[path.stem] = _percent(scores, result["headline"])
+    table = [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
+    print_table("on test, %", ["", *columns], table)
 
 
-def _percent(top1: float | None) -> str:
-    return "" if top1 is None else f"{100 * top1:.1f}"
+def _check_id(columns: dict[str, str], path: Path, new: str) -> None:
+    """Refuse figures that do not compare."""
+    old = columns.setdefault(path.stem, new)
+    if old != new:
+        raise UserError(
+            f"{path} has protocol id {new}, another run's has {old}: they were scored by different "
+            "settings or on different data and do not belong in one column; evaluate them alike"
+        )
+
+
+def _percent(scores: dict[str, Any], headline: str) -> str:
+    value = scores.get(headline)
+    return "" if value is None else f"{100 * value:.1f}"
 
 
 if __name__ == "__main__":
-    print_scores(Path(sys.argv[1]) / "evaluation")
+    try:
+        if len(sys.argv) < 2:
+            raise UserError("usage: python -m ssl_zoo.protocols.table RUN ...")
+        print_scores([Path(arg) for arg in sys.argv[1:]])
+    except UserError as error:
+        fail(error)

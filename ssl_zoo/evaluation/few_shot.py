@@ -1,0 +1,127 @@
+"""Few labels: nested stratified subsets, and logistic regression that sees no other label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssl_zoo.evaluation.linear import best_of
+from ssl_zoo.evaluation.logistic import Solution, falling, judge, solve, solve_path
+from ssl_zoo.hashing import hash_int64
+from ssl_zoo.types import UserError
+
+_SUBSET_STREAM = 0x737562736574
+
+
+def place_in_class(labels: Tensor, draw: int) -> Tensor:
+    """Each row's place, from 0, in its class's order; an order that (draw, row) alone decide.
+
+    Args:
+        labels: (N,) int64, none unlabelled.
+        draw: Number of the draw.
+
+    Returns:
+        (N,) int64, on the CPU.
+    """
+    labels = labels.cpu()
+    order = hash_int64(torch.arange(len(labels)), _SUBSET_STREAM, draw).argsort()
+    order = order[labels[order].argsort(stable=True)]  # by class, by hash within a class
+    count = labels.bincount()
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order)) - (count.cumsum(0) - count)[labels[order]]
+    return place
+
+
+def fraction_of(labels: Tensor, fraction: float, draw: int) -> Tensor:
+    """Rows of a stratified subset: that part of each class, rounded, but at least one row.
+
+    Of one draw, the smaller of two subsets lies inside the larger, also of those by `per_class`.
+
+    Args:
+        labels: (N,) int64, none unlabelled.
+        fraction: Above 0, at most 1.
+        draw: Number of the draw.
+
+    Returns:
+        Sorted int64 indices, on the CPU.
+
+    Raises:
+        UserError: If the fraction is out of bounds.
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(f"few labels: fraction {fraction}; give a number above 0, at most 1")
+    quota = (fraction * labels.cpu().bincount().double()).round().clamp(min=1)
+    return (place_in_class(labels, draw) < quota[labels.cpu()]).nonzero().flatten()
+
+
+def per_class(labels: Tensor, count: int, draw: int) -> Tensor:
+    """Rows of a balanced subset: `count` of each class, or all of one that has fewer.
+
+    Args:
+        labels: (N,) int64, none unlabelled.
+        count: At least 1.
+        draw: Number of the draw.
+
+    Returns:
+        Sorted int64 indices, on the CPU.
+
+    Raises:
+        UserError: If the count is below 1.
+    """
+    if count < 1:
+        raise UserError(f"few labels: {count} per class; give at least 1")
+    return (place_in_class(labels, draw) < count).nonzero().flatten()
+
+
+@torch.no_grad()
+def fit_few(
+    x: Tensor,
+    y: Tensor,
+    num_classes: int,
+    strengths: Sequence[float],
+    default_strength: float,
+    folds: int = 5,
+    tolerance: float = 1e-6,
+    max_iterations: int = 1000,
+) -> tuple[Solution, float]:
+    """Logistic regression on a small set, its L2 strength chosen by stratified folds of the same.
+
+    Where a class has one row alone there is nothing to hold out, and the default is taken.
+
+    Args:
+        x: (n, D) float64, standardised.
+        y: (n,) int64, none unlabelled.
+        num_classes: C.
+        strengths: To choose from, in any order; see `fit_logistic`.
+        default_strength: For sets with a class of one row.
+        folds: At least 2; no more are made than the largest class has rows.
+        tolerance: See `fit_logistic`.
+        max_iterations: See `fit_logistic`.
+
+    Returns:
+        The fit to all n rows, and its strength.
+
+    Raises:
+        UserError: If there are fewer than 2 folds, or a strength is not above 0.
+    """
+    strengths = falling(strengths)
+    if folds < 2:
+        raise UserError(f"few labels: {folds} folds; give at least 2")
+    count = y.bincount()
+    strength = default_strength
+    if int(count[count > 0].min()) > 1:
+        fold = (place_in_class(y, 0) % folds).to(y.device)
+        loss, correct = torch.zeros(2, len(strengths)).double()
+        for held_out in fold.unique():
+            inside, outside = fold != held_out, fold == held_out
+            path = solve_path(
+                x[inside], y[inside], num_classes, strengths, tolerance, max_iterations
+            )
+            for i, solution in enumerate(path):
+                fold_loss, fold_correct = judge(solution, x[outside], y[outside])
+                loss[i] += fold_loss
+                correct[i] += fold_correct
+        strength = strengths[best_of(loss, correct)]
+    return solve(x, y, num_classes, strength, None, tolerance, max_iterations), strength

@@ -1,0 +1,270 @@
+"""Retrieval: are the nearest images of the same class? No classifier is trained, none is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ssl_zoo.evaluation.knn import _nearest
+from ssl_zoo.types import UserError
+
+_CHUNK_FLOATS = 2**24  # one block of similarities is at most 64 MB
+_DIVERGED = -2.0  # similarity to a feature that is not finite: below every cosine
+_SELF = -3.0  # and below that, so that no image finds itself while others are left
+
+
+class QueryScores(NamedTuple):
+    """How each query fared; Q queries that have something to find.
+
+    Attributes:
+        label: (Q,) int64.
+        num_relevant: (Q,) int64, R: gallery images of the query's class, itself not counted.
+        first_hit: (Q,) int64, rank from 1 of the nearest relevant image; the gallery's size + 1
+            where it is not among the largest k of recall_at.
+        r_precision: (Q,) float64.
+        map_at_r: (Q,) float64.
+    """
+
+    label: Tensor
+    num_relevant: Tensor
+    first_hit: Tensor
+    r_precision: Tensor
+    map_at_r: Tensor
+
+
+class RetrievalMetrics(NamedTuple):
+    """Means over queries, in [0, 1].
+
+    Attributes:
+        precision_at_1: The nearest image has the query's label.
+        r_precision: r / R, r of the R nearest images have the query's label.
+        map_at_r: Mean average precision at R: (1 / R) sum over i <= R of precision at i where the
+            i-th nearest has the query's label, of 0 where it has not.
+        recall_at: By k, the share of queries with one or more of their label among the k nearest
+            (metric learning's recall; not the share of the relevant images that are found).
+        macro_map_at_r: Mean over classes of the mean over their queries.
+        chance_precision_at_1: Of a random order: the mean over queries of R / (size of gallery).
+        num_queries: Q.
+        num_lone: Queries left out of the means, as the gallery has no other image of their class.
+        num_classes: Classes of the Q queries.
+        per_query: What the means are of.
+    """
+
+    precision_at_1: float
+    r_precision: float
+    map_at_r: float
+    recall_at: dict[int, float]
+    macro_map_at_r: float
+    chance_precision_at_1: float
+    num_queries: int
+    num_lone: int
+    num_classes: int
+    per_query: QueryScores
+
+
+@torch.no_grad()
+def retrieval_metrics(
+    embeddings: Tensor,
+    labels: Tensor,
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | None = None,
+    ks: Sequence[int] = (1, 5, 10),
+    progress: Callable[[int, int], None] | None = None,
+) -> RetrievalMetrics:
+    """Each image looks for its class among all others, or in a gallery, by cosine similarity.
+
+    Of equally similar images the first come first. An image never finds itself, but does find its
+    duplicates. Rows labelled -1 are left out. What is not finite finds nothing and is not found.
+
+    Args:
+        embeddings: (N, D), any float type; L2-normalised here, in float32 or wider.
+        labels: (N,) int64, -1 = unlabelled.
+        gallery: (M, D), where queries look; None = among themselves.
+        gallery_labels: (M,) int64.
+        ks: Of recall_at.
+        progress: Called as `progress(queries done, queries)`.
+
+    Raises:
+        UserError: Lengths or widths differ, a k is below 1, or no query has anything to find.
+
+    Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.1; recall at k:
+    Oh Song et al. 2016.
+    """
+    if (gallery is None) != (gallery_labels is None):
+        raise UserError("retrieval: give gallery and gallery_labels, or neither")
+    if not ks or min(ks) < 1:
+        raise UserError(f"retrieval: ks is {list(ks)}; give one or more numbers >= 1")
+    queries, labels = _labelled(embeddings, labels, "queries")
+    alone = gallery is None or gallery_labels is None
+    if gallery is not None and gallery_labels is not None:
+        items, item_labels = _labelled(gallery, gallery_labels, "gallery")
+        if queries.shape[1] != items.shape[1]:
+            raise UserError(
+                f"retrieval: queries of {queries.shape[1]} dimensions, a gallery of "
+                f"{items.shape[1]}; embed both with one backbone"
+            )
+    else:
+        items, item_labels = queries, labels
+
+    num_relevant = _counts(labels, item_labels) - int(alone)
+    rows = (num_relevant > 0).nonzero().flatten()
+    if not len(rows):
+        raise UserError(
+            f"retrieval: none of the {len(labels)} labelled images has another of its class to "
+            "find; use classes of two or more images"
+        )
+    num_items = len(items) - int(alone)
+    # By rising R, so that a chunk searches no deeper than its own largest class.
+    rows = rows[num_relevant[rows].argsort(stable=True)]
+    chunks, done = [], 0
+    for chunk in rows.split(max(1, _CHUNK_FLOATS // len(items))):
+        relevant = num_relevant[chunk]
+        depth = min(num_items, max(int(relevant[-1]), *ks))
+        value, index = _closest(queries[chunk], items, chunk if alone else None, depth)
+        hit = (item_labels[index] == labels[chunk, None]) & (value > _DIVERGED)
+        chunks.append((_first(hit[:, : max(ks)], num_items + 1), *_score(hit, relevant)))
+        done += len(chunk)
+        if progress is not None:
+            progress(done, len(rows))
+    order = rows.argsort()  # as the queries came
+    scores = [torch.cat(column)[order] for column in zip(*chunks, strict=True)]
+    rows = rows[order]
+    per_query = QueryScores(labels[rows], num_relevant[rows], *scores)
+    return _means(per_query, ks, num_items, num_lone=len(labels) - len(rows))
+
+
+@torch.no_grad()
+def nearest(embeddings: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
+    """The k nearest others of each image by cosine similarity, nearest first, ties by index.
+
+    Args:
+        embeddings: (N, D), any float type.
+        k: At most N - 1 are given.
+        rows: (n,) int64, the images that ask; None = all.
+
+    Returns:
+        (n, min(k, N - 1)) int64 indices.
+
+    Raises:
+        UserError: k or N - 1 is below 1.
+    """
+    if k < 1 or len(embeddings) < 2:
+        raise UserError(f"retrieval: k={k} nearest of {len(embeddings)} images; give k >= 1 and 2")
+    unit = _normalized(embeddings)
+    rows = torch.arange(len(unit), device=unit.device) if rows is None else rows.to(unit.device)
+    k = min(k, len(unit) - 1)
+    chunks = rows.split(max(1, _CHUNK_FLOATS // len(unit)))
+    return torch.cat([_closest(unit[chunk], unit, chunk, k)[1] for chunk in chunks])
+
+
+def class_bootstrap(
+    values: Tensor, labels: Tensor, num_resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95% percentile interval of the mean over queries, resampling whole classes.
+
+    Queries of a class share their images' traits, so that they are no independent draws: an
+    interval that resamples queries is too narrow.
+
+    Args:
+        values: (Q,), a score of each query.
+        labels: (Q,) int64, their classes.
+        num_resamples: Draws of as many classes as there are, with replacement.
+        seed: Of those draws.
+
+    Returns:
+        Low and high end.
+
+    Raises:
+        UserError: No value is given, or no resample is asked for.
+
+    Source: Efron & Tibshirani 1993, sec. 13.3 (percentile interval), over clusters.
+    """
+    if num_resamples < 1 or not len(values):
+        raise UserError(
+            f"class bootstrap: num_resamples={num_resamples} of {len(values)} values; "
+            "each must be at least 1"
+        )
+    classes, index = labels.cpu().unique(return_inverse=True)
+    total = torch.zeros(len(classes), dtype=torch.float64)
+    total = total.index_add(0, index, values.cpu().double())
+    count = index.bincount().double()
+    generator = torch.Generator().manual_seed(seed)  # its own: the global one stays untouched
+    means = []
+    for _ in range(num_resamples):
+        drawn = torch.randint(len(classes), (len(classes),), generator=generator)
+        means.append(total[drawn].sum() / count[drawn].sum())
+    low, high = torch.stack(means).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    return low, high
+
+
+def _normalized(embeddings: Tensor) -> Tensor:
+    wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    return normalize(wide, dim=1)
+
+
+def _labelled(embeddings: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """L2-normalised rows whose label is not -1, and their labels on the same device."""
+    if len(embeddings) != len(labels):
+        raise UserError(
+            f"retrieval, {name}: {len(embeddings)} embeddings but {len(labels)} labels; give one "
+            "label a row"
+        )
+    labels = labels.to(embeddings.device)
+    known = labels >= 0
+    return _normalized(embeddings[known]), labels[known]
+
+
+def _counts(labels: Tensor, item_labels: Tensor) -> Tensor:
+    """How many items have each of the labels: (N,), (M,) -> (N,)."""
+    classes, counts = item_labels.unique(return_counts=True)
+    if not len(classes):
+        return torch.zeros_like(labels)
+    place = torch.searchsorted(classes, labels).clamp_max(len(classes) - 1)
+    return torch.where(classes[place] == labels, counts[place], 0)
+
+
+def _closest(queries: Tensor, items: Tensor, own: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+    """Similarity and index of the k nearest items of each query, whose own rows are `own`."""
+    similarity = (queries @ items.T).nan_to_num(nan=_DIVERGED)
+    if own is not None:
+        similarity.scatter_(1, own[:, None], _SELF)
+    return _nearest(similarity, k)
+
+
+def _first(hit: Tensor, far: int) -> Tensor:
+    """Rank of the first hit, `far` where there is none: (n, k) -> (n,)."""
+    rank = torch.arange(1, hit.shape[1] + 1, device=hit.device)
+    return torch.where(hit, rank, far).amin(1)
+
+
+def _score(hit: Tensor, num_relevant: Tensor) -> tuple[Tensor, Tensor]:
+    """R-precision and MAP@R of hits (n, k), nearest first: two (n,)."""
+    rank = torch.arange(1, hit.shape[1] + 1, device=hit.device)
+    hit = hit & (rank <= num_relevant[:, None])
+    precision = hit.cumsum(1, dtype=torch.int32) / rank.double()
+    return hit.sum(1) / num_relevant.double(), (precision * hit).sum(1) / num_relevant
+
+
+def _means(
+    queries: QueryScores, ks: Sequence[int], num_items: int, num_lone: int
+) -> RetrievalMetrics:
+    classes, index = queries.label.unique(return_inverse=True)
+    sums = torch.zeros(len(classes), dtype=torch.float64, device=index.device)
+    per_class = sums.index_add(0, index, queries.map_at_r) / index.bincount()
+    recall_at = {k: float((queries.first_hit <= k).double().mean()) for k in ks}
+    return RetrievalMetrics(
+        precision_at_1=float((queries.first_hit == 1).double().mean()),
+        r_precision=float(queries.r_precision.mean()),
+        map_at_r=float(queries.map_at_r.mean()),
+        recall_at=recall_at,
+        macro_map_at_r=float(per_class.mean()),
+        chance_precision_at_1=float(queries.num_relevant.double().mean()) / num_items,
+        num_queries=len(queries.label),
+        num_lone=num_lone,
+        num_classes=len(classes),
+        per_query=queries,
+    )

@@ -1,0 +1,70 @@
+"""Pictures of a training run: views and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ssl_zoo.figures.common import save, show_image, subplots
+
+_CURVES = {
+    "loss": ["train/loss"],
+    "top-1 on val": ["val/knn_top1", "val/probe_top1"],
+    "retrieval on val's classes": ["val/map_at_r", "val/precision_at_1"],
+    "collapse/std (1 = healthy)": ["collapse/std"],
+    "collapse/effective_rank": ["collapse/effective_rank"],
+    "learning rate": ["lr/all", "lr/encoder", "lr/predictor", "lr/backbone", "lr/embedder", "lr/loss"],
+    "images per second": ["speed/images_per_second"],
+}
+
+
+def save_views(
+    images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor, path: Path
+) -> Path:
+    """A grid: each row an image and its views.
+
+    Args:
+        images: (N, 3, H, W) uint8, or an empty tensor where workers have cropped already.
+        views: V tensors (N, 3, S, S), normalised.
+        mean: (3, 1, 1), which undoes the normalisation.
+        std: (3, 1, 1).
+        path: Of the PNG.
+    """
+    columns = [[image for image in images]] if len(images) else []
+    columns += [[v * std + mean for v in view] for view in views]
+    titles = (["image"] if len(images) else []) + [f"view {i + 1}" for i in range(len(views))]
+    rows = min(8, len(columns[0]))
+    figure, axes = subplots(len(columns), rows, (1.3 * rows, 1.45 * len(columns)))
+    for line, column, title in zip(axes, columns, titles, strict=True):
+        for axis, picture in zip(line, column[:rows], strict=True):
+            show_image(axis, picture)
+        line[0].set_ylabel(title)
+    return save(figure, path)
+
+
+def save_curves(curves: dict[str, list[tuple[int, float]]], path: Path) -> Path:
+    """The run's curves over optimizer steps, one panel a quantity.
+
+    Args:
+        curves: For each metric name its (step, value) pairs.
+        path: Of the PNG.
+    """
+    panels = {title: [name for name in names if name in curves] for title, names in _CURVES.items()}
+    panels = {title: names for title, names in panels.items() if names}
+    columns = 3
+    rows = max(1, -(-len(panels) // columns))
+    figure, axes = subplots(rows, columns, (4 * columns, 2.6 * rows))
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, (title, names) in zip(axes.flat, panels.items(), strict=False):
+        for name in names:
+            steps, values = zip(*curves[name], strict=True)
+            axis.plot(steps, values, label=name, marker="." if len(steps) < 30 else None)
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if len(names) > 1:
+            axis.legend()
+    return save(figure, path)

@@ -1,0 +1,127 @@
+"""A loaded backbone, and how weights are put into an architecture."""
+
+from __future__ import annotations
+
+import pydoc
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from ssl_zoo.config import instantiate
+from ssl_zoo.data.preprocess import Preprocess
+from ssl_zoo.types import UserError
+
+# Names in a checkpoint are called only from these packages.
+ALLOWED_PACKAGES = ("ssl_zoo", "torch.optim", "torch.nn")
+
+
+class Pretrained(NamedTuple):
+    """A backbone from anywhere.
+
+    Attributes:
+        backbone: (N, 3, S, S) -> (N, num_features), in eval mode; has `num_features`.
+        preprocess: uint8 (N, 3, H, W) -> what the backbone expects.
+        config: What `build_backbone` makes the same architecture from, untrained; None for ONNX and
+            TorchScript, which hold no architecture.
+        report: One line: what was loaded, what was left over, what is missing.
+    """
+
+    backbone: nn.Module
+    preprocess: Preprocess
+    config: dict[str, Any] | None
+    report: str
+
+
+def _allowed(target: str) -> bool:
+    """Whether a name lies in the allowed packages, and what it names was defined there."""
+    packages = tuple(f"{package}." for package in ALLOWED_PACKAGES)
+    if not target.startswith(packages):
+        return False
+    # ssl_zoo.errors.os.system begins well too
+    defined_in = getattr(pydoc.locate(target), "__module__", None)
+    return f"{defined_in}.".startswith(packages)
+
+
+def check_targets(node: Any) -> None:
+    """Refuse a config that names anything outside the allowed packages.
+
+    Raises:
+        UserError: Naming the target.
+    """
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if target is not None and not _allowed(str(target)):
+            raise UserError(f"the checkpoint's config names {target}, which ssl_zoo does not call")
+        for value in node.values():
+            check_targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            check_targets(value)
+
+
+def build_backbone(config: dict[str, Any]) -> nn.Module:
+    """The backbone that a plain config describes, randomly initialised; nothing is downloaded."""
+    check_targets(config)
+    backbone: nn.Module = instantiate(OmegaConf.create(_untrained(config)))
+    return backbone
+
+
+def _untrained(node: Any) -> Any:
+    """A config without torchvision's knob of pretrained weights and timm's."""
+    if not isinstance(node, dict):
+        return node
+    knobs = {"weights": None, "pretrained": False}
+    return {key: knobs[key] if key in knobs else _untrained(value) for key, value in node.items()}
+
+
+def fill(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
+    """Put weights into a backbone, all of its own and of the right shapes.
+
+    Args:
+        backbone: Changed in place.
+        weights: Under the backbone's names; heads may lie beside them.
+        source: For messages.
+
+    Returns:
+        The names that are left over.
+
+    Raises:
+        UserError: If one is missing or has another shape, or a left-over one belongs to a part of
+            the network that the backbone has (then it is another architecture).
+    """
+    expected = backbone.state_dict()
+    parts = {name.split(".")[0] for name in expected}
+    # files from before torch 0.4.1 have no num_batches_tracked
+    needed = {name for name in expected if not name.endswith(".num_batches_tracked")}
+    missing = sorted(needed - weights.keys())
+    if missing:
+        raise UserError(f"{source} lacks {len(missing)} of the backbone's weights: {_few(missing)}")
+    for name, value in expected.items():
+        if name in weights and weights[name].shape != value.shape:
+            raise UserError(
+                f"{source} is no known architecture: {name} is {_size(weights[name])} where "
+                f"{_size(value)} was expected"
+            )
+    left = [name for name in weights if name not in expected]
+    foreign = [name for name in left if name.split(".")[0] in parts]
+    if foreign:
+        raise UserError(f"{source} is no known architecture: it has {_few(foreign)} besides")
+    own = {name: weights[name] for name in expected if name in weights}
+    backbone.load_state_dict(own, strict=False)
+    return left
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def _size(tensor: Tensor) -> str:
+    return "x".join(str(n) for n in tensor.shape) or "a number"
+
+
+def grouped(names: Iterable[str]) -> str:
+    """Names with counts: "encoder_k 161, queue 1"."""
+    return ", ".join(f"{name} {count}" for name, count in Counter(names).items()) or "nothing"

@@ -1,0 +1,232 @@
+"""Features of every image of a data set, written to files that other programs read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssl_zoo.console import info
+from ssl_zoo.data import DataModule, FileImages, Preprocess, TensorImages
+from ssl_zoo.data.loaders import CleanLoader
+from ssl_zoo.figures import save_maps
+from ssl_zoo.figures.maps import MIN_POINTS
+from ssl_zoo.protocols.task import Task
+from ssl_zoo.types import UserError
+
+_ROW_GROUP = 8192  # rows that a reader of Parquet loads at once: 64 MB of 2,048 features
+
+
+class Table(NamedTuple):
+    """One row an image; by path where there are paths, else split by split.
+
+    Attributes:
+        features: (N, D) float32.
+        label: (N,) int64, -1 = none.
+        split: (N,) train, val or test.
+        place: (N,) paths, or positions in the data set as it came.
+        class_names: By label; empty where there are no labels.
+    """
+
+    features: NDArray[np.float32]
+    label: NDArray[np.int64]
+    split: NDArray[np.str_]
+    place: NDArray[Any]
+    class_names: NDArray[np.str_]
+
+    @property
+    def place_name(self) -> str:
+        """What `place` is called in the files: path or index."""
+        return "path" if self.place.dtype.kind == "U" else "index"
+
+
+class Embed:
+    """`features.npz` and `features.parquet`: the clean features of all images of all splits.
+
+    The images go through `preprocess` and `backbone` as `ssl_zoo.load_backbone` gives them (at
+    `dataset.image_size`, where that is set), each once, unlabelled ones among them. The arrays are
+    features (N, D) float32, label (N,) int64 with -1 = none, split, class_names, and path, or
+    index where the data set has no files. In Parquet, features are lists of fixed size and
+    class_name is a column, null where there is no label.
+
+    All features are held in memory, for a moment three times: of 1.3 million images x 2,048, 3 x 11
+    GB. The device holds them once or twice while it encodes.
+
+    Args:
+        formats: Of npz and parquet, at least one.
+        out: Folder for them; None = beside the JSON.
+
+    Raises:
+        UserError: If a format is unknown, or its library is missing; in `score`, if features are
+            not finite or the folder cannot be written.
+    """
+
+    needs = "images"
+    headline = "num_images"
+    columns = ("num_images", "num_features")
+    baselines: tuple[str, ...] = ()
+
+    def __init__(self, formats: Sequence[str], out: str | None) -> None:
+        if isinstance(formats, str) or not formats or not set(formats) <= _WRITERS.keys():
+            given = formats if isinstance(formats, str) else list(formats)
+            raise UserError(f"protocol.embed.formats={given}: give a list of npz and parquet")
+        if "parquet" in formats:
+            _check_pyarrow()
+        self.formats, self.out = list(formats), out
+
+    def score(self, task: Task) -> dict[str, Any]:
+        """`num_images`, `num_features`, and the `files` written."""
+        table = _table(task)
+        folder = task.folder if self.out is None else Path(str(self.out)).expanduser()
+        stem = "features" if task.name == "pretrained" else f"features_{_slug(task.name)}"
+        files = []
+        for kind in dict.fromkeys(self.formats):
+            path = folder / f"{stem}{task.suffix}.{kind}"
+            _write(path, _WRITERS[kind], table)
+            files.append(str(path))
+        info(f"{task.name}: features of {len(table.label)} images in {', '.join(files)}")
+        if (path_of_map := task.figure("map")) is not None:
+            _draw(table, path_of_map)
+        return {
+            "num_images": len(table.label),
+            "num_features": table.features.shape[1],
+            "files": files,
+        }
+
+
+# --- the rows -------------------------------------------------------------------------------------
+
+
+def _table(task: Task) -> Table:
+    data = task.data
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+    parts = {name: images for name, images in splits.items() if images is not None and len(images)}
+    preprocess = _preprocess(task, data)
+    loaders = [
+        CleanLoader(images, preprocess, task.batch_size, data.num_workers)
+        for images in parts.values()
+    ]
+    encoded = task.encode(loaders, f"{task.name}: encode")
+    names = [name for name, images in parts.items() for _ in range(len(images))]
+    place = np.concatenate([_places(images) for images in parts.values()])
+    by_path = place.dtype.kind == "U"
+    order = np.argsort(place, kind="stable") if by_path else np.arange(len(place))
+    table = Table(
+        features=torch.cat([split.representation for split in encoded]).cpu().numpy()[order],
+        label=torch.cat([split.label for split in encoded]).cpu().numpy()[order],
+        split=np.array(names)[order],
+        place=place[order],
+        class_names=np.array(data.class_names, dtype=np.str_),
+    )
+    _check_finite(table)
+    return table
+
+
+def _preprocess(task: Task, data: DataModule) -> Preprocess:
+    """The backbone's own, at the size that the data set's knob asks for."""
+    return Preprocess(**task.preprocess.options() | {"image_size": data.preprocess.image_size})
+
+
+def _places(images: TensorImages | FileImages) -> NDArray[Any]:
+    """Where each image is: its path, or its row in the array that the data set came as."""
+    if images.paths is not None:
+        return np.array(images.paths)
+    assert isinstance(images, TensorImages)
+    rows = torch.arange(len(images)) if images.rows is None else images.rows
+    array: NDArray[Any] = rows.cpu().numpy()
+    return array
+
+
+def _check_finite(table: Table) -> None:
+    broken = np.flatnonzero(~np.isfinite(table.features).all(axis=1))
+    if len(broken):
+        raise UserError(
+            f"the features of {len(broken)} of {len(table.label)} images hold NaN or infinity, "
+            f"{table.place_name} {table.place[broken[0]]} first: check that pretraining went well"
+        )
+
+
+def _draw(table: Table, path: Path) -> None:
+    if len(table.label) < MIN_POINTS:
+        info(f"no map: {len(table.label)} images are too few")
+        return
+    features, label = torch.from_numpy(table.features), torch.from_numpy(table.label)
+    save_maps(features, label, table.class_names.tolist(), path)
+
+
+# --- the files ------------------------------------------------------------------------------------
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")
+
+
+def _write(path: Path, write: Callable[[Table, IO[bytes]], None], table: Table) -> None:
+    """A file that is complete or not there.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("wb") as file:
+                write(table, file)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"cannot write {path}: {reason}; set protocol.embed.out to another folder"
+        ) from error
+
+
+def _write_npz(table: Table, file: IO[bytes]) -> None:
+    columns = table._asdict()
+    columns[table.place_name] = columns.pop("place")
+    np.savez(file, **columns)
+
+
+def _check_pyarrow() -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            'protocol.embed.formats: parquet needs pyarrow: pip install "ssl_zoo[parquet]", '
+            "or set protocol.embed.formats=[npz]"
+        ) from error
+
+
+def _write_parquet(table: Table, file: IO[bytes]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    width = table.features.shape[1]
+    names = [str(table.class_names[i]) if i >= 0 else None for i in table.label]
+    try:
+        columns = {
+            table.place_name: pa.array(table.place.tolist()),
+            "split": pa.array(table.split.tolist()),
+            "label": pa.array(table.label),
+            "class_name": pa.array(names, pa.string()),
+            "features": pa.FixedSizeListArray.from_arrays(pa.array(table.features.ravel()), width),
+        }
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{error.object!r} is not UTF-8, which Parquet asks for: rename it, "
+            "or set protocol.embed.formats=[npz]"
+        ) from error
+    pq.write_table(pa.table(columns), file, row_group_size=_ROW_GROUP)
+
+
+_WRITERS: dict[str, Callable[[Table, IO[bytes]], None]] = {
+    "npz": _write_npz,
+    "parquet": _write_parquet,
+}

@@ -1,0 +1,155 @@
+"""Logistic regression on few labels, over nested draws that all rows and methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_zoo.console import info, warn
+from ssl_zoo.evaluation import fit_few, fraction_of, per_class
+from ssl_zoo.evaluation.features import Features
+from ssl_zoo.evaluation.linear import finite_rows, statistics
+from ssl_zoo.protocols.linear import listed
+from ssl_zoo.protocols.task import Task
+from ssl_zoo.types import UserError
+
+
+class FewShot:
+    """Subsets of train's labels; the L2 strength is chosen inside each, and test is read once.
+
+    Features are standardised by the whole training split, which takes no label. A draw's smaller
+    subsets lie inside its larger ones.
+
+    Args:
+        fractions: Parts of each class.
+        per_class: Images of each class.
+        draws: Number of draws, at least 2; they depend on nothing but their number.
+        strengths: L2 factors of the mean loss to choose from.
+        default_strength: Taken where a class has one image, so that none can be held out.
+        folds: Stratified folds of the subset, by which the strength is chosen.
+        tolerance: On the largest absolute entry of the gradient.
+        max_iterations: Of each fit.
+
+    Raises:
+        UserError: If a number is out of bounds, or there is no setting.
+
+    Source: Chen et al. 2020 (SimCLR), sec. 6 (1% and 10%); Caron et al. 2021 (DINO), code (n per
+    class, several tries).
+    """
+
+    needs = "shared classes"
+    baselines = ("random init", "raw pixels")
+
+    def __init__(
+        self,
+        fractions: Sequence[float],
+        per_class: Sequence[int],
+        draws: int,
+        strengths: Sequence[float],
+        default_strength: float,
+        folds: int,
+        tolerance: float,
+        max_iterations: int,
+    ) -> None:
+        if draws < 2:
+            raise UserError(f"protocol.few_shot.draws={draws}: give at least 2, for their spread")
+        self.fractions = listed(fractions, "few_shot.fractions")
+        self.per_class = listed(per_class, "few_shot.per_class")
+        if not fractions and not per_class:
+            raise UserError("protocol.few_shot: give fractions, per_class or both")
+        if folds < 2:
+            raise UserError(f"protocol.few_shot.folds={folds}: give at least 2")
+        self.strengths = listed(strengths, "few_shot.strengths")
+        self.draws, self.default_strength = draws, default_strength
+        self.folds, self.tolerance, self.max_iterations = folds, tolerance, max_iterations
+        one = torch.zeros(1, dtype=torch.int64)
+        self.columns = tuple(f"test_top1_{name}" for name in self._subsets(one, 0))
+        self.headline = self.columns[0]
+
+    def score(self, task: Task) -> dict[str, Any]:
+        """`test_top1_<setting>`, the mean over draws; under the setting's name each draw's."""
+        train, test, label = *self._standardised(task), task.features.train.label
+        settings = list(self._subsets(label, 0))
+        raised = self._raised(label)
+        if raised and task.name not in self.baselines:
+            info(f"few labels: classes that would get none get one image: {raised}")
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in settings}
+        done, total = 0, self.draws * len(settings)
+        with task.bar("few labels") as progress:
+            for draw in range(self.draws):
+                for name, rows in self._subsets(label, draw).items():
+                    few = Features(*(tensor[rows.to(label.device)] for tensor in train))
+                    runs[name].append(self._fit(few, test, task.data.num_classes))
+                    done += 1
+                    progress(done, total)
+        worst = max(run["gradient"] for several in runs.values() for run in several)
+        if worst > self.tolerance:
+            warn(
+                f"{task.name}: logistic regression stopped at a gradient of {worst:.1e}, "
+                f"above {self.tolerance:g}: raise protocol.few_shot.max_iterations"
+            )
+        summaries = {name: _summary(runs[name]) for name in settings}
+        means = {f"test_top1_{name}": summaries[name]["mean"] for name in settings}
+        return {**means, **summaries, "classes_raised_to_one": raised, "gradient": worst}
+
+    def _standardised(self, task: Task) -> tuple[Features, Features]:
+        """Train and test in float64, by the statistics of train."""
+        train, _, test = task.features
+        x, _ = finite_rows(*train, task.data.num_classes, "few_shot, train")
+        mean, std = statistics(x.double())
+        return (
+            Features((x.double() - mean) / std, train.label),
+            Features((test.representation.double() - mean) / std, test.label),
+        )
+
+    def _raised(self, labels: Tensor) -> dict[str, int]:
+        """By setting, how many classes have so few images that the fraction of them is none."""
+        count = labels.bincount()
+        none = {
+            _percent(f): int(((f * count.double()).round() == 0)[count > 0].sum())
+            for f in self.fractions
+        }
+        return {name: number for name, number in none.items() if number}
+
+    def _subsets(self, labels: Tensor, draw: int) -> dict[str, Tensor]:
+        """Rows of each setting: `1pct` for a fraction of 0.01, `5_per_class`."""
+        named = {_percent(f): fraction_of(labels, f, draw) for f in self.fractions}
+        return named | {f"{n}_per_class": per_class(labels, n, draw) for n in self.per_class}
+
+    def _fit(self, train: Features, test: Features, num_classes: int) -> dict[str, Any]:
+        solution, strength = fit_few(
+            *train,
+            num_classes,
+            self.strengths,
+            self.default_strength,
+            self.folds,
+            self.tolerance,
+            self.max_iterations,
+        )
+        logits = test.representation @ solution.weight + solution.bias
+        return {
+            "test_top1": float((logits.argmax(dim=1) == test.label).double().mean()),
+            "strength": strength,
+            "num_labels": len(train.label),
+            "gradient": solution.gradient,
+        }
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:g}pct"
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and sample standard deviation s over the draws, and each draw's figures."""
+    top1 = [run["test_top1"] for run in runs]
+    return {
+        "mean": mean(top1),
+        "s": stdev(top1),
+        "test_top1": top1,
+        "strength": [run["strength"] for run in runs],
+        "num_labels": runs[0]["num_labels"],
+    }

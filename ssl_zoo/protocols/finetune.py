@@ -1,0 +1,254 @@
+"""Fine-tuning: all layers are trained on, from the backbone, with few labels or all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from timm.models import group_parameters
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ssl_zoo.console import warn
+from ssl_zoo.data.loaders import CleanLoader
+from ssl_zoo.evaluation import fraction_of
+from ssl_zoo.evaluation.features import encode
+from ssl_zoo.optim import warmup_cosine
+from ssl_zoo.precision import autocast
+from ssl_zoo.protocols.linear import listed
+from ssl_zoo.protocols.linear_augmented import crop_and_flip, epochs_of, labelled_loader
+from ssl_zoo.protocols.task import Task
+from ssl_zoo.types import UserError
+
+
+class _Trained(NamedTuple):
+    """A fine-tuned network, and how it does on val."""
+
+    network: nn.Module
+    learning_rate: float
+    val_top1: float
+    val_loss: float
+
+
+class Finetune:
+    """Backbone and a new head are trained on fractions of the labels, at a rate chosen on val.
+
+    Nesterov SGD with momentum 0.9 and a cosine by step, random resized crop and flip, batch norm in
+    train mode. The last epoch is what is read; test is read once for each fraction. The choice
+    among the rates takes all of val's labels, which are more than a small fraction has.
+
+    Args:
+        fractions: Parts of each class; the smaller lie inside the larger.
+        epochs: Of each fraction, over its images.
+        draw: Number of the draw; the same as in few_shot.
+        learning_rates: To choose from.
+        batch_size: Images a step, or the whole fraction where that is less; the rate stays.
+        weight_decay: L2, on all parameters.
+        layer_decay: Layer l of L learns at the rate times this to the power L - l; the head is L.
+            See `layers`.
+        head_std: Standard deviation of the head's first weights.
+        crop_scale: Least and greatest share of the image that a crop takes.
+
+    Raises:
+        UserError: If a number is out of bounds.
+
+    Source: Chen et al. 2020 (SimCLR), App. B.5; Bao et al. 2022 (BEiT), for the layer decay.
+    """
+
+    needs = "shared classes"
+    baselines = ("random init",)
+
+    def __init__(
+        self,
+        fractions: Sequence[float],
+        epochs: Sequence[int],
+        draw: int,
+        learning_rates: Sequence[float],
+        batch_size: int,
+        weight_decay: float,
+        layer_decay: float,
+        head_std: float,
+        crop_scale: Sequence[float],
+    ) -> None:
+        fractions, epochs = (
+            listed(fractions, "finetune.fractions"),
+            listed(epochs, "finetune.epochs"),
+        )
+        if not fractions or len(fractions) != len(epochs) or min(epochs) < 1:
+            raise UserError(
+                f"protocol.finetune.epochs={epochs}: give a number of at least 1 for each of "
+                f"protocol.finetune.fractions={fractions}"
+            )
+        if not listed(learning_rates, "finetune.learning_rates"):
+            raise UserError("protocol.finetune.learning_rates=[]: give at least one")
+        if not 0 < layer_decay <= 1:
+            raise UserError(
+                f"protocol.finetune.layer_decay={layer_decay}: give a number above 0, at most 1"
+            )
+        self.epochs = dict(zip(fractions, epochs, strict=True))
+        self.draw, self.learning_rates, self.batch_size = draw, list(learning_rates), batch_size
+        self.weight_decay, self.layer_decay = weight_decay, layer_decay
+        self.head_std, self.crop_scale = head_std, crop_scale
+        self.columns = tuple(f"test_top1_{100 * fraction:g}pct" for fraction in fractions)
+        self.headline = self.columns[0]
+
+    def score(self, task: Task) -> dict[str, Any]:
+        """For each fraction `test_top1_<n>pct`, `val_top1_<n>pct`, the rate and the counts."""
+        labels = task.data.train.labels
+        labels = labels[labels >= 0]
+        row: dict[str, Any] = {"chosen_on": "val"}
+        for fraction, epochs in self.epochs.items():
+            rows, name = fraction_of(labels, fraction, self.draw), f"{100 * fraction:g}pct"
+            best, diverged = self._best(task, rows, epochs, name)
+            test_top1, _ = _judge(best.network, task.data.test_dataloader(), task)
+            row |= {
+                f"test_top1_{name}": test_top1,
+                f"val_top1_{name}": best.val_top1,
+                f"learning_rate_{name}": best.learning_rate,
+                f"num_labels_{name}": len(rows),
+                f"diverged_{name}": diverged,
+            }
+        return row
+
+    def _best(
+        self, task: Task, rows: Tensor, epochs: int, name: str
+    ) -> tuple[_Trained, list[float]]:
+        """The network of the rate that is best on val, and the rates that diverged."""
+        best: _Trained | None = None
+        diverged = []
+        with task.bar(f"fine-tune on {name}") as progress:
+            for i, rate in enumerate(self.learning_rates):
+
+                def advance(share: float, before: int = i) -> None:
+                    progress(round(100 * (before + share)), 100 * len(self.learning_rates))
+
+                network = self._train(task, rows, epochs, rate, advance)
+                if network is None:
+                    diverged.append(rate)
+                    continue
+                trained = _Trained(
+                    network, rate, *_judge(network, task.data.val_dataloader(), task)
+                )
+                if best is None or _rank(trained) > _rank(best):
+                    best = trained
+        if best is None:
+            raise UserError(
+                f"{task.name}: the loss of every rate is not finite: lower "
+                f"protocol.finetune.learning_rates={self.learning_rates}"
+            )
+        if diverged:
+            warn(f"{task.name}: fine-tuning on {name} diverged at learning rates {diverged}")
+        return best, diverged
+
+    def _train(
+        self,
+        task: Task,
+        rows: Tensor,
+        epochs: int,
+        rate: float,
+        advance: Callable[[float], None],
+    ) -> nn.Module | None:
+        """A trained copy of the backbone with a head; None if its loss is not finite."""
+        network = self._network(task)
+        views = crop_and_flip(task, self.crop_scale)
+        loader = labelled_loader(task, rows, min(self.batch_size, len(rows)), views)
+        optimizer = torch.optim.SGD(
+            self.param_groups(network, rate),
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=self.weight_decay,
+        )
+        steps = epochs * len(loader)
+        schedule = warmup_cosine(optimizer, steps, warmup_epochs=0)
+        precision, total = autocast(task.device), torch.zeros((), device=task.device)
+        network.train()
+        devices = [task.device] if task.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # of dropout, where a backbone has it
+            torch.manual_seed(task.seed)
+            for step, batch in enumerate(epochs_of(loader, views, epochs, task.device)):
+                images = batch.images.contiguous(memory_format=torch.channels_last)
+                with precision():
+                    logits = network(images)
+                loss = cross_entropy(logits.float(), batch.label.to(task.device))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.detach()
+                if (step + 1) % len(loader) == 0:  # once an epoch, since a GPU is waited for
+                    advance((step + 1) / steps)
+                    if not total.isfinite():
+                        return None
+        return network
+
+    def _network(self, task: Task) -> nn.Sequential:
+        """A copy of the backbone, all of it trained, and a new head."""
+        backbone = copy.deepcopy(task.backbone).float().requires_grad_(True)
+        width = getattr(backbone, "num_features", None)
+        if width is None:  # such as several backbones side by side
+            width = task.features.train.representation.shape[1]
+        head = nn.utils.skip_init(nn.Linear, width, task.data.num_classes)
+        generator = torch.Generator().manual_seed(task.seed)  # the global one stays untouched
+        nn.init.normal_(head.weight, std=self.head_std, generator=generator)
+        nn.init.zeros_(head.bias)
+        network = nn.Sequential(backbone, head.to(task.device))
+        return network.to(memory_format=torch.channels_last)
+
+    def param_groups(self, network: nn.Sequential, rate: float) -> list[dict[str, Any]]:
+        """Backbone and head as one group a layer, with the layer's rate."""
+        groups = [*layers(network[0]), list(network[1].parameters())]
+        last = len(groups) - 1
+        return [
+            {"params": params, "lr": rate * self.layer_decay ** (last - layer)}
+            for layer, params in enumerate(groups)
+        ]
+
+
+def layers(backbone: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of a backbone layer by layer, from its input on.
+
+    timm says what the layers of its models are. Of others each child is a layer, an `nn.Sequential`
+    being opened; a child with no weight of two or more dimensions, such as a norm, belongs to the
+    layer before it. So a torchvision ResNet has a stem and its residual blocks.
+    """
+    matcher: Any = getattr(backbone, "group_matcher", None)
+    if matcher is not None:
+        number = group_parameters(backbone, matcher(coarse=False), reverse=True)
+        found: dict[int, list[nn.Parameter]] = {}
+        for name, parameter in backbone.named_parameters():
+            found.setdefault(number[name], []).append(parameter)
+        return [found[i] for i in sorted(found)]
+    grouped: list[list[nn.Parameter]] = []
+    for unit in _units(backbone):
+        if not unit:
+            continue
+        if grouped and all(parameter.ndim < 2 for parameter in unit):
+            grouped[-1] += unit
+        else:
+            grouped.append(unit)
+    return grouped
+
+
+def _units(module: nn.Module) -> list[list[nn.Parameter]]:
+    """The module's own parameters, then those of each child; the children of a Sequential apart."""
+    units = [list(module.parameters(recurse=False))]
+    for child in module.children():
+        units += _units(child) if isinstance(child, nn.Sequential) else [list(child.parameters())]
+    return units
+
+
+def _judge(network: nn.Module, loader: CleanLoader, task: Task) -> tuple[float, float]:
+    """Top-1 and cross-entropy on clean images."""
+    precision = autocast(task.device)
+    logits, label = encode(
+        network, loader, task.preprocess.normalize, task.device, precision
+    ).labelled()
+    top1 = (logits.argmax(dim=1) == label).float().mean()
+    return float(top1), float(cross_entropy(logits, label))
+
+
+def _rank(trained: _Trained) -> tuple[float, float]:
+    """Higher is better: top-1 on val, of equals the lower loss."""
+    return trained.val_top1, -trained.val_loss

@@ -1,0 +1,61 @@
+"""Logistic regression on cached features, to convergence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ssl_zoo.console import warn
+from ssl_zoo.evaluation import fit_logistic
+from ssl_zoo.protocols.linear import listed, score_on_test
+from ssl_zoo.protocols.task import Task
+
+
+class Logistic:
+    """The L2 strength is chosen on val, the fit to train and val reads test once.
+
+    Args:
+        strengths: L2 factors of the mean loss; scikit-learn's C is 1 / (strength * N).
+        tolerance: On the largest absolute entry of the gradient.
+        max_iterations: Of each fit.
+
+    Source: Kornblith et al. 2019, App. A.4; Chen et al. 2020 (SimCLR), App. B.8.
+    """
+
+    needs = "shared classes"
+    headline = "test_top1"
+    baselines = ("random init", "raw pixels")
+
+    def __init__(self, strengths: Sequence[float], tolerance: float, max_iterations: int) -> None:
+        self.strengths = listed(strengths, "logistic.strengths")
+        self.tolerance, self.max_iterations = tolerance, max_iterations
+
+    def score(self, task: Task) -> dict[str, Any]:
+        """`val_top1` of the fit to train, `test_top1` of the fit to both, and how they came."""
+        train, val, _ = task.features
+        with task.bar("logistic regression") as progress:
+            fit = fit_logistic(
+                *train,
+                *val,
+                task.data.num_classes,
+                self.strengths,
+                self.tolerance,
+                self.max_iterations,
+                progress,
+            )
+        if not fit.converged:
+            warn(
+                f"{task.name}: logistic regression stopped at a gradient of {fit.gradient:.1e}, "
+                f"above {self.tolerance:g}: raise protocol.logistic.max_iterations"
+            )
+        if fit.on_edge:
+            warn(f"{task.name}: the best strength, {fit.strength:g}, is at an end of the path")
+        return {
+            "val_top1": max(fit.val_top1),
+            **score_on_test(fit.predict, task),
+            "strength": fit.strength,
+            "val_top1_by_strength": fit.val_top1,
+            "gradient": fit.gradient,
+            "converged": fit.converged,
+            "on_edge": fit.on_edge,
+        }

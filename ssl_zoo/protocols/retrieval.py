@@ -1,0 +1,198 @@
+"""Retrieval on classes that nothing was chosen on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ssl_zoo.console import warn
+from ssl_zoo.data.class_split import ClassSplit, make_class_split
+from ssl_zoo.data.loaders import CleanLoader
+from ssl_zoo.evaluation.clustering import clustering_metrics
+from ssl_zoo.evaluation.features import Features
+from ssl_zoo.evaluation.retrieval import (
+    RetrievalMetrics,
+    class_bootstrap,
+    nearest,
+    retrieval_metrics,
+)
+from ssl_zoo.hashing import hash_int64
+from ssl_zoo.protocols.task import Task
+from ssl_zoo.types import UserError
+
+_SHOWN = 8  # queries in the picture, and neighbours of each
+_GALLERY_STREAM = 0x67616C6C657279
+
+
+class Retrieval:
+    """Every image of the test classes looks for its class among all other images of those.
+
+    The classes are split by name, half of them test; folds of the other half give the `val_`
+    scores. Fewer classes are easier: compare val with val and test with test, never the two. The
+    labelled images of all the data set's splits take part, for it is classes that are held out.
+
+    Args:
+        mode: Of the class split, "hash" or "contiguous"; a class split of the data set's own goes
+            before it and the next three.
+        seed: Of the class split.
+        test_fraction: Of the classes.
+        num_folds: Of validation classes.
+        images: "all", or "test" where all are too many: only the test split's.
+        num_resamples: Of the interval.
+        clustering: Whether to add NMI, AMI and F1, which are weak measures.
+
+    Raises:
+        UserError: If `images` is neither.
+
+    Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.
+    """
+
+    needs = "labels"
+    headline = "test_map_at_r"
+    columns = ("test_map_at_r", "test_precision_at_1", "test_r_precision", "test_recall_at_10")
+    baselines = ("random init", "raw pixels")
+
+    def __init__(
+        self,
+        mode: Literal["hash", "contiguous"],
+        seed: int,
+        test_fraction: float,
+        num_folds: int,
+        images: Literal["all", "test"],
+        num_resamples: int,
+        clustering: bool,
+    ) -> None:
+        if images not in ("all", "test"):
+            raise UserError(f"protocol.retrieval.images={images}: give all or test")
+        self.mode, self.seed, self.test_fraction = mode, seed, test_fraction
+        self.num_folds, self.images = num_folds, images
+        self.num_resamples, self.clustering = num_resamples, clustering
+
+    def score(self, task: Task) -> dict[str, Any]:
+        """`val_` means over folds, `test_` scores, their interval over classes, and counts."""
+        splits = task.features[2:] if self.images == "test" else task.features
+        pool = Features(*map(torch.cat, zip(*splits, strict=True)))
+        split = self._class_split(task)
+        folds = _unseen(split.folds, task)
+        val = [self._metrics(task, pool, fold, "validation") for fold in folds]
+        test = self._metrics(task, pool, split.test, "test")
+        rows = _rows(pool, split.test)
+        if (path := task.figure("gallery")) is not None:
+            self._draw(task, pool, rows, path)
+        scores = _val_scores(val) | self._test_scores(test, task.seed)
+        scores["val_classes_seen"] = _num_seen(sorted({c for fold in folds for c in fold}), task)
+        scores["test_classes_seen"] = _num_seen(split.test, task)
+        if self.clustering:
+            scores |= _weak_scores(pool.representation[rows], pool.label[rows], task.seed)
+        return scores
+
+    def _class_split(self, task: Task) -> ClassSplit:
+        own: ClassSplit | None = getattr(task.data, "class_split", None)
+        if own is not None:
+            return own
+        names = task.data.class_names
+        return make_class_split(names, self.mode, self.seed, self.test_fraction, self.num_folds)
+
+    def _metrics(
+        self, task: Task, pool: Features, classes: list[int], part: str
+    ) -> RetrievalMetrics:
+        rows = _rows(pool, classes)
+        if len(pool.label[rows].unique()) == len(rows):
+            raise UserError(
+                f"protocol.retrieval.images={self.images}: no {part} class has two images, so that "
+                "none has another to find: "
+                + ("use images=all" if self.images == "test" else "give more images a class")
+            )
+        with task.bar(f"retrieval of {part} classes") as progress:
+            return retrieval_metrics(pool.representation[rows], pool.label[rows], progress=progress)
+
+    def _test_scores(self, test: RetrievalMetrics, seed: int) -> dict[str, Any]:
+        values, label = test.per_query.map_at_r, test.per_query.label
+        return {
+            "test_map_at_r": test.map_at_r,
+            "test_map_at_r_interval": list(
+                class_bootstrap(values, label, self.num_resamples, seed)
+            ),
+            "test_macro_map_at_r": test.macro_map_at_r,
+            "test_precision_at_1": test.precision_at_1,
+            "test_chance_precision_at_1": test.chance_precision_at_1,
+            "test_r_precision": test.r_precision,
+            "test_recall_at_5": test.recall_at[5],
+            "test_recall_at_10": test.recall_at[10],
+            "num_test_classes": test.num_classes,
+            "num_test_images": test.num_queries + test.num_lone,
+            "num_lone": test.num_lone,
+        }
+
+    def _draw(self, task: Task, pool: Features, rows: Tensor, path: Path) -> None:
+        """A gallery: queries of the test classes and their nearest images."""
+        from ssl_zoo.figures import save_gallery
+
+        label = pool.label[rows]
+        count = label.bincount()
+        findable = (count[label] > 1).nonzero().flatten()
+        shown = findable[hash_int64(findable, _GALLERY_STREAM, self.seed).argsort()[:_SHOWN]]
+        index = nearest(pool.representation[rows], _SHOWN, shown)
+        data = task.data
+        loaders = [data.test_dataloader()]
+        if self.images == "all":
+            loaders = [data.bank_dataloader(), data.val_dataloader(), *loaders]
+        save_gallery(
+            _images(loaders, rows[shown]),
+            [_images(loaders, rows[row]) for row in index],
+            (label[index] == label[shown, None]).tolist(),
+            path,
+        )
+
+
+def _rows(pool: Features, classes: list[int]) -> Tensor:
+    wanted = torch.tensor(classes, device=pool.label.device)
+    return torch.isin(pool.label, wanted).nonzero().flatten()
+
+
+def _unseen(folds: list[list[int]], task: Task) -> list[list[int]]:
+    """The folds of which pretraining saw no class, such as a run's own fold; else all."""
+    return [fold for fold in folds if _num_seen(fold, task) == 0] or folds
+
+
+def _num_seen(classes: list[int], task: Task) -> int | None:
+    """How many of the classes pretraining saw images of, labelled or not; None = unknown."""
+    if task.seen_classes is None:
+        return None
+    return sum(task.data.class_names[label] in task.seen_classes for label in classes)
+
+
+def _val_scores(folds: Sequence[RetrievalMetrics]) -> dict[str, Any]:
+    values = [fold.map_at_r for fold in folds]
+    several = len(folds) > 1
+    return {
+        "val_map_at_r": fmean(values),
+        "val_map_at_r_sem": stdev(values) / len(values) ** 0.5 if several else None,
+        "val_precision_at_1": fmean(fold.precision_at_1 for fold in folds),
+        "num_val_folds": len(folds),
+    }
+
+
+def _weak_scores(representation: Tensor, label: Tensor, seed: int) -> dict[str, Any]:
+    warn("NMI, AMI and F1 are weak measures, they hang on k-means: compare by MAP@R")
+    scores = clustering_metrics(representation, label, seed)
+    return {f"weak_{name}": value for name, value in scores._asdict().items()}
+
+
+def _images(loaders: Sequence[CleanLoader], positions: Tensor) -> list[Tensor]:
+    """The images at positions in the loaders' labelled rows, one after the other: uint8."""
+    parts = [(one, one.index[one.images.labels[one.index] >= 0]) for one in loaders]
+    places = [(loader, i) for loader, index in parts for i in index.tolist()]
+    chosen = [places[position] for position in positions.tolist()]
+    return [_image(loader, i) for loader, i in chosen]
+
+
+def _image(loader: CleanLoader, i: int) -> Tensor:
+    batch = next(iter(CleanLoader(loader.images, loader.preprocess, 1, 0, torch.tensor([i]))))
+    assert isinstance(batch.images, Tensor)
+    return batch.images[0]

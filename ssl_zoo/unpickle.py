@@ -1,0 +1,245 @@
+"""Reading strangers' checkpoint files as data: nothing that lies in one runs."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_zoo.types import UserError
+
+# Packages whose objects are kept as inert placeholders: those that made the known files.
+FOREIGN_PACKAGES = frozenset(
+    {
+        *("omegaconf", "typing", "pathlib", "solo", "lightly"),
+        *("pytorch_lightning", "lightning", "lightning_fabric"),
+        *("haiku", "jax", "jaxlib", "byol"),
+        *("lib", "alias_multinomial"),  # of lemniscate.pytorch
+    }
+)
+FOREIGN_NAMES = frozenset(
+    {
+        ("argparse", "Namespace"),
+        ("torch.nn.backends.thnn", "_get_thnn_function_backend"),  # modules of torch before 1.0
+        ("numpy", "ndarray"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy._core.multiarray", "scalar"),
+    }
+    | {
+        (module, name)
+        for module in ("builtins", "__builtin__")
+        for name in ("bool", "int", "float", "str", "bytes", "list", "dict", "tuple")
+    }
+)
+_DTYPE = re.compile(r"[fiub][1248]")
+_ZIP_START = b"PK\x03\x04"
+_PICKLE_START = 0x80
+
+
+class NotReadableError(UserError):
+    """Why a file is not read; says nothing of its path."""
+
+
+class Placeholder:
+    """What a file says of an object of a foreign class: its arguments and its state, no behaviour.
+
+    Attributes:
+        args: What it was made of.
+        state: What was set on it; None = nothing.
+    """
+
+    args: tuple[Any, ...]
+    state: Any = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
+        made = super().__new__(cls)
+        made.args = args
+        return made
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass  # a foreign dict's items are not asked for
+
+    def append(self, value: Any) -> None:
+        pass
+
+    def extend(self, values: Any) -> None:
+        pass
+
+
+class Array:
+    """A numpy array, rebuilt from its bytes; `value` holds it. Numbers only."""
+
+    value: np.ndarray[Any, Any]
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, column_major, data = state
+        if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
+            raise NotReadableError("it holds an array of other things than numbers")
+        flat = np.frombuffer(data, dtype.value())
+        self.value = flat.reshape(shape, order="F" if column_major else "C")
+
+
+class _Dtype:
+    """What the file says of an array's element type."""
+
+    def __init__(self, name: str, *flags: Any) -> None:
+        self.name, self.order = str(name), "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = str(state[1])
+
+    def value(self) -> np.dtype[Any]:
+        if not _DTYPE.fullmatch(self.name) or self.order not in "<>|=":
+            raise NotReadableError(f"it holds an array of type {self.name}")
+        return np.dtype((">" if self.order == ">" else "<") + self.name)
+
+
+class _Call:
+    """A function that the file may call, and on which it can set nothing."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise NotReadableError("it sets attributes of a function")
+
+
+def _tensor(storage: Any, offset: int, size: Any, stride: Any, *hooks: Any) -> Tensor:
+    """A tensor without the hooks that the file gives it."""
+    tensor: Tensor = torch._utils._rebuild_tensor(storage, offset, size, stride)
+    return tensor
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How protocol 2 writes bytes."""
+    if encoding != "latin1":
+        raise NotReadableError(f"it holds text in {encoding}")
+    return text.encode("latin1")
+
+
+_ARRAY = _Call(lambda *_: Array())
+# What is rebuilt, name by name.
+REBUILT: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): defaultdict,
+    ("collections", "Counter"): _Call(lambda counts=(): Counter(counts)),
+    ("builtins", "set"): set,
+    ("__builtin__", "set"): set,
+    ("torch", "Size"): torch.Size,
+    ("torch", "device"): torch.device,
+    ("torch._utils", "_rebuild_tensor"): _Call(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _Call(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Call(lambda data, *_: data),
+    ("numpy.core.multiarray", "_reconstruct"): _ARRAY,
+    ("numpy._core.multiarray", "_reconstruct"): _ARRAY,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _Call(_encode),
+}
+
+
+class Unpickler(pickle.Unpickler):
+    """Rebuilds tensors, arrays and containers, keeps known foreign objects inert; no more."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in REBUILT:
+            return REBUILT[module, name]
+        if (module, name) in FOREIGN_NAMES or module.split(".")[0] in FOREIGN_PACKAGES:
+            return type(name, (Placeholder,), {"__module__": "foreign"})
+        raise NotReadableError(f"it names {module}.{name}, which is not called")
+
+
+def _load(file: Any, **options: Any) -> Any:
+    return Unpickler(file, **options).load()
+
+
+def read(path: Path) -> Any:
+    """The content of a PyTorch or pickle file, with foreign objects as `Placeholder`s.
+
+    Plain data is read with `torch.load(weights_only=True)`, and only what that refuses with
+    `Unpickler`.
+
+    Raises:
+        UserError: In one line, if the file is damaged, is something else, or names what is neither
+            rebuilt nor kept as a placeholder.
+    """
+    try:
+        _check_kind(path)
+        return _read(path)
+    except NotReadableError as error:
+        raise UserError(f"{path} is not a readable checkpoint: {error}") from error
+    except Exception as error:  # a broken file raises whatever the broken part leads to
+        raise UserError(
+            f"{path} is not a readable checkpoint: it is damaged or cut short"
+        ) from error
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip archive does."""
+    with path.open("rb") as file:
+        return file.read(4) == _ZIP_START
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is no PyTorch file, before anything of it is loaded.
+
+    Raises:
+        NotReadableError: Saying what it is.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        raise NotReadableError("it is empty")
+    if start == _ZIP_START:
+        _check_zip(path)
+    elif start[0] != _PICKLE_START:
+        raise NotReadableError("it is neither a PyTorch file nor a pickle")
+
+
+def _check_zip(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        raise NotReadableError("it is a TorchScript archive, whose code would run")
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise NotReadableError("it is a zip archive but no PyTorch file")
+    # torch stores without compression, so the two sizes agree
+    if sum(entry.file_size for entry in entries) > 2 * path.stat().st_size:
+        raise NotReadableError("it unpacks to more than it holds")
+
+
+def _read(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on old formats and on sources that are not there
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # foreign objects or a broken file: the second reading tells which
+            pass
+        if not is_zip(path):
+            with path.open("rb") as file:
+                first = _load(file)
+            if first != torch.serialization.MAGIC_NUMBER:
+                return first
+        reader: Any = SimpleNamespace(__name__="unpickle", Unpickler=Unpickler, load=_load)
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)

@@ -1,0 +1,160 @@
+"""Several protocols, several checkpoints, and what keeps their figures apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from omegaconf import OmegaConf
+from test_evaluate import run_evaluate, run_protocols, run_train, write_images
+from torch import nn
+from torch.nn.functional import normalize
+
+from ssl_zoo import load_backbone
+from ssl_zoo.config import instantiate
+from ssl_zoo.evaluation import knn_top1
+from ssl_zoo.modules.small_nets import ConvNet
+from ssl_zoo.protocols.table import print_scores
+from ssl_zoo.types import UserError
+
+FROZEN = ["knn", "linear", "logistic", "few_shot", "retrieval"]
+QUICK = [
+    *("protocol.linear.epochs=2", "protocol.logistic.strengths=[1.0,0.01]"),
+    *("protocol.few_shot.fractions=[0.1]", "protocol.few_shot.per_class=[1]"),
+]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs of different seeds."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs")
+    return [run_train(folder / f"seed{seed}", f"seed={seed}", "callbacks=none") for seed in (0, 1)]
+
+
+@pytest.fixture
+def images_seen() -> Iterator[list[int]]:
+    """How many images each call of a convolutional net was given."""
+    seen: list[int] = []
+
+    def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, ConvNet):
+            seen.append(len(args[0]))
+
+    handle = nn.modules.module.register_module_forward_hook(note)
+    yield seen
+    handle.remove()
+
+
+def test_all_frozen_encodes_each_image_once(runs: list[Path], images_seen: list[int]) -> None:
+    results = run_protocols(f"ckpt={runs[0]}", "protocol=all_frozen", *QUICK, "baselines=false")
+    assert list(results) == FROZEN
+    assert sum(images_seen) == 270 + 30 + 60
+    for name, result in results.items():
+        assert result["rows"]["pretrained"]["num_encoded"] == 360
+        assert json.loads((runs[0] / "evaluation" / f"{name}.json").read_text()) == result
+
+
+def test_a_list_gives_what_its_members_give(runs: list[Path]) -> None:
+    base = [f"ckpt={runs[0]}", "protocol.linear.epochs=2"]
+    both = run_protocols(*base, "protocol=[linear,knn]", f"out={runs[0] / 'both'}")
+    assert list(both) == ["linear", "knn"]
+    assert both["linear"] == run_evaluate(*base, "protocol=linear")
+    assert both["knn"] == run_evaluate(f"ckpt={runs[0]}", "protocol=knn")
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+def identity(run: Path, *overrides: str) -> str:
+    result = run_evaluate(f"ckpt={run}", "baselines=false", f"out={run / 'ids'}", *overrides)
+    return str(result["protocol_id"])
+
+
+def test_ids_follow_what_defines_a_score(runs: list[Path]) -> None:
+    first = identity(runs[0])
+    assert identity(runs[1]) == identity(runs[0], "batch_size=100") == first
+    changes = ["protocol.knn.k=10", "protocol.knn.temperature=0.1", "features=embedding"]
+    changes += ["dataset.val_fraction=0.2", "dataset.split_seed=1", "dataset.image_size=16"]
+    ids = [identity(runs[0], change) for change in changes]
+    assert len({first, *ids}) == 1 + len(changes)
+
+
+def test_a_table_refuses_figures_that_do_not_compare(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in runs:
+        run_evaluate(f"ckpt={run}")
+    capsys.readouterr()
+    print_scores(runs)
+    table = capsys.readouterr().out
+    assert "seed0: pretrained" in table
+    assert "seed1: raw pixels" in table
+    run_evaluate(f"ckpt={runs[1]}", "protocol.knn.k=10")
+    with pytest.raises(UserError, match=r"do not belong in one column"):
+        print_scores(runs)
+
+
+# --- several checkpoints --------------------------------------------------------------------------
+
+
+def test_separated_and_concatenated(runs: list[Path], images_seen: list[int]) -> None:
+    ckpts = f"ckpt=[{runs[0]},{runs[1]}]"
+    rows = run_evaluate(ckpts, "protocol=retrieval", "baselines=false")["rows"]
+    mean = "separated (mean of 2)"
+    assert list(rows) == ["seed0", "seed1", mean, "concatenated"]
+    assert sum(images_seen) == 2 * 360  # what is concatenated is not encoded again
+    for key in ("test_map_at_r", "test_precision_at_1"):
+        assert rows[mean][key] == pytest.approx((rows["seed0"][key] + rows["seed1"][key]) / 2)
+    assert (runs[0].parent / "evaluation" / "retrieval.json").is_file()
+
+
+def test_concatenated_features(runs: list[Path]) -> None:
+    rows = run_evaluate(f"ckpt=[{runs[0]},{runs[1]}]", "protocol=knn", "baselines=false")["rows"]
+    saved = torch.load(runs[0] / "checkpoints" / "last.ckpt", weights_only=True)["ssl_zoo"]
+    data = instantiate(OmegaConf.create(saved["config"]).data)
+    parts = []
+    for images in (data.train, data.val, data.test):
+        pixels = images.batch(torch.arange(len(images)))
+        with torch.inference_mode():
+            outputs = [f(p(pixels)) for f, p in map(load_backbone, runs)]
+        parts.append((torch.cat([normalize(h, dim=1) for h in outputs], dim=1), images.labels))
+    bank = [torch.cat(both) for both in zip(parts[0], parts[1], strict=True)]
+    expected = knn_top1(*parts[2], bank[0], bank[1], 10, [20])[20]
+    assert rows["concatenated"]["test_top1"] == pytest.approx(expected, abs=1.1 / 60)
+
+
+def test_random_beside_a_checkpoint_is_refused(runs: list[Path]) -> None:
+    with pytest.raises(UserError, match=r"random stands beside every other row already"):
+        run_protocols(f"ckpt=[{runs[0]},random]")
+
+
+# --- another data set, and strangers --------------------------------------------------------------
+
+
+def test_images_of_another_size_are_made_what_the_backbone_saw(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    root = write_images(tmp_path / "images", [48])
+    data = ["dataset=folder", f"dataset.root={root}", f"dataset.cache_dir={tmp_path / 'cache'}"]
+    base = [f"ckpt={runs[0]}", *data, "baselines=false", f"out={tmp_path}"]
+    scored = run_evaluate(*base)
+    same = run_evaluate(*base, "dataset.image_size=32")
+    assert (scored["rows"], scored["protocol_id"]) == (same["rows"], same["protocol_id"])
+    other = run_evaluate(*base, "dataset.image_size=48")
+    assert other["protocol_id"] != scored["protocol_id"]
+
+
+def test_a_strangers_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    file = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), file)
+    small = ["dataset.splits.num_train=60", "dataset.splits.num_test=20", "dataset.image_size=32"]
+    result = run_evaluate(f"ckpt={file}", *small, "protocol=knn")
+    assert list(result["rows"]) == ["pretrained", "random init", "raw pixels"]
+    assert (tmp_path / "evaluation" / "knn_resnet18.json").is_file()
