@@ -16,10 +16,11 @@ $(DEMO)/.trained: | $(BIN)/.installed
 	else $(BIN)/python train.py name=demo hydra.run.dir=$(DEMO); fi
 	@touch $@
 
-$(DEMO)/evaluation/%.json: $(DEMO)/.trained
-	$(BIN)/python evaluate.py ckpt=$(DEMO) protocol=$*
+$(DEMO)/.evaluated: $(DEMO)/.trained
+	$(BIN)/python evaluate.py ckpt=$(DEMO) protocol=[knn,linear]
+	@touch $@
 
-demo: $(DEMO)/evaluation/knn.json $(DEMO)/evaluation/linear.json  ## train SimCLR on the embedded data set and evaluate it
+demo: $(DEMO)/.evaluated  ## train SimCLR on the embedded data set and evaluate it
 	@$(BIN)/python -m ssl_zoo.protocols.table $(DEMO)
 
 test: $(BIN)/.installed  ## the test suite

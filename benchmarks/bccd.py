@@ -1,6 +1,6 @@
-"""Detection on BCCD from a self-supervised backbone against random weights, about an hour on two CPU cores.
+"""Detection on BCCD from a self-supervised backbone and from random weights; an hour on two cores.
 
-    python benchmarks/bccd.py ~/data/bccd      (Pascal VOC's layout: Annotations, ImageSets, JPEGImages)
+    python benchmarks/bccd.py ROOT      (Pascal VOC's layout: Annotations, ImageSets, JPEGImages)
 
 Cuts the training and validation images (never the test images) into tiles, pretrains a ResNet-18 on
 them without labels, exports it in torchvision's layout, and trains the detector from that file and

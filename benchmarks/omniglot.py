@@ -1,12 +1,13 @@
-"""Self-supervised methods against supervised metric learning on unseen characters, about half an hour on three cores.
+"""Self-supervised methods against supervised metric learning, on characters that none has seen.
 
-    python benchmarks/omniglot.py ~/data/images_background_small1 [WORKERS]
+    python benchmarks/omniglot.py DIR/images_background_small1 [WORKERS]
 
-Every method gets the same network, image size, number of optimizer steps and images per step, and three
-settings of its main knob, on each of four class-disjoint folds; the setting is chosen by the mean MAP@R
-on the folds' validation classes, and its four models are scored on the test classes once. A
-self-supervised step encodes two views of each image, a metric-learning step one. Prints the table of
-docs/results.md. Runs that are there already are not run again.
+Every method gets the same network, image size, number of optimizer steps and images per step, and
+two settings of its main knob (one where the setting is the flaw that is shown), on each of four
+class-disjoint folds. The setting is chosen by the mean MAP@R on the folds' validation classes; its
+four models are scored on the test classes once. A self-supervised step encodes two views of each
+image, a step of metric learning one. Prints the table of docs/results.md, after 56 runs of about a
+minute, one on a core. Runs that are there already are not run again.
 """
 
 from __future__ import annotations
@@ -37,33 +38,33 @@ MOCO = [
 ]
 # What is held, the knob that is chosen on val, and its values.
 METHODS: dict[str, tuple[list[str], str, list[float]]] = {
-    "SimCLR": ([*SSL, "method=simclr"], "method.temperature", [0.1, 0.2, 0.5]),
-    "MoCo": ([*SSL, *MOCO], "method.temperature", [0.1, 0.2, 0.5]),
-    "contrastive": (METRIC, "method.metric_loss.neg_margin", [0.3, 0.5, 1.0]),
+    "SimCLR": ([*SSL, "method=simclr"], "method.temperature", [0.1, 0.5]),
+    "MoCo": ([*SSL, *MOCO], "method.temperature", [0.1, 0.2]),
+    "contrastive": (METRIC, "method.metric_loss.neg_margin", [0.5, 1.0]),
     "triplet": (
         [*METRIC, "method/metric_loss=triplet"],
         "method.metric_loss.margin",
-        [0.05, 0.1, 0.3],
+        [0.05, 0.2],
     ),
     "multi-similarity": (
         [*METRIC, "method/metric_loss=multi_similarity"],
         "method.metric_loss.base",
-        [0.3, 0.5, 0.7],
+        [0.5, 0.7],
     ),
     "ArcFace": (
         [*METRIC, "method/metric_loss=arcface"],
         "method.metric_loss.margin",
-        [15.0, 28.6, 45.0],
+        [15.0, 28.6],
     ),
     "contrastive of N/2 pairs": (
         [*METRIC, "ablation=metric_learning_flawed_contrastive"],
         "optimizer.base_lr",
-        [7.5e-4, 1.5e-3, 3e-3],
+        [1.5e-3],
     ),
     "triplet of N/3 triplets": (
         [*METRIC, "ablation=metric_learning_flawed_triplet"],
         "optimizer.base_lr",
-        [7.5e-4, 1.5e-3, 3e-3],
+        [1.5e-3],
     ),
 }
 
@@ -107,7 +108,7 @@ def on_val(method: str, setting: float) -> list[float]:
 
 
 def evaluate(method: str, setting: float, baselines: bool) -> dict[str, dict[str, float]]:
-    """Rows of protocol=retrieval: the four models apart, their mean, concatenated, and the floors."""
+    """Rows of protocol=retrieval: four models, their mean, concatenated, and the floors."""
     runs = ",".join(str(folder(method, setting, fold)) for fold in FOLDS)
     out = folder(method, setting, 0).parent / "evaluation"
     call(

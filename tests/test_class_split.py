@@ -77,6 +77,12 @@ def test_random_splits() -> None:
     assert 20 < refused < 200
 
 
+def test_fractions_whose_product_is_rounded_down() -> None:
+    assert 100 * 0.29 < 29
+    split = make_class_split(names(100), test_fraction=0.29)
+    assert (len(split.trainval), len(split.test)) == (71, 29)
+
+
 def test_a_single_fold_leaves_classes_to_train_on() -> None:
     split = make_class_split(names(40), num_folds=1)
     assert [len(fold) for fold in split.folds] == [10]

@@ -70,8 +70,8 @@ def test_help_of_train_lists_groups_options_and_examples(tmp_path: Path) -> None
 def test_help_of_evaluate(tmp_path: Path) -> None:
     answer = without_torch("evaluate.py", "--help", folder=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    assert "protocol: knn, linear" in answer.stdout
-    assert answer.stdout.count("\npython evaluate.py") == 5
+    assert "protocol: all_frozen, detection" in answer.stdout
+    assert answer.stdout.count("\npython evaluate.py") == 10
 
 
 @pytest.mark.parametrize("program", ["train.py", "evaluate.py"])

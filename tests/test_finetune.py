@@ -53,7 +53,7 @@ def test_equals_a_plain_loop(
     exact: None, monkeypatch: pytest.MonkeyPatch, layer_decay: float
 ) -> None:
     task = small_task()
-    run = protocol("finetune", **QUICK, weight_decay=1e-3, layer_decay=layer_decay)
+    run = protocol("finetune", **QUICK, weight_decay=0.1, layer_decay=layer_decay)
     network = trained(monkeypatch, run, task)
 
     labels = task.data.train.labels
@@ -79,7 +79,7 @@ def test_equals_a_plain_loop(
         [*groups, {"params": head.parameters(), "lr": 0.05}],
         momentum=0.9,
         nesterov=True,
-        weight_decay=1e-3,
+        weight_decay=0.1,
     )
     steps = 2 * (80 // 32)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)

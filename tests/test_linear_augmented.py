@@ -94,7 +94,7 @@ class Probe(nn.Module):
 
 
 def test_linear_takes_the_head_that_is_worst_on_test() -> None:
-    settings: Any = ([1e-4, 1.0], [0.0], 40, 1024)
+    settings: Any = (40, 1024, [1e-4, 1.0], [0.0])
     task = planted(noisy(0, True), noisy(2, False), noisy(1, True), 2)
     row = Linear(*settings).score(task)
     assert row["learning_rate"] == 1e-4

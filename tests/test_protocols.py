@@ -11,12 +11,14 @@ import pytest
 import torch
 import torchvision
 from omegaconf import OmegaConf
+from PIL import Image
 from test_evaluate import run_evaluate, run_protocols, run_train, write_images
 from torch import nn
 from torch.nn.functional import normalize
 
 from ssl_zoo import load_backbone
 from ssl_zoo.config import instantiate
+from ssl_zoo.data.shapes import draw_shapes
 from ssl_zoo.evaluation import knn_top1
 from ssl_zoo.modules.small_nets import ConvNet
 from ssl_zoo.protocols.table import print_scores
@@ -158,3 +160,26 @@ def test_a_strangers_file(tmp_path: Path) -> None:
     result = run_evaluate(f"ckpt={file}", *small, "protocol=knn")
     assert list(result["rows"]) == ["pretrained", "random init", "raw pixels"]
     assert (tmp_path / "evaluation" / "knn_resnet18.json").is_file()
+
+
+def test_retrieval_needs_no_test_split(runs: list[Path], tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    images, labels = draw_shapes(torch.arange(200), seed=0)
+    for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        (root / f"class{label}").mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        picture.save(root / f"class{label}" / f"{i}.png")
+    data = ["dataset=folder", f"dataset.root={root}", f"dataset.cache_dir={tmp_path / 'cache'}"]
+    base = [f"ckpt={runs[0]}", *data, f"out={tmp_path}", "baselines=false"]
+    rows = [
+        run_evaluate(*base, "protocol=retrieval", *more)["rows"]["pretrained"]
+        for more in ([], ["dataset.val_fraction=0"], ["dataset.class_split=hash"])
+    ]
+    # whatever is held out of train, the same images of the same classes are searched
+    assert rows[0]["test_map_at_r"] == pytest.approx(rows[1]["test_map_at_r"], rel=1e-4)
+    assert rows[0]["test_map_at_r"] == pytest.approx(rows[2]["test_map_at_r"], rel=1e-4)
+    assert [row["test_classes_seen"] for row in rows] == [0, 0, 0]  # other names than the shapes'
+    with pytest.raises(UserError, match=r"no test images: .* protocol=retrieval"):
+        run_evaluate(*base, "protocol=knn")
+    with pytest.raises(UserError, match=r"protocol=knn learns train's: use protocol=retrieval"):
+        run_evaluate(*base, "protocol=knn", "dataset.class_split=hash")

@@ -152,13 +152,17 @@ def test_equal_to_a_loop(make: Callable[[int], tuple[Tensor, Tensor]], seed: int
     x, y = make(seed)
     expected = loop(x.tolist(), y.tolist(), x.tolist(), y.tolist(), alone=True)
     assert expected["num_lone"] >= 1
-    agree(retrieval_metrics(x, y), expected)
+    metrics = retrieval_metrics(x, y)
+    agree(metrics, expected)
+    found = [label for label in y.tolist() if y.tolist().count(label) > 1]  # as they came
+    assert metrics.per_query.label.tolist() == found
 
 
 @pytest.mark.parametrize("make", [clustered, tied])
 def test_a_gallery_equal_to_a_loop(make: Callable[[int], tuple[Tensor, Tensor]]) -> None:
     (x, y), (gallery, gallery_labels) = make(5), make(6)
     y[:3] = 40  # in no gallery
+    gallery, gallery_labels = gallery[:70], gallery_labels[:70]
     expected = loop(x.tolist(), y.tolist(), gallery.tolist(), gallery_labels.tolist(), alone=False)
     assert expected["num_lone"] >= 3
     agree(retrieval_metrics(x, y, gallery, gallery_labels), expected)
@@ -394,6 +398,18 @@ def test_k_means_finds_clear_classes_at_any_length() -> None:
     assert clustering_metrics(x, labels) == (1, 1, 1)
     collapsed = clustering_metrics(torch.ones(90, 5), labels)
     assert (collapsed.nmi, collapsed.ami) == (0, 0)
+
+
+def test_the_seed_is_that_of_k_means() -> None:
+    from sklearn.cluster import KMeans
+
+    x, labels = clustered(16)
+    unit = nn.functional.normalize(x, dim=1).numpy()
+    scores = [clustering_metrics(x, labels, seed) for seed in (0, 5)]
+    for seed, found in zip((0, 5), scores, strict=True):
+        clusters = KMeans(len(labels.unique()), random_state=seed).fit(unit).labels_
+        assert found == score_clusters(labels, torch.from_numpy(clusters))
+    assert scores[0] != scores[1]
 
 
 # --- the protocol ---------------------------------------------------------------------------------

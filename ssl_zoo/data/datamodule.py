@@ -216,7 +216,10 @@ class DataModule(LightningDataModule):
             UserError: If the data set has none.
         """
         if self.test is None:
-            raise UserError("this data set has no test images: give it a test folder beside train")
+            raise UserError(
+                "this data set has no test images: give it a test folder beside train, or take "
+                "protocol=retrieval, which holds classes out instead"
+            )
         return self._clean(self.test, torch.arange(len(self.test)))
 
     def _clean(self, images: TensorImages | FileImages, index: Tensor) -> CleanLoader:

@@ -62,7 +62,7 @@ def _first_of_equals(similarity: Tensor, kth: Tensor, k: int) -> Tensor:
     return keep.nonzero()[:, 1].view(-1, k)
 
 
-def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def top_k(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row, falling, equal ones by rising index (`topk` promises no order)."""
     value, index = similarity.topk(k)
     kth = value[:, -1:]
@@ -86,7 +86,7 @@ def _neighbors(
     for chunk in torch.split(queries, max(1, _CHUNK_FLOATS // len(bank))):
         # A NaN feature (a diverged run) is farther from everything than any cosine.
         similarity = (_normalized(chunk) @ bank.T).nan_to_num(nan=-2.0)
-        value, index = _nearest(similarity, min(k, len(bank)))
+        value, index = top_k(similarity, min(k, len(bank)))
         # The common factor exp(-max / T) changes no ranking and keeps small temperatures finite.
         yield ((value - value[:, :1]) / temperature).exp(), bank_labels[index]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from ssl_zoo.evaluation.linear import best_of, finite_rows, statistics
 from ssl_zoo.types import UserError
 
-# Half decades over the seven in which heads on standardised features differ: stronger ones underfit,
-# weaker ones gain nothing.
+# Half decades over the seven in which heads on standardised features differ: stronger strengths
+# underfit, weaker ones gain nothing.
 STRENGTHS = (
     *(10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01),
     *(3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6),

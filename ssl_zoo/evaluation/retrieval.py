@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ssl_zoo.evaluation.knn import _nearest
+from ssl_zoo.evaluation.knn import top_k
 from ssl_zoo.types import UserError
 
 _CHUNK_FLOATS = 2**24  # one block of similarities is at most 64 MB
@@ -232,7 +232,7 @@ def _closest(queries: Tensor, items: Tensor, own: Tensor | None, k: int) -> tupl
     similarity = (queries @ items.T).nan_to_num(nan=_DIVERGED)
     if own is not None:
         similarity.scatter_(1, own[:, None], _SELF)
-    return _nearest(similarity, k)
+    return top_k(similarity, k)
 
 
 def _first(hit: Tensor, far: int) -> Tensor:

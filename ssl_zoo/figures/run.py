@@ -15,7 +15,14 @@ _CURVES = {
     "retrieval on val's classes": ["val/map_at_r", "val/precision_at_1"],
     "collapse/std (1 = healthy)": ["collapse/std"],
     "collapse/effective_rank": ["collapse/effective_rank"],
-    "learning rate": ["lr/all", "lr/encoder", "lr/predictor", "lr/backbone", "lr/embedder", "lr/loss"],
+    "learning rate": [
+        "lr/all",
+        "lr/encoder",
+        "lr/predictor",
+        "lr/backbone",
+        "lr/embedder",
+        "lr/loss",
+    ],
     "images per second": ["speed/images_per_second"],
 }
 

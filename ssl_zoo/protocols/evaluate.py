@@ -90,10 +90,12 @@ def _check_data(name: str, needs: str, make_data: Callable[[], DataModule]) -> N
     data = make_data()
     if data.num_classes == 0:
         raise UserError(f"this data set has no labels: protocol={name} needs them")
+    if needs == "labels":
+        return
     if len(data.val) == 0:
         raise UserError("no image is held out for validation: raise dataset.val_fraction")
     data.test_dataloader()  # says what to do where there is none
-    if needs == "shared classes" and data.class_split is not None:
+    if data.class_split is not None:
         raise UserError(
             f"dataset.class_split makes test classes that train lacks, and protocol={name} learns "
             "train's: use protocol=retrieval, or dataset.class_split=null"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import LinearGrid, fit_linear
-from ssl_zoo.evaluation.linear import top1_by_class
+from ssl_zoo.evaluation.linear import LEARNING_RATES, top1_by_class
 from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
@@ -19,10 +19,10 @@ class Linear:
     """Heads are trained on train, one is chosen on val, and that one reads test once.
 
     Args:
-        learning_rates: Tried with every weight decay, on features standardised by train.
-        weight_decays: L2 factors.
         epochs: Passes over the cached features.
         batch_size: Rows a step.
+        learning_rates: Tried with every weight decay, on features standardised by train.
+        weight_decays: L2 factors.
 
     Source: Oquab et al. 2023 (DINOv2), for the grid; see `fit_linear`.
     """
@@ -33,10 +33,10 @@ class Linear:
 
     def __init__(
         self,
-        learning_rates: Sequence[float],
-        weight_decays: Sequence[float],
         epochs: int,
         batch_size: int,
+        learning_rates: Sequence[float] = LEARNING_RATES,
+        weight_decays: Sequence[float] = (0.0, 1e-4),
     ) -> None:
         self.learning_rates = listed(learning_rates, "linear.learning_rates")
         self.weight_decays = listed(weight_decays, "linear.weight_decays")

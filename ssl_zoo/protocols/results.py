@@ -128,7 +128,10 @@ class Results:
             title = "headlines"
         names = list(dict.fromkeys(row for r in self.written.values() for row in r["rows"]))
         table = [
-            [row, *(_cell(self.written[p]["rows"].get(row, {}).get(k)) for p, k in columns.values())]
+            [
+                row,
+                *(_cell(self.written[p]["rows"].get(row, {}).get(k)) for p, k in columns.values()),
+            ]
             for row in names
         ]
         print_table(f"{title}: shares in %", ["", *columns], table)

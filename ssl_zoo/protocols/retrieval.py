@@ -138,10 +138,7 @@ class Retrieval:
         findable = (count[label] > 1).nonzero().flatten()
         shown = findable[hash_int64(findable, _GALLERY_STREAM, self.seed).argsort()[:_SHOWN]]
         index = nearest(pool.representation[rows], _SHOWN, shown)
-        data = task.data
-        loaders = [data.test_dataloader()]
-        if self.images == "all":
-            loaders = [data.bank_dataloader(), data.val_dataloader(), *loaders]
+        loaders = task.loaders()[2:] if self.images == "test" else task.loaders()
         save_gallery(
             _images(loaders, rows[shown]),
             [_images(loaders, rows[row]) for row in index],

@@ -96,11 +96,13 @@ def _concatenated(members: list[Task], shared: dict[str, Any]) -> Task:
     if any(m.preprocess.options() != first.preprocess.options() for m in members):
         raise UserError("ckpt: the checkpoints prepare images differently: evaluate them apart")
     backbone = Concatenated([m.backbone for m in members]).eval()
-    task = Task(
-        CONCATENATED, backbone, first.preprocess, seen_classes=first.seen_classes, **shared
-    )
+    seen = [m.seen_classes for m in members]
+    union = None if None in seen else frozenset().union(*seen)  # type: ignore[arg-type]
+    task = Task(CONCATENATED, backbone, first.preprocess, seen_classes=union, **shared)
     if all("features" in vars(m) for m in members):  # no image is encoded again
-        task.features = SplitFeatures(*map(_side_by_side, zip(*(m.features for m in members))))
+        task.features = SplitFeatures(
+            *map(_side_by_side, zip(*(m.features for m in members), strict=True))
+        )
     return task
 
 

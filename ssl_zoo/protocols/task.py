@@ -26,7 +26,7 @@ class SplitFeatures(NamedTuple):
     Attributes:
         train: What heads are fitted on.
         val: Held out of train; what they are chosen on.
-        test: Read once.
+        test: Read once; empty where the data set has none.
     """
 
     train: Features
@@ -49,7 +49,7 @@ class Task:
         seen_classes: Names of the classes whose images pretraining saw; None = unknown.
         folder: Where files beside the scores go.
         suffix: What their names end with, to tell checkpoints and data sets apart.
-        figure_stem: Path that the names of pictures are appended to; None = no pictures of this row.
+        figure_stem: Path that the names of pictures are appended to; None = this row has none.
         num_encoded: Images encoded so far.
     """
 
@@ -71,13 +71,20 @@ class Task:
         """The data module."""
         return self.make_data()
 
+    def loaders(self) -> list[CleanLoader]:
+        """Clean images of train (labelled ones), val and, where the data set has it, test."""
+        data = self.data
+        loaders = [data.bank_dataloader(), data.val_dataloader()]
+        return loaders if data.test is None else [*loaders, data.test_dataloader()]
+
     @cached_property
     def features(self) -> SplitFeatures:
         """Clean features of train, val and test, encoded once, whichever protocol asks first."""
-        data = self.data
-        loaders = [data.bank_dataloader(), data.val_dataloader(), data.test_dataloader()]
-        splits = self.encode(loaders, f"{self.name}: encode")
-        return SplitFeatures(*(features.labelled() for features in splits))
+        encoded = self.encode(self.loaders(), f"{self.name}: encode")
+        splits = [split.labelled() for split in encoded]
+        none = Features(splits[0].representation[:0], splits[0].label[:0])  # of the right width
+        filled = [split if len(split.label) else none for split in splits]
+        return SplitFeatures(*filled, *[none] * (3 - len(filled)))
 
     def encode(self, loaders: list[CleanLoader], label: str) -> list[Features]:
         """Clean features of loaders, in eval mode, with one progress bar."""
