@@ -19,7 +19,7 @@ from ssl_zoo.data.detection import (
     read_detection,
     train_batches,
 )
-from ssl_zoo.figures_detection import save_detections
+from ssl_zoo.figures import save_detections
 from ssl_zoo.protocols.detector import Schedule, build_detector, predict, train_detector
 from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
@@ -55,8 +55,10 @@ class Detection:
     Source: He et al. 2020 (MoCo), section 4.2 and appendix; schedules of Detectron2.
     """
 
-    baselines = ("random init",)
+    needs = "nothing"
     headline = "test_ap50"
+    columns = ("test_ap50", "test_ap", "test_ap75", "val_ap50")
+    baselines = ("random init",)
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -13,6 +14,7 @@ from ssl_zoo.console import info, warn
 from ssl_zoo.evaluation import fit_few, fraction_of, per_class
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.evaluation.linear import finite_rows, statistics
+from ssl_zoo.figures import save_few_shot
 from ssl_zoo.protocols.linear import listed
 from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
@@ -93,6 +95,8 @@ class FewShot:
                 f"above {self.tolerance:g}: raise protocol.few_shot.max_iterations"
             )
         summaries = {name: _summary(runs[name]) for name in settings}
+        if (path := task.figure("labels")) is not None:
+            _draw(summaries, len(label.unique()), path)
         means = {f"test_top1_{name}": summaries[name]["mean"] for name in settings}
         return {**means, **summaries, "classes_raised_to_one": raised, "gradient": worst}
 
@@ -141,6 +145,14 @@ class FewShot:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:g}pct"
+
+
+def _draw(summaries: dict[str, dict[str, Any]], num_classes: int, path: Path) -> None:
+    """Each draw's top-1 over the labels of a class, named 1% and 5."""
+    names = {s: s.replace("pct", "%").removesuffix("_per_class") for s in summaries}
+    top1 = {names[s]: summary["test_top1"] for s, summary in summaries.items()}
+    labels = {names[s]: summary["num_labels"] / num_classes for s, summary in summaries.items()}
+    save_few_shot(top1, labels, path)
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import LinearGrid, fit_linear
 from ssl_zoo.evaluation.linear import LEARNING_RATES, top1_by_class
+from ssl_zoo.figures import save_grid, save_per_class
 from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
@@ -83,8 +84,6 @@ def grid_row(
             f"{task.name}: the best learning rate, {grid.learning_rate:g}, is at an end of the grid"
         )
     if (path := task.figure("grid")) is not None:
-        from ssl_zoo.figures import save_grid
-
         shape = (len(learning_rates), len(weight_decays))
         chosen = (grid.learning_rate, grid.weight_decay)
         save_grid(grid.val_top1.view(shape), learning_rates, weight_decays, path, chosen)
@@ -103,8 +102,6 @@ def score_on_test(predict: Callable[[Tensor], Tensor], task: Task) -> dict[str, 
     predicted = predict(features).argmax(dim=1)
     by_class = top1_by_class(predicted, label, task.data.num_classes)
     if (path := task.figure("per_class")) is not None:
-        from ssl_zoo.figures import save_per_class
-
         known = [math.nan if top1 is None else top1 for top1 in by_class]
         save_per_class(known, task.data.class_names, path)
     top1 = float((predicted == label).float().mean())

@@ -21,6 +21,7 @@ from ssl_zoo.evaluation.retrieval import (
     nearest,
     retrieval_metrics,
 )
+from ssl_zoo.figures import save_gallery
 from ssl_zoo.hashing import hash_int64
 from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
@@ -131,8 +132,6 @@ class Retrieval:
 
     def _draw(self, task: Task, pool: Features, rows: Tensor, path: Path) -> None:
         """A gallery: queries of the test classes and their nearest images."""
-        from ssl_zoo.figures import save_gallery
-
         label = pool.label[rows]
         count = label.bincount()
         findable = (count[label] > 1).nonzero().flatten()

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from matplotlib import patches
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
+
+from ssl_zoo.figures.common import COLORS, readable, save, subplots
 
 _SCORE = 0.5  # detections below are not drawn
 
@@ -36,9 +33,7 @@ def save_detections(
     """
     pairs = min(2, len(images))  # two images a row
     rows = -(-len(images) // pairs)
-    figure, axes = plt.subplots(
-        rows, 2 * pairs, figsize=(6.4 * pairs, 2.6 * rows), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(rows, 2 * pairs, (6.4 * pairs, 2.6 * rows))
     for axis in axes.flat:
         axis.set_axis_off()
     for i, (file, truth, found) in enumerate(zip(images, truths, predictions, strict=True)):
@@ -51,13 +46,12 @@ def save_detections(
         _draw(left, truth["boxes"], truth["labels"], truth["iscrowd"].bool())
         _draw(right, found["boxes"][sure], found["labels"][sure], found["labels"][sure] < 0)
     handles = [
-        patches.Patch(color=_color(i), label=name) for i, name in enumerate(class_names, start=1)
+        patches.Patch(color=_color(i), label=readable(name))
+        for i, name in enumerate(class_names, start=1)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    columns = min(8, len(handles))
+    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns)
+    return save(figure, path)
 
 
 def _draw(axis: Axes, boxes: Tensor, labels: Tensor, dashed: Tensor) -> None:
@@ -76,7 +70,5 @@ def _draw(axis: Axes, boxes: Tensor, labels: Tensor, dashed: Tensor) -> None:
         )
 
 
-def _color(label: int) -> tuple[float, float, float, float]:
-    colors = matplotlib.colormaps["tab10"]
-    color: tuple[float, float, float, float] = colors((label - 1) % colors.N)
-    return color
+def _color(label: int) -> str:
+    return COLORS[(label - 1) % len(COLORS)]
