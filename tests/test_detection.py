@@ -104,7 +104,8 @@ def write_coco(root: Path) -> Path:
     for split, images in SCENES.items():
         content = json.dumps(coco_json(images))
         (root / f"annotations/instances_{split}2017.json").write_text(content)
-        (root / f"annotations/captions_{split}2017.json").write_text("{}")
+        for other in ("captions", "person_keypoints"):
+            (root / f"annotations/{other}_{split}2017.json").write_text("{}")
         for name, boxes in images.items():
             draw(root / f"images/{split}2017/{name}.png", boxes)
     return root
@@ -118,7 +119,7 @@ def voc(tmp_path: Path) -> Path:
 def make_detection(root: Path, **knobs: Any) -> Detection:
     """The default config on 64-pixel images, two iterations."""
     tiny = {"image_size": SIZE, "max_size": SIZE, "num_iterations": 2, "batch_size": 2}
-    tiny |= {"boxes_per_image": 16, "warmup_iterations": 1}
+    tiny |= {"boxes_per_image": 16, "fpn_channels": 64, "warmup_iterations": 1}
     given = [f"protocol.detection.{key}={value}" for key, value in (tiny | knobs).items()]
     overrides = ["ckpt=random", "protocol=detection", f"protocol.detection.root={root}", *given]
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
@@ -141,7 +142,7 @@ def make_task(backbone: nn.Module, stem: Path | None = None, seed: int = 0) -> T
 
 
 def make_detector(backbone: nn.Module, seed: int = 0) -> Any:
-    return build_detector(backbone, Preprocess(SIZE), 2, [SIZE], SIZE, 16, seed)
+    return build_detector(backbone, Preprocess(SIZE), 2, [SIZE], SIZE, 16, 64, seed)
 
 
 def all_boxes(images: list[BoxedImage]) -> dict[str, tuple[list[list[float]], list[int]]]:
@@ -228,6 +229,7 @@ def test_val_serves_as_test_where_test_has_no_boxes(tmp_path: Path) -> None:
     coco = write_coco(tmp_path / "coco")
     test = coco / "annotations/instances_test2017.json"
     test.rename(coco / "annotations/image_info_test2017.json")
+    (coco / "annotations/person_keypoints_test2017.json").unlink()
     splits = read_detection(coco)
     assert [image.path.stem for image in splits.test] == ["d"]
     assert len(splits.val) == 1
@@ -392,7 +394,7 @@ def test_random_init_and_pretrained_differ_in_the_backbone_alone() -> None:
 
 def test_images_are_normalised_as_the_backbone_was_pretrained() -> None:
     preprocess = Preprocess(SIZE, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
-    detector = build_detector(resnet(), preprocess, 2, [SIZE], SIZE, 16, 0).eval()
+    detector = build_detector(resnet(), preprocess, 2, [SIZE], SIZE, 16, 64, 0).eval()
     image = torch.rand(3, SIZE, SIZE)
     seen, _ = detector.transform([image])
     expected = preprocess.normalize((image * 255).round().byte())
@@ -430,11 +432,11 @@ def test_training_lowers_the_loss_and_finds_the_boxes_of_one_image(voc: Path) ->
     image = read_detection(voc).train[:1]
     detector = make_detector(resnet())
     losses: list[float] = []
-    schedule = Schedule(12, 0.02, 0.9, 1e-4, 2, [0.8])
-    batches = train_batches(image, 1, 12, 0)
+    schedule = Schedule(25, 0.02, 0.9, 1e-4, 2, [0.8])
+    batches = train_batches(image, 1, 25, 0)
     train_detector(detector, batches, schedule, 0, lambda _, loss: losses.append(loss))
-    assert len(losses) == 12
-    assert sum(losses[-3:]) < 0.6 * sum(losses[:3])
+    assert len(losses) == 25
+    assert sum(losses[-3:]) < 0.7 * sum(losses[:3])  # 0.50 to 0.56 for three seeds
     found = [one for _, found in predict(detector, eval_batches(image, 1)) for one in found]
     assert found[0]["boxes"].shape[1] == 4
     assert torch.is_grad_enabled()
@@ -574,6 +576,7 @@ def test_the_long_schedules_compose(voc: Path, name: str, total: int) -> None:
     protocol: Detection = instantiate(cfg.protocol.detection)
     assert (protocol.schedule.num_iterations, protocol.schedule.lr) == (total, 0.02)
     assert (protocol.batch_size, protocol.image_size[-1], protocol.max_size) == (16, 800, 1333)
+    assert (protocol.boxes_per_image, protocol.fpn_channels) == (512, 256)
 
 
 @pytest.mark.skipif(not BCCD.is_dir(), reason="SSL_ZOO_DATA names no folder with bccd")

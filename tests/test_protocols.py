@@ -18,9 +18,11 @@ from torch.nn.functional import normalize
 
 from ssl_zoo import load_backbone
 from ssl_zoo.config import instantiate
+from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.data.shapes import draw_shapes
 from ssl_zoo.evaluation import knn_top1
 from ssl_zoo.modules.small_nets import ConvNet
+from ssl_zoo.protocols.subjects import Concatenated
 from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.types import UserError
 
@@ -129,6 +131,18 @@ def test_concatenated_features(runs: list[Path]) -> None:
     bank = [torch.cat(both) for both in zip(parts[0], parts[1], strict=True)]
     expected = knn_top1(*parts[2], bank[0], bank[1], 10, [20])[20]
     assert rows["concatenated"]["test_top1"] == pytest.approx(expected, abs=1.1 / 60)
+
+
+def test_a_concatenated_backbone_prepares_images_for_each_of_its_own(runs: list[Path]) -> None:
+    loaded = [load_backbone(run) for run in runs]
+    other = Preprocess(32, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    members = [(loaded[0][0], loaded[0][1]), (loaded[1][0], other)]
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    expected = [
+        normalize(f(p(images)), dim=1) for f, p in zip(backbones, preprocesses, strict=True)
+    ]
+    joint = Concatenated(backbones, preprocesses)(preprocesses[0](images))
+    torch.testing.assert_close(joint, torch.cat(expected, dim=1), atol=1e-5, rtol=1e-5)
 
 
 def test_random_beside_a_checkpoint_is_refused(runs: list[Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib import patches
 from matplotlib.axes import Axes
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ssl_zoo.figures.common import COLORS, readable, save, subplots
@@ -41,7 +41,7 @@ def save_detections(
         sure = found["scores"] > _SCORE
         for axis, title in ((left, f"{file.stem}: truth"), (right, "detected")):
             with Image.open(file) as image:
-                axis.imshow(image.convert("RGB"))
+                axis.imshow(ImageOps.exif_transpose(image).convert("RGB"))  # as it is read
             axis.set_title(title, fontsize=8)
         _draw(left, truth["boxes"], truth["labels"], truth["iscrowd"].bool())
         _draw(right, found["boxes"][sure], found["labels"][sure], found["labels"][sure] < 0)

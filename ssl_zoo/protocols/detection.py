@@ -45,6 +45,7 @@ class Detection:
         warmup_iterations: Steps of linear warm-up.
         decay_at: Fractions of the iterations after which the rate is a tenth.
         boxes_per_image: Proposals an image that the box head is trained on.
+        fpn_channels: Of each level of the FPN; 256 in the papers.
         val_fraction: Of train, where there is no list for val.
         split_seed: Of that draw.
         num_workers: Processes that decode; 0 = this one.
@@ -74,6 +75,7 @@ class Detection:
         warmup_iterations: int,
         decay_at: Sequence[float],
         boxes_per_image: int,
+        fpn_channels: int,
         val_fraction: float,
         split_seed: int,
         num_workers: int,
@@ -85,6 +87,7 @@ class Detection:
             "num_iterations": num_iterations,
             "batch_size": batch_size,
             "boxes_per_image": boxes_per_image,
+            "fpn_channels": fpn_channels,
         }
         for name, count in counts.items():
             if count < 1:
@@ -100,7 +103,7 @@ class Detection:
                 f"protocol.detection.decay_at={list(decay_at)}: give fractions between 0 and 1"
             )
         self.max_size, self.batch_size, self.num_workers = max_size, batch_size, num_workers
-        self.boxes_per_image = boxes_per_image
+        self.boxes_per_image, self.fpn_channels = boxes_per_image, fpn_channels
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.schedule = Schedule(
             num_iterations, lr, momentum, weight_decay, warmup_iterations, decay_at
@@ -144,6 +147,7 @@ class Detection:
             self.image_size,
             self.max_size,
             self.boxes_per_image,
+            self.fpn_channels,
             task.seed,
         )
         total = self.schedule.num_iterations
@@ -199,8 +203,8 @@ def box_ap(
 ) -> dict[str, Any]:
     """COCO's box AP.
 
-    A detection of which half lies in a truth with `iscrowd` (VOC's difficult) counts neither way.
-    That is COCO's rule; VOC's own tool asks for the usual IoU.
+    A detection counts neither way if its part within a truth with `iscrowd` (VOC's difficult) is,
+    of its own area, at least the IoU asked for. That is COCO's rule; VOC's tool takes the IoU.
 
     Args:
         predictions: An image each: boxes (K, 4), labels (K,) from 1, scores (K,).

@@ -25,7 +25,7 @@ class InAutocast(nn.Module):
     """A module that computes in bfloat16 where it is native and returns float32.
 
     Only the parts that cost time are wrapped, since torchvision gives anchors and boxes the type of
-    the features: in bfloat16 a coordinate above 256 is right to 2 pixels.
+    the features: bfloat16 rounds a coordinate above 256 to an even number.
     """
 
     def __init__(self, module: nn.Module, context: Callable[[], AbstractContextManager[Any]]):
@@ -52,6 +52,7 @@ def build_detector(
     image_size: Sequence[int],
     max_size: int,
     boxes_per_image: int,
+    fpn_channels: int,
     seed: int,
 ) -> FasterRCNN:
     """A copy of the backbone in Faster R-CNN with FPN, all layers trainable, on its device.
@@ -67,6 +68,7 @@ def build_detector(
         image_size: Shorter side in pixels; of several, training draws one, testing takes the last.
         max_size: The longer side at most.
         boxes_per_image: Proposals an image that the box head is trained on.
+        fpn_channels: Of each level of the FPN and of the RPN's head.
         seed: Of the new layers, drawn without touching the global generator.
 
     Raises:
@@ -78,7 +80,7 @@ def build_detector(
     layers = {stage: str(i) for i, stage in enumerate(_STAGES)}
     with seeded(seed):
         detector = FasterRCNN(
-            BackboneWithFPN(body, layers, widths, 256, norm_layer=nn.BatchNorm2d),
+            BackboneWithFPN(body, layers, widths, fpn_channels, norm_layer=nn.BatchNorm2d),
             num_classes + 1,
             min_size=tuple(image_size),
             max_size=max_size,

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate, normalize
 from ssl_zoo.checkpoint import build_backbone
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
+from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.protocols.sources import Source
 from ssl_zoo.protocols.task import SplitFeatures, Task
@@ -35,15 +36,26 @@ class RawPixels(nn.Module):
 class Concatenated(nn.Module):
     """L2-normalised outputs of several backbones side by side.
 
+    Args:
+        backbones: Each (N, 3, S, S) -> (N, D_i).
+        preprocesses: Of each; images come as the first one normalises them.
+
     Source: Musgrave et al. 2020, sec. 3.2 (the concatenated 512 dimensions of four models).
     """
 
-    def __init__(self, backbones: list[nn.Module]) -> None:
+    def __init__(self, backbones: list[nn.Module], preprocesses: list[Preprocess]) -> None:
         super().__init__()
         self.backbones = nn.ModuleList(backbones)
+        self.preprocesses = nn.ModuleList(preprocesses)
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([normalize(f(images).float(), dim=1) for f in self.backbones], dim=1)
+        first: Any = self.preprocesses[0]
+        pixels = images * first.std + first.mean
+        outputs = [
+            f((pixels - own.mean) / own.std)
+            for f, own in zip(self.backbones, self.preprocesses, strict=True)
+        ]
+        return torch.cat([normalize(h.float(), dim=1) for h in outputs], dim=1)
 
 
 def subjects(
@@ -93,9 +105,10 @@ def _names(sources: list[Source]) -> list[str]:
 
 def _concatenated(members: list[Task], shared: dict[str, Any]) -> Task:
     first = members[0]
-    if any(m.preprocess.options() != first.preprocess.options() for m in members):
-        raise UserError("ckpt: the checkpoints prepare images differently: evaluate them apart")
-    backbone = Concatenated([m.backbone for m in members]).eval()
+    preprocesses = [m.preprocess for m in members]
+    if len({(p.image_size, p.crop_fraction) for p in preprocesses}) > 1:
+        raise UserError("ckpt: the checkpoints take images of different sizes: evaluate them apart")
+    backbone = Concatenated([m.backbone for m in members], preprocesses).eval().to(first.device)
     seen = [m.seen_classes for m in members]
     union = None if None in seen else frozenset().union(*seen)  # type: ignore[arg-type]
     task = Task(CONCATENATED, backbone, first.preprocess, seen_classes=union, **shared)
