@@ -160,6 +160,7 @@ def _train(
 def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> Method:
     """The method of a config, told what only the data knows; `init` starts its backbone."""
     check_library(cfg)
+    check_numbers(cfg)
     module = with_init(cfg.method.module, init) if init else cfg.method.module
     method: Method = instantiate(
         module,
@@ -189,6 +190,18 @@ def check_library(cfg: DictConfig) -> None:
             "method=metric_learning takes its losses from pytorch-metric-learning, which is not "
             'installed: pip install "ssl_zoo[metric]"'
         )
+
+
+def check_numbers(cfg: DictConfig) -> None:
+    """Refuse a text where a loss or miner of pytorch-metric-learning computes with a number.
+
+    Raises:
+        UserError: Naming the knob.
+    """
+    for slot in ("metric_loss", "miner"):
+        for key, value in (cfg.method.get(slot) or {}).items():
+            if isinstance(value, str) and not key.startswith("_") and "strategy" not in key:
+                raise UserError(f"method.{slot}.{key}={value}: give a number")
 
 
 def check_views(method: Method, data: DataModule) -> None:

@@ -130,6 +130,10 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
             "method.same_view_negatives=false method/negatives=queue",
             r"same_view_negatives=false needs method/negatives=in_batch$",
         ),
+        (
+            "method=metric_learning method.metric_loss.neg_margin=abc",
+            r"^method\.metric_loss\.neg_margin=abc: give a number$",
+        ),
         ("optimizer.weight_decay=foo", r"^optimizer\.weight_decay=foo: give a number$"),
         ("augmentation.jitter=foo", r"^augmentation\.jitter=foo: give a number$"),
         ("scheduler=multistep scheduler.milestones=3", r"milestones=3: give epochs"),

@@ -138,10 +138,8 @@ def test_a_concatenated_backbone_prepares_images_for_each_of_its_own(runs: list[
     other = Preprocess(32, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     members = [(loaded[0][0], loaded[0][1]), (loaded[1][0], other)]
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    expected = [
-        normalize(f(p(images)), dim=1) for f, p in zip(backbones, preprocesses, strict=True)
-    ]
-    joint = Concatenated(backbones, preprocesses)(preprocesses[0](images))
+    expected = [normalize(f(p(images)), dim=1) for f, p in members]
+    joint = Concatenated([f for f, _ in members], [p for _, p in members])(loaded[0][1](images))
     torch.testing.assert_close(joint, torch.cat(expected, dim=1), atol=1e-5, rtol=1e-5)
 
 
@@ -170,10 +168,12 @@ def test_a_strangers_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
     file = tmp_path / "resnet18.pth"
     torch.save(torchvision.models.resnet18().state_dict(), file)
+    with pytest.raises(UserError, match=r"resnet18\.pth brings no data set: give dataset=NAME$"):
+        run_evaluate(f"ckpt={file}")
     small = ["dataset.splits.num_train=60", "dataset.splits.num_test=20", "dataset.image_size=32"]
-    result = run_evaluate(f"ckpt={file}", *small, "protocol=knn")
+    result = run_evaluate(f"ckpt={file}", "dataset=shapes", *small, "protocol=knn")
     assert list(result["rows"]) == ["pretrained", "random init", "raw pixels"]
-    assert (tmp_path / "evaluation" / "knn_resnet18.json").is_file()
+    assert (tmp_path / "evaluation" / "knn_resnet18_shapes.json").is_file()
 
 
 def test_retrieval_needs_no_test_split(runs: list[Path], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
 from ssl_zoo.protocols.results import Results
-from ssl_zoo.protocols.sources import Source, open_source, saved_data
+from ssl_zoo.protocols.sources import Source, open_source, other_dataset, saved_data
 from ssl_zoo.protocols.subjects import FLOORS, subjects
 from ssl_zoo.types import UserError
 
@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         for name in config["protocol"]
     }
     for name, protocol in protocols.items():
-        _check_data(name, protocol.needs, make_data)
+        _check_data(name, protocol.needs, sources[0], make_data)
 
     results = Results(config, sources, make_data)
     for i, task in enumerate(subjects(config, sources, make_data)):
@@ -79,13 +79,17 @@ def _data_module(config: dict[str, Any], source: Source) -> Callable[[], DataMod
     return make
 
 
-def _check_data(name: str, needs: str, make_data: Callable[[], DataModule]) -> None:
+def _check_data(name: str, needs: str, source: Source, make_data: Callable[[], DataModule]) -> None:
     """Refuse data that a protocol cannot score, before anything is encoded.
 
     Raises:
         UserError: Naming what is missing.
     """
-    if needs not in ("labels", "shared classes"):
+    if needs == "nothing":
+        return
+    if source.pretrained is not None and source.extras is None and not other_dataset():
+        raise UserError(f"ckpt={source.ckpt} brings no data set: give dataset=NAME")
+    if needs == "images":
         return
     data = make_data()
     if data.num_classes == 0:
