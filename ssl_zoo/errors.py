@@ -64,6 +64,11 @@ def explain(error: BaseException, config_name: str) -> str:
         key = re.search(r"Could not override '([^']+)'", text)
         if key:
             name = key.group(1).split("@")[0]
+            protocol = name.removeprefix("protocol.").split(".")[0]
+            if name.startswith("protocol.") and protocol in options_of("protocol"):
+                return (
+                    f"{name} is set, but protocol={protocol} is not chosen: add it, protocol=[...]"
+                )
             if name.startswith("method/") and options_of(name):
                 method = chosen_method(sys.argv[1:])
                 return f"{name} is no slot of {method}: it has {', '.join(slots_of(method))}"

@@ -129,6 +129,14 @@ BAD = {
     ),
     "in a sweep": ("train.py -m method.temprature=1,2", ["method.temperature"]),
     "no checkpoint": ("evaluate.py", ["ckpt"]),
+    "one of a list mistyped": (
+        "evaluate.py ckpt=x protocol=[knn,linea]",
+        ["protocol=[linea] is not an option", "linear"],
+    ),
+    "knob of a protocol that is not chosen": (
+        "evaluate.py ckpt=x protocol.linear.epochs=3",
+        ["protocol=linear is not chosen: add it"],
+    ),
     "mistyped protocol": ("evaluate.py ckpt=x protocol=linea", ["protocol=linea", "linear"]),
     "mistyped key of evaluate": ("evaluate.py ckpt=x baseline=false", ["baseline", "baselines"]),
     "bad syntax of evaluate": ("evaluate.py ckpt=x baselines", ["baselines", "KEY=VALUE"]),

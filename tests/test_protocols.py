@@ -84,24 +84,34 @@ def test_ids_follow_what_defines_a_score(runs: list[Path]) -> None:
     first = identity(runs[0])
     assert identity(runs[1]) == identity(runs[0], "batch_size=100") == first
     changes = ["protocol.knn.k=10", "protocol.knn.temperature=0.1", "features=embedding"]
+    changes += ["dataset.splits.seed=7"]  # other images of the same labels
     changes += ["dataset.val_fraction=0.2", "dataset.split_seed=1", "dataset.image_size=16"]
     ids = [identity(runs[0], change) for change in changes]
     assert len({first, *ids}) == 1 + len(changes)
 
 
 def test_a_table_refuses_figures_that_do_not_compare(
-    runs: list[Path], capsys: pytest.CaptureFixture[str]
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for run in runs:
-        run_evaluate(f"ckpt={run}")
+    scored = [tmp_path / name for name in "abc"]
+    for run, folder, k in zip([*runs, runs[1]], scored, (20, 20, 10), strict=True):
+        run_evaluate(f"ckpt={run}", f"out={folder / 'evaluation'}", f"protocol.knn.k={k}")
     capsys.readouterr()
-    print_scores(runs)
+    print_scores(scored[:2])
     table = capsys.readouterr().out
-    assert "seed0: pretrained" in table
-    assert "seed1: raw pixels" in table
-    run_evaluate(f"ckpt={runs[1]}", "protocol.knn.k=10")
+    assert "a: pretrained" in table
+    assert "b: raw pixels" in table
     with pytest.raises(UserError, match=r"do not belong in one column"):
-        print_scores(runs)
+        print_scores(scored[1:])
+
+
+def test_no_file_of_other_settings_is_overwritten(runs: list[Path], tmp_path: Path) -> None:
+    base = [f"ckpt={runs[0]}", f"out={tmp_path}", "baselines=false"]
+    first, other, again = (run_evaluate(*base, f"protocol.knn.k={k}") for k in (20, 10, 20))
+    assert json.loads((tmp_path / "knn.json").read_text()) == first == again
+    assert json.loads((tmp_path / f"knn_{other['protocol_id']}.json").read_text()) == other
+    run_evaluate(f"ckpt={runs[0]}", "features=embedding", "baselines=false")
+    assert (runs[0] / "evaluation" / "knn_embedding.json").is_file()
 
 
 # --- several checkpoints --------------------------------------------------------------------------
@@ -115,7 +125,32 @@ def test_separated_and_concatenated(runs: list[Path], images_seen: list[int]) ->
     assert sum(images_seen) == 2 * 360  # what is concatenated is not encoded again
     for key in ("test_map_at_r", "test_precision_at_1"):
         assert rows[mean][key] == pytest.approx((rows["seed0"][key] + rows["seed1"][key]) / 2)
-    assert (runs[0].parent / "evaluation" / "retrieval.json").is_file()
+    assert (runs[0].parent / "evaluation" / "retrieval_seed0_seed1.json").is_file()
+
+
+def test_floors_do_not_depend_on_what_stands_above_them(runs: list[Path], tmp_path: Path) -> None:
+    both = f"ckpt=[{runs[0]},{runs[1]}]"
+    one, two = (run_evaluate(c, f"out={tmp_path}")["rows"] for c in (f"ckpt={runs[0]}", both))
+    for floor in ("random init", "raw pixels"):
+        assert one[floor] == two[floor]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["protocol=[]"], r"^protocol=\[\]: give a protocol"),
+        (["out=/proc/nope"], r"^cannot write to /proc/nope: .*; give out=FOLDER$"),
+        (["protocol.knn.ks=[0,20]"], r"^protocol\.knn: ks=\[0, 20\], k=20: give numbers of at"),
+    ],
+)
+def test_bad_input(runs: list[Path], overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run_protocols(f"ckpt={runs[0]}", *overrides)
+
+
+def test_a_checkpoint_twice_is_refused(runs: list[Path]) -> None:
+    with pytest.raises(UserError, match=r"each checkpoint once$"):
+        run_protocols(f"ckpt=[{runs[0]},{runs[0]}]")
 
 
 def test_concatenated_features(runs: list[Path]) -> None:

@@ -32,6 +32,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     quiet_lightning()
     config = to_plain(cfg)
+    if not config.get("protocol"):
+        raise UserError("protocol=[]: give a protocol, or a list of them")
     seed_everything(config["seed"], workers=False, verbose=False)
     sources = [open_source(ckpt, config["features"]) for ckpt in _as_list(config["ckpt"])]
     config |= saved_data(config, sources[0])

@@ -33,6 +33,8 @@ class KNN:
     def __init__(self, ks: Sequence[int], k: int, temperature: float) -> None:
         if not isinstance(ks, Sequence):
             raise UserError(f"protocol.knn.ks={ks}: give a list such as [10,20]")
+        if any(one < 1 for one in [*ks, k]):
+            raise UserError(f"protocol.knn: ks={list(ks)}, k={k}: give numbers of at least 1")
         if k not in ks:
             raise UserError(f"protocol.knn.k={k} is not among protocol.knn.ks={list(ks)}: add it")
         self.ks, self.k, self.temperature = list(ks), k, temperature

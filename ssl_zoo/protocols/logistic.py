@@ -28,7 +28,7 @@ class Logistic:
     baselines = ("random init", "raw pixels")
 
     def __init__(self, strengths: Sequence[float], tolerance: float, max_iterations: int) -> None:
-        self.strengths = listed(strengths, "logistic.strengths")
+        self.strengths = sorted(listed(strengths, "logistic.strengths"), reverse=True)
         self.tolerance, self.max_iterations = tolerance, max_iterations
 
     def score(self, task: Task) -> dict[str, Any]:
@@ -57,6 +57,7 @@ class Logistic:
             "val_top1": max(fit.val_top1),
             **score_on_test(fit.predict, task),
             "strength": fit.strength,
+            "strengths": self.strengths,
             "val_top1_by_strength": fit.val_top1,
             "gradient": fit.gradient,
             "converged": fit.converged,

@@ -8,16 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
+from ssl_zoo.data.datasets import Images, TensorImages
+from ssl_zoo.precision import has_native_bf16
 from ssl_zoo.protocols.sources import Source, result_folder
 from ssl_zoo.protocols.subjects import CONCATENATED
 from ssl_zoo.protocols.task import Task
+from ssl_zoo.types import UserError
 
 # Where things lie and how fast they are read: not what a score means.
 _PLACES = {"root", "out", "num_workers"}
+_SAMPLED = 256  # images of a split whose pixels identify it
 _VERSION = 1  # raise it when code changes what a protocol's settings mean
 
 
@@ -40,14 +45,26 @@ def _without_places(node: Any) -> Any:
 
 def _data_identity(data: DataModule) -> dict[str, Any]:
     """What is scored, whatever folder it lies in."""
-    test = [] if data.test is None else data.test.labels.tolist()
-    labels = [data.train.labels.tolist(), data.val.labels.tolist(), test]
+    splits = [data.train, data.val, *([] if data.test is None else [data.test])]
     return {
-        "labels": hashlib.sha256(json.dumps(labels).encode()).hexdigest(),
+        "labels": [_hash(json.dumps(split.labels.tolist()).encode()) for split in splits],
+        "images": [_fingerprint(split) for split in splits],
         "class_names": data.class_names,
         "image_size": data.preprocess.image_size,
         "crop_fraction": data.preprocess.crop_fraction,
     }
+
+
+def _fingerprint(images: Images) -> str:
+    """A hash of some of the pixels, or of the files' names with their folders'."""
+    if isinstance(images, TensorImages):
+        some = torch.linspace(0, max(0, len(images) - 1), min(_SAMPLED, len(images))).long()
+        return _hash(images.batch(some).numpy().tobytes())
+    return _hash("\n".join("/".join(Path(path).parts[-2:]) for path in images.paths).encode())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 class Results:
@@ -67,12 +84,17 @@ class Results:
     ) -> None:
         self.config, self.sources, self.make_data = config, sources, make_data
         dataset = HydraConfig.get().runtime.choices["dataset"] if HydraConfig.initialized() else ""
-        self.folder, self.suffix = result_folder(sources[0], dataset)
-        if len(sources) > 1:  # beside the runs, which a sweep holds in one folder
-            self.folder = self.folder.parent.parent / "evaluation"
+        self.folder, self.suffix = result_folder(sources, dataset, config["features"])
         if config["out"] is not None:
             self.folder, self.suffix = Path(config["out"]).expanduser(), ""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.folder}: {error.strerror}; give out=FOLDER"
+            ) from error
         self.written: dict[str, Any] = {}
+        self.paths: dict[str, Path] = {}
 
     def figures(self, name: str) -> Path:
         """How the names of a protocol's pictures begin."""
@@ -82,18 +104,22 @@ class Results:
         """Keep one row, and write the file anew."""
         if name not in self.written:
             self.written[name] = self._head(name, protocol)
+            self.paths[name] = self._path(name)
         result = self.written[name]
         if task.name == CONCATENATED:
             rows = list(result["rows"].values())
             result["rows"][f"separated (mean of {len(rows)})"] = _mean(rows)
         row = {"protocol_id": result["protocol_id"], **scores, "num_encoded": task.num_encoded}
         result["rows"][task.name] = row
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=2) + "\n")
+        self.paths[name].write_text(json.dumps(result, indent=2) + "\n")
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}{self.suffix}.json"
+        """A file of other settings or data keeps its place; this one gets its id in its name."""
+        path = self.folder / f"{name}{self.suffix}.json"
+        new = self.written[name]["protocol_id"]
+        if path.exists() and json.loads(path.read_text()).get("protocol_id") != new:
+            return path.with_stem(f"{path.stem}_{new}")
+        return path
 
     def _head(self, name: str, protocol: Any) -> dict[str, Any]:
         settings, output = self.config["protocol"][name], self.sources[0].output
@@ -103,6 +129,7 @@ class Results:
             "protocol": settings,
             "headline": protocol.headline,
             "features": output,
+            "encoded_in": "bfloat16" if has_native_bf16() else "float32",
             "seed": self.config["seed"],
         }
         identity = None
@@ -135,7 +162,7 @@ class Results:
             for row in names
         ]
         print_table(f"{title}: shares in %", ["", *columns], table)
-        print("written to " + ", ".join(str(self._path(name)) for name in self.written))
+        print("written to " + ", ".join(map(str, self.paths.values())))
 
 
 def _columns(protocol: Any) -> tuple[str, ...]:
@@ -156,5 +183,6 @@ def _cell(value: Any) -> str:
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean of each figure that all rows have."""
-    keys = [key for key, value in rows[0].items() if isinstance(value, float)]
+    scored = ("test_", "val_")
+    keys = [k for k, value in rows[0].items() if isinstance(value, float) and k.startswith(scored)]
     return {key: sum(row[key] for row in rows) / len(rows) for key in keys}

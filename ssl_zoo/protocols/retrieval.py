@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ssl_zoo.console import warn
+from ssl_zoo.console import info, warn
 from ssl_zoo.data.class_split import ClassSplit, make_class_split
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.evaluation.clustering import clustering_metrics
@@ -97,7 +97,13 @@ class Retrieval:
         if own is not None:
             return own
         names = task.data.class_names
-        return make_class_split(names, self.mode, self.seed, self.test_fraction, self.num_folds)
+        split = make_class_split(names, self.mode, self.seed, self.test_fraction, self.num_folds)
+        if len(split.folds) < self.num_folds and task.name not in self.baselines:
+            info(
+                f"retrieval: {len(names)} classes make {len(split.folds)} folds of validation "
+                f"classes, not protocol.retrieval.num_folds={self.num_folds}"
+            )
+        return split
 
     def _metrics(
         self, task: Task, pool: Features, classes: list[int], part: str

@@ -106,15 +106,24 @@ def _set_in_place(data: Any, given: list[str]) -> None:
         OmegaConf.update(place, str(key), value)
 
 
-def result_folder(source: Source, dataset: str) -> tuple[Path, str]:
-    """Where a checkpoint's results lie by default, and what their names end with."""
-    if source.pretrained is None:
+def result_folder(sources: list[Source], dataset: str, features: str) -> tuple[Path, str]:
+    """Where results lie by default, and what their names end with to tell them apart.
+
+    Several runs' lie beside the runs, which a sweep holds in one folder, and carry their names.
+    """
+    first = sources[0]
+    if first.pretrained is None:
         return Path("runs") / f"random_{dataset}" / "evaluation", ""
     suffix = f"_{dataset}" if other_dataset() else ""
-    if not Path(source.ckpt).expanduser().exists():  # torchvision:NAME
-        folder = Path("runs") / source.ckpt.replace(":", "_").replace("/", "_")
+    suffix += f"_{features}" if features != "auto" else ""
+    if not Path(first.ckpt).expanduser().exists():  # torchvision:NAME
+        folder = Path("runs") / first.ckpt.replace(":", "_").replace("/", "_")
         return folder / "evaluation", suffix
-    file = find_checkpoint(source.ckpt)
-    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    file = find_checkpoint(first.ckpt)
+    in_run = file.parent.name == "checkpoints"
+    folder = file.parent.parent if in_run else file.parent
+    if len(sources) > 1:
+        names = "_".join(Path(source.ckpt).stem for source in sources)
+        return (folder.parent if in_run else folder) / "evaluation", f"_{names[:60]}{suffix}"
     stem = "" if file.stem == "last" else f"_{file.stem}"
     return folder / "evaluation", stem + suffix

@@ -85,7 +85,9 @@ def subjects(
         if config["backbone"] is None:
             info(f"no row of {RANDOM_INIT}: the file holds no architecture to start anew")
         else:
-            backbone = build_backbone(config["backbone"]).eval().to(device)
+            with torch.random.fork_rng():  # the same weights whatever was built before
+                torch.manual_seed(config["seed"])
+                backbone = build_backbone(config["backbone"]).eval().to(device)
             yield Task(RANDOM_INIT, backbone, preprocess or make_data().preprocess, **shared)
     if config["baselines"]:
         yield Task(RAW_PIXELS, RawPixels(), preprocess or make_data().preprocess, **shared)
@@ -99,8 +101,11 @@ def _names(sources: list[Source]) -> list[str]:
         return []
     if len(sources) == 1:
         return ["pretrained"]
-    short = [Path(source.ckpt).name for source in sources]
-    return short if len(set(short)) == len(short) else [source.ckpt for source in sources]
+    whole = [source.ckpt for source in sources]
+    if len(set(whole)) < len(whole):
+        raise UserError(f"ckpt={whole}: each checkpoint once")
+    short = [Path(ckpt).name for ckpt in whole]
+    return short if len(set(short)) == len(short) else whole
 
 
 def _concatenated(members: list[Task], shared: dict[str, Any]) -> Task:
