@@ -225,7 +225,8 @@ def test_one_command(tmp_path: Path) -> None:
     result = run_evaluate(f"ckpt={run}", "protocol=embed", "dataset=folder", *data)
     assert list(result["rows"]) == ["pretrained"]
     assert result["rows"]["pretrained"]["num_images"] == 24
-    arrays = read_npz(run / "evaluation")
+    with np.load(run / "evaluation" / "features_folder.npz") as file:  # the data set's name
+        arrays = dict(file)
     backbone, preprocess = ssl_zoo.load_backbone(run)
     with torch.inference_mode():
         images = [backbone(preprocess(decoded(path)[None])) for path in arrays["path"]]

@@ -553,7 +553,7 @@ def test_the_gallery_shows_the_images_it_ranked(
     shown: list[Any] = []
     real = __import__("ssl_zoo.figures", fromlist=["save_gallery"]).save_gallery
     monkeypatch.setattr(
-        "ssl_zoo.figures.save_gallery", lambda *args: (shown.append(args), real(*args))
+        "ssl_zoo.protocols.retrieval.save_gallery", lambda *args: (shown.append(args), real(*args))
     )
     protocol(images=images).score(task)
     assert (tmp_path / "retrieval_gallery.png").is_file()
