@@ -230,6 +230,28 @@ def test_other_crops_each_epoch_and_clean_val() -> None:
     assert torch.equal(task.features.val.representation, clean.val.representation)
 
 
+FROZEN = {
+    "knn": {},
+    "linear": {"epochs": 2},
+    "logistic": {"strengths": [1.0]},
+    "few_shot": {"fractions": [0.1], "per_class": []},
+    "retrieval": {},
+    "embed": {"formats": ["npz"]},
+}
+
+
+@pytest.mark.parametrize(("name", "knobs"), FROZEN.items())
+def test_features_leave_the_backbone_as_it_is(
+    name: str, knobs: dict[str, Any], tmp_path: Path
+) -> None:
+    task = small_task(small_net().train(), folder=tmp_path)
+    before = copy.deepcopy(task.backbone.state_dict())
+    assert protocol(name, **knobs).score(task)
+    assert task.num_encoded == 260
+    after = task.backbone.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
 @pytest.mark.parametrize("name", ["linear_augmented", "linear_augmented_moco"])
 def test_the_frozen_backbone_is_bit_identical(name: str) -> None:
     task = small_task(small_net().train())  # in whatever mode it comes

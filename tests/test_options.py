@@ -26,6 +26,11 @@ NEEDS = {  # what an option cannot do without
     "backbone=torchvision": ["backbone.name=convnext_tiny"],
     "backbone=timm": ["backbone.name=resnet10t"],
     "augmentation=simclr": ["augmentation.blur_kernel=3"],
+    "method/metric_loss=other": [
+        "method.metric_loss._target_=pytorch_metric_learning.losses.CircleLoss",
+        "+method.metric_loss.gamma=40",
+    ],
+    "method/miner=other": ["method.miner._target_=pytorch_metric_learning.miners.AngularMiner"],
     "augmentation=mlrc": ["augmentation.size=32"],
 }
 TINY_NET = ["backbone.widths=[8,16]", "backbone.strides=[2,2]"]
@@ -93,7 +98,8 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize(("method", "slot", "option"), COMBINATIONS)
 def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, option: str) -> None:
-    cfg = make_config(f"method={method}", f"method/{slot}={option}", "optimizer=sgd")
+    more = NEEDS.get(f"method/{slot}={option}", [])
+    cfg = make_config(f"method={method}", f"method/{slot}={option}", "optimizer=sgd", *more)
     if fits(method, slot, option):
         step(cfg)
     else:
