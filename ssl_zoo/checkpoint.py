@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssl_zoo import unpickle
 from ssl_zoo.console import info
 from ssl_zoo.data.preprocess import Preprocess
-from ssl_zoo.exported import load_exported
+from ssl_zoo.exported import load_exported, read_safetensors, sidecar
 from ssl_zoo.library import PREFIXES, load_library
 from ssl_zoo.official import load_official
 from ssl_zoo.pretrained import (
@@ -36,6 +36,7 @@ __all__ = [
     "load_pretrained",
     "own_extras",
     "read_checkpoint",
+    "source_files",
 ]
 
 Output = Literal["representation", "embedding"]
@@ -48,12 +49,16 @@ def find_checkpoint(run_or_file: str | Path) -> Path:
     Raises:
         UserError: If there is none.
     """
+    if not str(run_or_file):
+        raise UserError("the checkpoint has no name: give a run folder or a checkpoint file")
     path = Path(run_or_file).expanduser()
     if path.is_file():
         return path
     for name in ("last.ckpt", "best.ckpt"):
         if (path / "checkpoints" / name).is_file():
             return path / "checkpoints" / name
+    if str(run_or_file) == "random":
+        raise UserError("random is for evaluate.py's ckpt= alone: give a run folder or a file")
     if not path.exists():
         raise UserError(f"{path} does not exist: give a run folder or a checkpoint file")
     raise UserError(f"{path} holds no checkpoints/last.ckpt: is it a run folder?")
@@ -66,6 +71,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: If the file does not load with `weights_only=True` or is not ours.
     """
     try:
+        if unpickle.is_zip(path):
+            unpickle.check_sums(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each kind of broken file
         raise UserError(
@@ -85,6 +92,25 @@ def _is_library(source: str | Path) -> bool:
     return str(source).startswith(PREFIXES)
 
 
+def _read(path: Path) -> Any:
+    """The content of a file that export did not write."""
+    return read_safetensors(path)[0] if path.suffix == ".safetensors" else unpickle.read(path)
+
+
+def source_files(source: str | Path) -> list[Path]:
+    """The files that a source consists of; none for those of a library.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if _is_library(source):
+        return []
+    path = find_checkpoint(source)
+    if Path(source).expanduser().is_dir():
+        return sorted(path.parent.glob("*.ckpt"))
+    return [file for file in (path, sidecar(path)) if file.exists()]
+
+
 def own_extras(source: str | Path) -> dict[str, Any] | None:
     """What a run of ours saved beside its weights: config and preprocess; None for other sources.
 
@@ -96,7 +122,7 @@ def own_extras(source: str | Path) -> dict[str, Any] | None:
     path = find_checkpoint(source)
     if load_exported(path) is not None:
         return None
-    content = unpickle.read(path)
+    content = _read(path)
     return dict(content["ssl_zoo"]) if _is_ours(content) else None
 
 
@@ -144,7 +170,7 @@ def _load(source: str | Path, output: Output) -> Pretrained:
     if exported is not None:
         _check_output(output, source)
         return exported
-    content = unpickle.read(path)
+    content = _read(path)
     if _is_ours(content):
         return _load_own(content, path, output)
     _check_output(output, source)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_safetensors
 
-from ssl_zoo.checkpoint import load_pretrained
+from ssl_zoo.checkpoint import load_pretrained, source_files
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.exported import KEY, load_exported, sidecar
 from ssl_zoo.pretrained import Pretrained
 from ssl_zoo.types import UserError
 
 FORMATS = ("torchvision", "timm", "safetensors", "onnx", "torchscript")
-TOLERANCE = 1e-4  # of features, between the backbone and what was read back
+TOLERANCE = 1e-4  # of features, relative, between the backbone and what was read back
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _EXAMPLE = """example:
   python -m ssl_zoo.export runs/RUN --format torchvision resnet18.pth
@@ -38,15 +40,16 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
         force: Overwrite.
 
     Returns:
-        The largest difference between the features of both on random images.
+        The largest difference between the features of both on random images, relative to the
+        largest feature (to 1, if all are smaller).
 
     Raises:
-        UserError: If the file exists, the format does not fit the backbone, or the features differ
-            by more than TOLERANCE; then nothing is left behind.
+        UserError: If the file exists or is the source, the format does not fit the backbone, or
+            the features differ by more than TOLERANCE; then all files are as they were.
     """
     if format not in FORMATS:
         raise UserError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
-    _check_out(out, format, force)
+    _check_out(source, out, format, force)
     loaded = load_pretrained(source)
     about = {
         "format": format,
@@ -58,20 +61,23 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
         about["name"] = _library_name(loaded, format)
     elif loaded.config is None:
         raise UserError(f"{source} is a program without an architecture: export its source instead")
-    try:
-        _write(loaded, about, out)
-        difference = _difference(loaded, out)
+    # a folder beside it, so that the new files take the old ones' places in one step
+    with TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
+        new = Path(folder) / out.name
+        _write(loaded, about, new)
+        difference = _difference(loaded, new)
         if not difference <= TOLERANCE:
-            raise UserError(f"{out} gives other features, by {difference:.1e}: it was deleted")
-    except BaseException:
-        for file in _files(out, format):
-            file.unlink(missing_ok=True)
-        raise
-    print(f"{out}: largest difference of the features {difference:.1e}\n{usage(about, out)}")
+            raise UserError(
+                f"{out} would give other features, by {difference:.1e} (relative): not written"
+            )
+        for written, final in zip(_files(new, format), _files(out, format), strict=True):
+            os.replace(written, final)
+    print(f"{out}: largest relative difference of the features {difference:.1e}")
+    print(usage(about, out))
     return difference
 
 
-def _check_out(out: Path, format: str, force: bool) -> None:
+def _check_out(source: str | Path, out: Path, format: str, force: bool) -> None:
     suffix = {"safetensors": ".safetensors", "onnx": ".onnx"}.get(format)
     if suffix and out.suffix != suffix:
         raise UserError(f"{out}: a file of --format {format} must end with {suffix}")
@@ -79,8 +85,11 @@ def _check_out(out: Path, format: str, force: bool) -> None:
         raise UserError(f"{out}: that ending is for --format {out.suffix[1:]}")
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"{out} is no file in an existing folder")
-    for file in _files(out, format):
-        if file.exists() and not force:
+    read = source_files(source)
+    for file in filter(Path.exists, _files(out, format)):
+        if any(map(file.samefile, read)):
+            raise UserError(f"{file} is a file of the source {source}: give another OUT")
+        if not force:
             raise UserError(f"{file} exists: add --force to overwrite it")
 
 
@@ -118,7 +127,8 @@ def _write(loaded: Pretrained, about: dict[str, Any], out: Path) -> None:
     backbone = loaded.backbone
     weights = {name: value.contiguous() for name, value in backbone.state_dict().items()}
     if about["format"] == "safetensors":
-        save_file(weights, out, metadata={KEY: text})
+        # its save_file would leave a file that only its owner can read
+        out.write_bytes(to_safetensors(weights, metadata={KEY: text}))
     elif about["format"] == "onnx":
         _write_onnx(loaded, text, out)
     elif about["format"] == "torchscript":
@@ -171,11 +181,13 @@ def _write_onnx(loaded: Pretrained, text: str, out: Path) -> None:
 
 @torch.inference_mode()
 def _difference(loaded: Pretrained, out: Path) -> float:
-    """The largest difference of the features, on a batch of another size than at writing."""
+    """The largest relative difference of features, on a batch of another size than at writing."""
     read = load_exported(out)
     assert read is not None
     images = _images(loaded, 3)
-    return float((read.backbone(images) - loaded.backbone(images)).abs().max())
+    features = loaded.backbone(images)
+    largest = (read.backbone(images) - features).abs().max()
+    return float(largest / features.abs().max().clamp(min=1))
 
 
 def usage(about: dict[str, Any], out: Path) -> str:

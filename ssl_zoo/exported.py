@@ -29,7 +29,7 @@ def load_exported(path: Path) -> Pretrained | None:
     """The backbone in an exported file; None for a file that export did not write.
 
     Raises:
-        UserError: If it is damaged, or is ONNX or safetensors without our description.
+        UserError: If it is damaged, or is ONNX without our description.
     """
     if path.suffix == ".onnx":
         return _onnx(path)
@@ -80,7 +80,7 @@ def _pretrained(
 
 
 def _weights(path: Path, weights: Any, about: dict[str, Any]) -> Pretrained:
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+    if not isinstance(weights, dict) or not all(isinstance(n, str) for n in weights):
         raise UserError(f"{path} is no plain state dict, as its {sidecar(path).name} says")
     backbone = build_backbone(about["config"])
     fill(backbone, weights, str(path))
@@ -88,16 +88,27 @@ def _weights(path: Path, weights: Any, about: dict[str, Any]) -> Pretrained:
     return _pretrained(path, backbone, about, about["config"], what)
 
 
-def _safetensors(path: Path) -> Pretrained:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, and its metadata.
+
+    Raises:
+        UserError: If it is damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path} is not a readable checkpoint: it is damaged or no safetensors file"
         ) from error
-    return _weights(path, weights, _described(metadata.get(KEY, ""), path))
+
+
+def _safetensors(path: Path) -> Pretrained | None:
+    weights, metadata = read_safetensors(path)
+    if KEY not in metadata:
+        return None  # another library's
+    return _weights(path, weights, _described(metadata[KEY], path))
 
 
 class OnnxBackbone(nn.Module):
@@ -167,8 +178,9 @@ def _torchscript(path: Path, about: dict[str, Any]) -> Pretrained:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is old
         try:
+            unpickle.check_sums(path)
             backbone: nn.Module = torch.jit.load(path, map_location="cpu")
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, unpickle.NotReadableError) as error:
             raise UserError(f"{path} is not a readable checkpoint: it is damaged") from error
     backbone.num_features = about["num_features"]
     return _pretrained(path, backbone, about, None, "a TorchScript program")

@@ -20,6 +20,7 @@ _OPTIONS = {
     "ConvNet": ("convnet", ("widths", "strides")),
     "SmallResNet": ("small_resnet", ("widths", "depth")),
 }
+_DEFAULTS = {"stem": "imagenet", "width": 1.0}
 _NO_SHAPE = ("_target_", "weights", "pretrained", "zero_init_residual", "variant")
 
 
@@ -57,8 +58,8 @@ def initialized(backbone: Any, source: str) -> nn.Module:
     same = _shapes(network) == _shapes(loaded.backbone)
     if not same or not _agree(config, loaded.config):
         raise UserError(
-            f"init={source} holds {_name(loaded.config)}, which is not backbone={_name(config)}: "
-            f"set {_overrides(loaded.config)}"
+            f"init={source} holds {_name(loaded.config)}, which is not backbone={_name(config)}"
+            f"{_differences(loaded.config, config)}: set {_overrides(loaded.config)}"
         )
     network.load_state_dict(loaded.backbone.state_dict())
     if "variant" in loaded.config:
@@ -79,6 +80,17 @@ def _agree(config: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def _name(config: dict[str, Any]) -> str:
     return str(config.get("name", config["_target_"].rpartition(".")[2]))
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """In which options two networks of one name differ: " (stem: cifar there, imagenet here)"."""
+    if _name(there) != _name(here):
+        return ""
+    there, here = _DEFAULTS | there, _DEFAULTS | here
+    keys = sorted((there.keys() | here.keys()) - {"name", *_NO_SHAPE})
+    pairs = [(key, there.get(key, "unset"), here.get(key, "unset")) for key in keys]
+    shown = [f"{key}: {a} there, {b} here" for key, a, b in pairs if a != b]
+    return f" ({'; '.join(shown)})" if shown else ""
 
 
 def _overrides(config: dict[str, Any]) -> str:

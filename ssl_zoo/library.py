@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import timm
 import torch
 import torchvision
 from timm.data.config import resolve_model_data_config
@@ -46,12 +50,16 @@ def _torchvision(name: str, weights: str) -> Pretrained:
 
 def _timm(name: str) -> Pretrained:
     config = {"_target_": "ssl_zoo.modules.backbones.timm_backbone", "name": name}
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name}*")[:5])
+        raise UserError(f"timm:{name} is not a timm model{'; near: ' + close if close else ''}")
     try:
-        timm_backbone(name)  # tells an unknown name from a failed download
+        timm_backbone(name)  # tells an unknown tag from a failed download
     except RuntimeError as error:  # what follows the dot
         raise UserError(f"timm:{name}: {first_line(error)}") from error
     try:
-        backbone = timm_backbone(name, pretrained=True)
+        with _quiet_hub():
+            backbone = timm_backbone(name, pretrained=True)
     except Exception as error:  # the hub raises a class of its own for each way to fail
         if "No pretrained weights" in str(error):
             raise UserError(f"timm:{name} has no pretrained weights") from error
@@ -60,6 +68,18 @@ def _timm(name: str) -> Pretrained:
     data: dict[str, Any] = resolve_model_data_config(backbone)  # type: ignore[no-untyped-call]
     preprocess = Preprocess(data["input_size"][-1], data["crop_pct"], data["mean"], data["std"])
     return _pretrained(f"timm:{name}", backbone, preprocess, config | {"pretrained": True})
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Without the hub's lines on each of its retries."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _pretrained(

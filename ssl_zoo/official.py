@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.modules.backbones import Stem, torchvision_backbone
-from ssl_zoo.pretrained import Pretrained, build_backbone, fill, grouped
+from ssl_zoo.pretrained import Pretrained, build_backbone, check_plain, fill, grouped, shown
 from ssl_zoo.types import UserError
 from ssl_zoo.unpickle import Array, Placeholder
 
@@ -36,6 +37,7 @@ class Layout:
         prefix: Of the backbone's weights.
         places: Keys of the file under which the weights may lie; "" = the file is the weights.
         marks: Prefixes of weights that must be there too.
+        without: Prefix of weights that must not, where another repository's names fit.
         beside: Keys of the file that must be there too.
         preprocess: Where it is not 224, 0.875 and ImageNet's statistics.
         cifar: The same, of networks with the 3x3 stem.
@@ -46,6 +48,7 @@ class Layout:
     prefix: str = ""
     places: tuple[str, ...] = ("state_dict",)
     marks: tuple[str, ...] = ()
+    without: str | None = None
     beside: tuple[str, ...] = ()
     preprocess: dict[str, Any] = field(default_factory=dict)
     cifar: dict[str, Any] = field(default_factory=dict)
@@ -58,8 +61,10 @@ class Layout:
         for place in self.places:
             state = _state(content.get(place) if place else content)
             own = [name.removeprefix(self.prefix) for name in state if name.startswith(self.prefix)]
+            if self.without is not None and _has(state, self.without):
+                continue
             if any(map(_STAGE.match, own)) and all(_has(state, mark) for mark in self.marks):
-                return state, [str(key) for key in content if place and key != place]
+                return state, [shown(key) for key in content if place and key != place]
         return None
 
 
@@ -72,13 +77,14 @@ _SOLO = {"mean": _CIFAR_MEAN, "std": (0.2470, 0.2435, 0.2616)}
 
 # Read from the top; what comes later would fit some of what comes before.
 LAYOUTS = (
-    Layout("MoCo v1/v2", "encoder_q.", marks=("encoder_k.",)),
-    Layout("MoCo v3", "base_encoder.", marks=("momentum_encoder.",)),
-    Layout("SimSiam", "encoder.", marks=("encoder.fc.", "predictor.")),
+    Layout("MoCo v1/v2", "encoder_q.", _PLACES),
+    Layout("MoCo v3", "base_encoder.", _PLACES),
+    Layout("SimSiam", "encoder.", _PLACES, marks=("encoder.fc.", "predictor.")),
     Layout("SupCon", "encoder.", ("model",), marks=("head.",), cifar=_OLD_CIFAR),
     Layout("SwAV", places=_PLACES, marks=("projection_head.", "prototypes.")),
-    Layout("Barlow Twins", "backbone.", ("model",), marks=("projector.", "bn.")),
-    Layout("VICReg", "backbone.", ("model",), marks=("projector.",)),
+    Layout("Barlow Twins", "backbone.", _PLACES, marks=("projector.", "bn.")),
+    # solo-learn, whose 3x3 stem differs, has a classifier besides
+    Layout("VICReg", "backbone.", _PLACES, marks=("projector.",), without="classifier."),
     Layout("DINO", "backbone.", ("teacher",), marks=("head.",), beside=("student",)),
     Layout("InstDisc", "", ("state_dict", "net"), beside=("lemniscate",), cifar=_OLD_CIFAR),
     # its loader scales to [0, 1] and no more; 96 pixels are those of its STL-10 runs
@@ -138,12 +144,14 @@ def load_official(content: Any, path: Path) -> Pretrained:
         for layout in LAYOUTS:
             found = layout.find(content)
             if found is not None:
+                _check_tensors(found[0], layout, path)
                 converted = layout is _PLAIN and _is_converted_simclr(content, found[0])
                 return _load(_CONVERTED if converted else layout, *found, path)
-    keys = list(content)[:4] if isinstance(content, Mapping) else [type(content).__name__]
+    keys = islice(content, 4) if isinstance(content, Mapping) else [type(content).__name__]
+    first = ", ".join(shown(key, 40) for key in keys)
     raise UserError(
         f"{path} was not saved by ssl_zoo, and its layout is unknown (it begins with "
-        f"{', '.join(map(str, keys)) or 'nothing'}): known are {KNOWN}"
+        f"{first or 'nothing'}): known are {KNOWN}"
     )
 
 
@@ -151,7 +159,6 @@ def _load(layout: Layout, state: State, beside: list[str], path: Path) -> Pretra
     source = f"{path} ({layout.name})"
     length = len(layout.prefix)
     inside = {name[length:]: v for name, v in state.items() if name.startswith(layout.prefix)}
-    _check_real(inside, source)
     weights = {_unnumbered(name, inside): value for name, value in inside.items()}
     config = _architecture(weights, source)
     cifar = config.get("stem") == "cifar"
@@ -194,14 +201,18 @@ _LIGHTLY = {"0": "conv1", "1": "bn1", "2": "layer1", "3": "layer2", "4": "layer3
 
 
 def _has(state: Mapping[str, Any], prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in state)
+    return any(isinstance(name, str) and name.startswith(prefix) for name in state)
 
 
 def _state(found: Any) -> State:
     """The tensors of a state dict, without a parallel wrapper's prefix; empty if it is none."""
     if not isinstance(found, Mapping):
         return {}
-    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    tensors = {
+        name: value
+        for name, value in found.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return {_renamed(name): value for name, value in tensors.items()}
@@ -226,17 +237,11 @@ def _is_converted_simclr(content: Mapping[str, Any], state: State) -> bool:
     return list(content) == ["state_dict"] and fresh and "fc.weight" in state
 
 
-def _check_real(weights: State, source: str) -> None:
-    """Refuse tensors that claim more numbers than the file holds.
-
-    Raises:
-        UserError: Naming one.
-    """
-    for name, value in weights.items():
-        dense = value.layout == torch.strided and value.device.type == "cpu"
-        size = value.numel() * value.element_size()
-        if not dense or size > value.untyped_storage().nbytes():
-            raise UserError(f"{source}: {name} is no plain tensor of the file")
+def _check_tensors(state: State, layout: Layout, path: Path) -> None:
+    """Refuse odd tensors of the backbone before anything is read from them."""
+    for name, value in state.items():
+        if name.startswith(layout.prefix):
+            check_plain(name.removeprefix(layout.prefix), value, f"{path} ({layout.name})")
 
 
 # --- architectures --------------------------------------------------------------------------------
@@ -389,7 +394,8 @@ def _tree(node: Any) -> dict[str, Any]:
     """A mapping of haiku's: a dict, or a foreign class that was made of one."""
     if isinstance(node, Placeholder) and node.args:
         node = node.args[0]
-    return dict(node) if isinstance(node, Mapping) else {}
+    items = node.items() if isinstance(node, Mapping) else ()
+    return {name: value for name, value in items if isinstance(name, str)}
 
 
 def _experiment(content: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -89,8 +90,9 @@ def fill(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> lis
         The names that are left over.
 
     Raises:
-        UserError: If one is missing or has another shape, or a left-over one belongs to a part of
-            the network that the backbone has (then it is another architecture).
+        UserError: If one is missing, has another shape or is not made of finite real numbers, or a
+            left-over one belongs to a part of the network that the backbone has (then it is another
+            architecture).
     """
     expected = backbone.state_dict()
     parts = {name.split(".")[0] for name in expected}
@@ -100,11 +102,9 @@ def fill(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> lis
     if missing:
         raise UserError(f"{source} lacks {len(missing)} of the backbone's weights: {_few(missing)}")
     for name, value in expected.items():
-        if name in weights and weights[name].shape != value.shape:
-            raise UserError(
-                f"{source} is no known architecture: {name} is {_size(weights[name])} where "
-                f"{_size(value)} was expected"
-            )
+        if name in weights:
+            check_plain(name, weights[name], source)
+            _check_fits(name, weights[name], value, source)
     left = [name for name in weights if name not in expected]
     foreign = [name for name in left if name.split(".")[0] in parts]
     if foreign:
@@ -114,8 +114,50 @@ def fill(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> lis
     return left
 
 
+def check_plain(name: str, value: Any, source: str) -> None:
+    """Refuse what is no dense tensor, and tensors that claim more numbers than the file holds.
+
+    Raises:
+        UserError: Naming it.
+    """
+    plain = isinstance(value, Tensor) and not value.is_quantized
+    if (
+        not plain
+        or value.layout != torch.strided
+        or value.device.type == "meta"
+        or value.numel() * value.element_size() > value.untyped_storage().nbytes()
+    ):
+        raise UserError(f"{source}: {shown(name)} is no plain tensor of the file")
+
+
+def _check_fits(name: str, value: Tensor, expected: Tensor, source: str) -> None:
+    if value.shape != expected.shape:
+        raise UserError(
+            f"{source} is no known architecture: {name} is {_size(value)} where "
+            f"{_size(expected)} was expected"
+        )
+    # counters may be floats: averages of checkpoints have such
+    real = not value.is_complex() and value.dtype != torch.bool
+    if not (value.is_floating_point() or (real and not expected.is_floating_point())):
+        raise UserError(
+            f"{source}: {name} holds {_dtype(value)} numbers where {_dtype(expected)} was expected"
+        )
+    if not value.float().isfinite().all():
+        raise UserError(f"{source}: {name} holds NaN or infinite numbers")
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def shown(key: Any, length: int = 80) -> str:
+    """A key of a file, cut short and without what a terminal would obey."""
+    # the text of nested tuples can be endless
+    return repr(key if isinstance(key, str) else type(key).__name__)[1:-1][:length]
+
+
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+    return ", ".join(map(shown, names[:3])) + (" ..." if len(names) > 3 else "")
 
 
 def _size(tensor: Tensor) -> str:
@@ -124,4 +166,5 @@ def _size(tensor: Tensor) -> str:
 
 def grouped(names: Iterable[str]) -> str:
     """Names with counts: "encoder_k 161, queue 1"."""
-    return ", ".join(f"{name} {count}" for name, count in Counter(names).items()) or "nothing"
+    counts = Counter(names).items()
+    return ", ".join(f"{shown(name)} {count}" for name, count in counts) or "nothing"

@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 import zipfile
+import zlib
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ FOREIGN_PACKAGES = frozenset(
     {
         *("omegaconf", "typing", "pathlib", "solo", "lightly"),
         *("pytorch_lightning", "lightning", "lightning_fabric"),
-        *("haiku", "jax", "jaxlib", "byol"),
+        *("haiku", "jax", "jaxlib", "optax", "byol"),
         *("lib", "alias_multinomial"),  # of lemniscate.pytorch
     }
 )
@@ -48,6 +49,11 @@ _PICKLE_START = 0x80
 
 class NotReadableError(UserError):
     """Why a file is not read; says nothing of its path."""
+
+
+def _shown(text: str) -> str:
+    """Text of a file, cut short and without what a terminal would obey."""
+    return repr(text)[1:-1][:80]
 
 
 class Placeholder:
@@ -106,7 +112,7 @@ class _Dtype:
 
     def value(self) -> np.dtype[Any]:
         if not _DTYPE.fullmatch(self.name) or self.order not in "<>|=":
-            raise NotReadableError(f"it holds an array of type {self.name}")
+            raise NotReadableError(f"it holds an array of type {_shown(self.name)}")
         return np.dtype((">" if self.order == ">" else "<") + self.name)
 
 
@@ -134,7 +140,7 @@ def _tensor(storage: Any, offset: int, size: Any, stride: Any, *hooks: Any) -> T
 def _encode(text: str, encoding: str) -> bytes:
     """How protocol 2 writes bytes."""
     if encoding != "latin1":
-        raise NotReadableError(f"it holds text in {encoding}")
+        raise NotReadableError(f"it holds text in {_shown(encoding)}")
     return text.encode("latin1")
 
 
@@ -166,7 +172,7 @@ class Unpickler(pickle.Unpickler):
             return REBUILT[module, name]
         if (module, name) in FOREIGN_NAMES or module.split(".")[0] in FOREIGN_PACKAGES:
             return type(name, (Placeholder,), {"__module__": "foreign"})
-        raise NotReadableError(f"it names {module}.{name}, which is not called")
+        raise NotReadableError(f"it names {_shown(f'{module}.{name}')}, which is not called")
 
 
 def _load(file: Any, **options: Any) -> Any:
@@ -227,6 +233,24 @@ def _check_zip(path: Path) -> None:
     # torch stores without compression, so the two sizes agree
     if sum(entry.file_size for entry in entries) > 2 * path.stat().st_size:
         raise NotReadableError("it unpacks to more than it holds")
+    check_sums(path)
+
+
+def check_sums(path: Path) -> None:
+    """Compare a zip archive with its checksums, at which torch does not look.
+
+    Raises:
+        NotReadableError: If it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch.serialization.set_crc32_options(False) writes zeros
+            summed = any(entry.CRC for entry in archive.infolist())
+            broken = archive.testzip() if summed else None
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError) as error:
+        raise NotReadableError("it is damaged or cut short") from error
+    if broken is not None:
+        raise NotReadableError("it is damaged: its checksums are others")
 
 
 def _read(path: Path) -> Any:

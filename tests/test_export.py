@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import timm
 import torch
 import torchvision
 from omegaconf import DictConfig
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_official import randomised
+from test_unpickle import flip
 from torch import Tensor, nn
 
 from ssl_zoo import export as module
 from ssl_zoo import load_backbone
-from ssl_zoo.checkpoint import build_backbone, load_pretrained
+from ssl_zoo.checkpoint import build_backbone, load_pretrained, own_extras
 from ssl_zoo.export import export, main
 from ssl_zoo.types import UserError
 from train import train
@@ -180,21 +182,69 @@ def test_a_network_that_the_library_has_not(format: str, thin_file: Path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_gives_other_features_is_deleted(
-    resnet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def corrupted(by: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write another weight than the backbone's."""
     write = module._write
 
     def corrupt(loaded: Any, about: Any, out: Path) -> None:
         write(loaded, about, out)
         weights = torch.load(out)
-        weights["layer4.1.conv2.weight"] += 1
+        weights["layer4.1.bn2.bias"] += by
         torch.save(weights, out)
 
     monkeypatch.setattr(module, "_write", corrupt)
-    with pytest.raises(UserError, match="gives other features"):
-        export(resnet_file, "torchvision", tmp_path / "out.pth")
-    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_failed_export_leaves_all_as_it_was(
+    force: bool, resnet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {"out.pth": "mine", "out.pth.json": "mine too"} if force else {}
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+    corrupted(1, monkeypatch)
+    with pytest.raises(UserError, match=r"would give other features, by \S+ \(relative\): not"):
+        export(resnet_file, "torchvision", tmp_path / "out.pth", force)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_the_difference_is_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large features differ by more than small ones: float32 has so many digits."""
+    network = randomised(torchvision.models.resnet18())
+    for name in ("layer4.1.bn2.weight", "layer4.1.bn2.bias"):
+        network.state_dict()[name].mul_(1000)
+    torch.save(network.state_dict(), tmp_path / "in.pth")
+    corrupted(0.01, monkeypatch)
+    assert 1e-7 < export(tmp_path / "in.pth", "torchvision", tmp_path / "out.pth") < 1e-4
+
+
+def test_an_export_has_the_usual_mode(thin_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    export(thin_file, "safetensors", tmp_path / "out.safetensors")
+    export(thin_file, "torchscript", tmp_path / "out.pt")
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 3
+    assert len(set(modes.values())) == 1, modes
+
+
+def test_the_source_is_not_overwritten(resnet_file: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.pth"
+    shutil.copy(resnet_file, source)
+    (tmp_path / "link.pth").symlink_to(source)
+    run = tmp_path / "run" / "checkpoints"
+    run.mkdir(parents=True)
+    for name in ("last.ckpt", "best.ckpt"):
+        shutil.copy(resnet_file, run / name)
+    content = source.read_bytes()
+    for origin, out in (
+        (source, source),
+        (source, tmp_path / "link.pth"),
+        (tmp_path / "run", run / "last.ckpt"),
+        (tmp_path / "run", run / "best.ckpt"),
+    ):
+        with pytest.raises(UserError, match=r"is a file of the source .*: give another OUT$"):
+            export(origin, "torchvision", out, force=True)
+        assert out.read_bytes() == content
 
 
 def test_an_existing_file_is_kept(
@@ -208,7 +258,7 @@ def test_an_existing_file_is_kept(
     assert capsys.readouterr().err == f"error: {out} exists: add --force to overwrite it\n"
     assert out.read_text() == "mine"
     main([str(thin_file), "--format", "safetensors", str(out), "--force"])
-    assert "largest difference of the features 0.0e+00\n" in capsys.readouterr().out
+    assert "largest relative difference of the features 0.0e+00\n" in capsys.readouterr().out
     same(thin_file, out)
 
 
@@ -228,6 +278,22 @@ def test_names_that_mislead(
         export(resnet_file, format, tmp_path / name)
 
 
+def test_a_flipped_bit_in_a_program(thin_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.pt"
+    export(thin_file, "torchscript", out)
+    flip(out, "/data/0")
+    with pytest.raises(UserError, match=r"is not a readable checkpoint: it is damaged$"):
+        load_backbone(out)
+
+
+def test_nan_in_an_export(thin_file: Path, tmp_path: Path) -> None:
+    export(thin_file, "safetensors", tmp_path / "out.safetensors")
+    content = (tmp_path / "out.safetensors").read_bytes()
+    (tmp_path / "out.safetensors").write_bytes(content[:-4] + b"\xff" * 4)
+    with pytest.raises(UserError, match=r"holds NaN or infinite numbers$"):
+        load_backbone(tmp_path / "out.safetensors")
+
+
 @pytest.mark.parametrize("ending", ["safetensors", "pt", "pth"])
 def test_a_damaged_export(ending: str, thin_file: Path, resnet_file: Path, tmp_path: Path) -> None:
     formats = {"safetensors": "safetensors", "pt": "torchscript", "pth": "timm"}
@@ -241,11 +307,21 @@ def test_a_damaged_export(ending: str, thin_file: Path, resnet_file: Path, tmp_p
 
 
 def test_files_without_our_description(thin_file: Path, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
+    """Another library's safetensors are read as its other files are."""
+    state = torch.load(thin_file)
+    save_file(state, tmp_path / "theirs.safetensors", metadata={"format": "pt"})
+    backbone, _ = load_backbone(thin_file)
+    loaded = load_pretrained(tmp_path / "theirs.safetensors")
+    assert "(a plain state dict): resnet18" in loaded.report
+    images = loaded.preprocess(IMAGES)
+    assert torch.equal(features(loaded.backbone, images), features(backbone, images))
+    assert own_extras(tmp_path / "theirs.safetensors") is None
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="holds no description by ssl_zoo"):
+    with pytest.raises(UserError, match=r"its layout is unknown \(it begins with a\)"):
         load_backbone(tmp_path / "a.safetensors")
+    save_file(state, tmp_path / "b.safetensors", metadata={"ssl_zoo": "{}"})
+    with pytest.raises(UserError, match="holds no description by ssl_zoo"):
+        load_backbone(tmp_path / "b.safetensors")
 
 
 def test_a_json_of_somebody_else_beside_a_state_dict(thin_file: Path) -> None:

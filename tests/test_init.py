@@ -74,27 +74,23 @@ def test_it_is_saved_as_text_and_a_resume_does_not_read_it(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "name", "mend"),
+    ("override", "differs"),
     [
-        (
-            ["backbone.widths=[8,24]"],
-            "ConvNet",
-            r"backbone.widths=\[8,16\] backbone.strides=\[2,2\]",
-        ),
-        (
-            ["backbone.strides=[1,2]"],
-            "ConvNet",
-            r"backbone.widths=\[8,16\] backbone.strides=\[2,2\]",
-        ),
+        ("backbone.widths=[8,24]", "widths: [8, 16] there, [8, 24] here"),
+        ("backbone.strides=[1,2]", "strides: [2, 2] there, [1, 2] here"),
     ],
 )
-def test_another_architecture(
-    overrides: list[str], name: str, mend: str, run: Path, make_config: Make
-) -> None:
-    said = rf"init={run} holds ConvNet, which is not backbone={name}: set backbone=convnet {mend}$"
-    with pytest.raises(UserError, match=said) as error:
-        built(make_config(f"init={run}", *overrides))
-    assert "\n" not in str(error.value)
+def test_another_architecture(override: str, differs: str, run: Path, make_config: Make) -> None:
+    mend = "backbone=convnet backbone.widths=[8,16] backbone.strides=[2,2]"
+    said = f"init={run} holds ConvNet, which is not backbone=ConvNet ({differs}): set {mend}"
+    with pytest.raises(UserError) as error:
+        built(make_config(f"init={run}", override))
+    assert str(error.value) == said
+
+
+def test_random_is_no_checkpoint_to_start_from(make_config: Make) -> None:
+    with pytest.raises(UserError, match=r"^random is for evaluate.py's ckpt= alone"):
+        built(make_config("init=random"))
 
 
 def test_the_override_that_mends_it_does(run: Path, make_config: Make, tmp_path: Path) -> None:
@@ -119,5 +115,9 @@ def test_from_an_official_file(make_config: Make, tmp_path: Path) -> None:
     tiny = [o for o in TINY if not o.startswith("backbone")]
     chosen = ["backbone=resnet18_cifar", "backbone.width=0.25", f"init={path}"]
     method = built(make_config(*tiny, *chosen, tiny=False))
+    other = make_config(*tiny, "backbone=resnet18", f"init={path}", tiny=False)
+    differs = r"\(stem: cifar there, imagenet here; width: 0\.25 there, 1\.0 here\): set"
+    with pytest.raises(UserError, match=f"resnet18, which is not backbone=resnet18 {differs}"):
+        built(other)
     for name, value in network.state_dict().items():
         assert torch.equal(method.encoder.backbone.state_dict()[name], value)

@@ -55,7 +55,10 @@ def test_torchvisions_weights_from_the_cache(offline: Path) -> None:
         ("torchvision:resnet18:BEST", "weights=BEST is unknown: resnet18 has IMAGENET1K_V1"),
         ("torchvision:resnet1", "name=resnet1 is not a classifier of torchvision"),
         ("timm:resnet10t", "its weights could not be downloaded"),
-        ("timm:resnet1", "name=resnet1 is not a timm model"),
+        ("timm:resnet1", "^timm:resnet1 is not a timm model; near: ecaresnet101d, "),
+        ("timm:hf-hub:foo/bar", "^timm:hf-hub:foo/bar is not a timm model$"),
+        ("", "^the checkpoint has no name: give a run folder or a checkpoint file$"),
+        ("random", "^random is for evaluate.py's ckpt= alone: give a run folder or a file$"),
         ("timm:vit_tiny_patch16_384.none", r"Invalid pretrained tag \(none\)"),
     ],
 )
@@ -63,6 +66,16 @@ def test_weights_that_cannot_be_had(offline: Path, source: str, said: str) -> No
     with pytest.raises(UserError, match=said) as error:
         load_backbone(source)
     assert "\n" not in str(error.value)
+
+
+def test_the_hub_says_nothing_of_its_retries(
+    offline: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(UserError, match="its weights could not be downloaded"):
+        load_backbone("timm:resnet10t")
+    assert not caplog.records
 
 
 def test_a_timm_model_without_weights() -> None:

@@ -87,6 +87,17 @@ def wrong(network: nn.Module, prefix: str) -> State:
     return {name: value * 0 - 1 for name, value in prefixed(network, prefix).items()}
 
 
+def bare(content: Any, key: str) -> State:
+    """The weights alone, without the wrapper's prefix."""
+    return {name.removeprefix("module."): value for name, value in content[key].items()}
+
+
+def stripped() -> State:
+    """The online encoder of MoCo and nothing else."""
+    state = bare(moco_v2(), "state_dict")
+    return {name: value for name, value in state.items() if name.startswith("encoder_q.")}
+
+
 def training(state: State, **others: Any) -> dict[str, Any]:
     return {"epoch": 200, "arch": "resnet18", "state_dict": state, "optimizer": {}, **others}
 
@@ -242,6 +253,13 @@ def before_counters() -> Any:
 CASES: dict[str, tuple[Callable[[], Any], Callable[[], nn.Module], str]] = {
     "moco_v1": (moco_v1, resnet, "MoCo v1/v2"),
     "moco_v2": (moco_v2, resnet, "MoCo v1/v2"),
+    "moco_v2_bare": (lambda: bare(moco_v2(), "state_dict"), resnet, "MoCo v1/v2"),
+    "moco_stripped": (stripped, resnet, "MoCo v1/v2"),
+    "moco_stripped_wrapped": (lambda: training(stripped()), resnet, "MoCo v1/v2"),
+    "moco_v3_bare": (lambda: bare(moco_v3(resnet(), "fc"), "state_dict"), resnet, "MoCo v3"),
+    "simsiam_bare": (lambda: bare(simsiam(), "state_dict"), resnet, "SimSiam"),
+    "barlow_bare": (lambda: bare(barlow_full(), "model"), resnet, "Barlow Twins"),
+    "vicreg_bare": (lambda: bare(vicreg_full(), "model"), resnet, "VICReg"),
     "moco_v3": (lambda: moco_v3(resnet(), "fc"), resnet, "MoCo v3"),
     "moco_v3_vit": (lambda: moco_v3(moco_v3_vit(), "head"), moco_v3_vit, "MoCo v3"),
     "simsiam": (simsiam, resnet, "SimSiam"),
@@ -519,6 +537,11 @@ def byol(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         target_state: Any
         opt_state: Any
 
+    class TraceState(NamedTuple):
+        trace: Any
+
+    optax = types.ModuleType("optax._src.transform")
+    install(optax, TraceState, monkeypatch)
     install(haiku, FlatMapping, monkeypatch)
     install(experiment, _ByolExperimentState, monkeypatch)
 
@@ -528,11 +551,12 @@ def byol(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def flat(tree: dict[str, Any]) -> FlatMapping:
         return FlatMapping({name: FlatMapping(leaves) for name, leaves in tree.items()})
 
-    state = _ByolExperimentState(flat(params), flat(other), flat(averages), flat({}), None)
+    optimizer = (TraceState(flat(other)),)
+    state = _ByolExperimentState(flat(params), flat(other), flat(averages), flat({}), optimizer)
     path = tmp_path / "pretrain_res50x1.pkl"
     rng = np.zeros(2, np.uint32)
     path.write_bytes(pickle.dumps({"experiment_state": state, "step": 9, "rng": rng}, protocol=2))
-    for name in ("haiku._src.data_structures", "byol.byol_experiment"):
+    for name in ("haiku._src.data_structures", "byol.byol_experiment", optax.__name__):
         monkeypatch.delitem(sys.modules, name)
     return path
 
@@ -567,6 +591,60 @@ def test_an_unknown_layout(tmp_path: Path) -> None:
     refused(
         content, tmp_path, r"begins with weights, step\): known are BYOL, MoCo v1/v2, .*lightly"
     )
+
+
+def test_a_bare_state_dict_that_could_be_solo_learns(tmp_path: Path) -> None:
+    """Its 3x3 stem pads otherwise than VICReg's names would say."""
+    state = bare(solo_cifar(), "state_dict")
+    heads = {name: value for name, value in state.items() if not name.startswith("encoder.")}
+    refused(prefixed(cifar_resnet(), "backbone.") | heads, tmp_path, "its layout is unknown")
+
+
+def test_keys_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    nested: Any = ()
+    for _ in range(22):
+        nested = (nested, nested)  # its text would have 29 million characters
+    content = {nested: 1, "a\n\x1b[2J\u202e": 2, "b" * 50: 3}
+    first = r"begins with tuple, a\\n\\x1b\[2J\\u202e, b{40}\): known"
+    refused(content, tmp_path, first)
+    report = load(training(plain(resnet())) | {nested: 1, "\x1b": 2}, tmp_path).report
+    assert "optimizer, tuple, \\x1b; images" in report
+    state = resnet().state_dict()
+    assert "left over: \\n\\x1b 1;" in load(state | some("\n\x1b.a"), tmp_path).report
+    refused(state | some("layer1.\n\x1b"), tmp_path, r"it has layer1\.\\n\\x1b besides")
+
+
+USELESS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "nan": (lambda w: w * torch.nan, "holds NaN or infinite numbers"),
+    "infinite": (lambda w: w + torch.inf, "holds NaN or infinite numbers"),
+    "complex": (lambda w: w + 0j, "holds complex64 numbers where float32 was expected"),
+    "integer": (lambda w: w.long(), "holds int64 numbers where float32 was expected"),
+    "bool": (lambda w: w > 0, "holds bool numbers where float32 was expected"),
+    "sparse": (lambda w: w.to_sparse(), "is no plain tensor of the file"),
+    "meta": (lambda w: w.to("meta"), "is no plain tensor of the file"),
+}
+
+
+@pytest.mark.parametrize("what", USELESS)
+def test_useless_weights(what: str, tmp_path: Path) -> None:
+    change, said = USELESS[what]
+    state = resnet().state_dict()
+    state["layer3.0.bn1.weight"] = change(state["layer3.0.bn1.weight"])
+    refused(state, tmp_path, rf"layer3\.0\.bn1\.weight {said}$")
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:TypedStorage is deprecated")
+def test_quantized_weights(tmp_path: Path) -> None:
+    state = resnet().state_dict()
+    state["conv1.weight"] = torch.quantize_per_tensor(state["conv1.weight"], 0.1, 0, torch.qint8)
+    refused(state, tmp_path, r"conv1\.weight is no plain tensor of the file$")
+
+
+def test_halves_and_averaged_counters_load(tmp_path: Path) -> None:
+    state = {name: value.half() for name, value in resnet().state_dict().items()}
+    weights = load(state, tmp_path).backbone.state_dict()
+    assert weights["bn1.num_batches_tracked"] == 7
+    assert torch.equal(weights["conv1.weight"], state["conv1.weight"].float())
 
 
 @pytest.mark.parametrize("change", ["depth", "width", "stem", "block", "more"])

@@ -180,6 +180,39 @@ def test_a_file_cut_short(save: Callable[[Any, Path], None], kept: float, tmp_pa
     refused(path, "it is damaged or cut short$")
 
 
+def flip(path: Path, entry: str) -> None:
+    """Change a byte in the middle of an archive's entry."""
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(next(n for n in archive.namelist() if n.endswith(entry)))
+    data = bytearray(path.read_bytes())
+    data[data.index(content) + len(content) // 2] ^= 0x40
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("beside", [{}, {"args": argparse.Namespace()}], ids=["plain", "foreign"])
+def test_a_flipped_bit(beside: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "flipped.pth"
+    torch.save({"state_dict": NETWORK.state_dict(), **beside}, path)
+    load_backbone(path)
+    flip(path, "/data/0")
+    refused(path, "it is damaged: its checksums are others$")
+
+
+def test_an_archive_without_checksums_loads(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(NETWORK.state_dict(), tmp_path / "file.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    load_backbone(tmp_path / "file.pth")
+
+
+def test_a_name_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "file.pth"
+    path.write_bytes(b"\x80\x04\x8c\x04\x0a\x1b[2\x8c\x01a\x93.")
+    refused(path, r"it names \\n\\x1b\[2\.a, which is not called$")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
