@@ -105,6 +105,20 @@ def test_the_override_that_mends_it_does(run: Path, make_config: Make, tmp_path:
     assert torch.equal(method.encoder.backbone.layers[0].weight, weights(run)["layers.0.weight"])
 
 
+def test_options_that_are_equal_are_not_named(make_config: Make, tmp_path: Path) -> None:
+    from ssl_zoo.modules.backbones import timm_backbone
+
+    name = "vit_tiny_patch16_224"
+    torch.save(timm_backbone(name, img_size=64).state_dict(), tmp_path / "vit.pth")
+    tiny = [o for o in TINY if not o.startswith("backbone")]
+    cfg = make_config(
+        *tiny, "backbone=timm", f"backbone.name={name}", f"init={tmp_path}/vit.pth", tiny=False
+    )
+    differs = r"\(img_size: 64 there, unset here; patch_size: 16 there, unset here\): set"
+    with pytest.raises(UserError, match=f"which is not backbone={name} {differs}"):
+        built(cfg)
+
+
 def test_from_an_official_file(make_config: Make, tmp_path: Path) -> None:
     from ssl_zoo.modules.backbones import torchvision_backbone
 
