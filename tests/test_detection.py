@@ -15,6 +15,7 @@ import timm
 import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from test_evaluate import run_evaluate
 from torch import Tensor, nn
 
 from ssl_zoo.choices import CONFIG_DIR
@@ -461,6 +462,26 @@ def test_a_loss_that_is_not_finite_stops_the_training(voc: Path) -> None:
         train_detector(
             detector, train_batches(images, 2, 1, 0), Schedule(1, 0.1, 0.9, 0, 0, []), 0, print
         )
+
+
+def test_identity_is_what_is_scored_wherever_it_lies(voc: Path, tmp_path: Path) -> None:
+    first = make_detection(voc).identity()
+    assert make_detection(write_coco(tmp_path / "coco")).identity() == first
+    write_xml(voc, next(iter(SCENES["test"])), xml_object(("red", 5, 5, 20, 20)))
+    assert make_detection(voc).identity() != first
+
+
+def test_one_command(voc: Path, tmp_path: Path) -> None:
+    knobs = {"root": voc, "image_size": SIZE, "max_size": SIZE, "num_iterations": 1}
+    knobs |= {"boxes_per_image": 16, "fpn_channels": 16, "batch_size": 2}
+    given = [f"protocol.detection.{key}={value}" for key, value in knobs.items()]
+    small = ["dataset.splits.num_train=20", "dataset.splits.num_test=10"]
+    result = run_evaluate(
+        "ckpt=random", "backbone=resnet18", "protocol=detection", *given, *small, f"out={tmp_path}"
+    )
+    assert list(result["rows"]) == ["random init"]
+    assert json.loads((tmp_path / "detection.json").read_text()) == result
+    assert (tmp_path / "figures" / "detection_detections.png").is_file()
 
 
 def test_a_row_has_its_scores_and_leaves_the_backbone_alone(voc: Path, tmp_path: Path) -> None:

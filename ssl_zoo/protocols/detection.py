@@ -115,6 +115,13 @@ class Detection:
         """Read once for all rows."""
         return read_detection(self.root, self.format, self.val_fraction, self.split_seed)
 
+    def identity(self) -> list[Any]:
+        """What is scored, wherever it lies: file names, boxes and labels of each split."""
+        return [
+            [[image.path.name, image.boxes.tolist(), image.labels.tolist()] for image in split]
+            for split in (self.splits.train, self.splits.val, self.splits.test)
+        ]
+
     def score(self, task: Task) -> dict[str, Any]:
         """`val_ap`, `val_ap50`, `test_ap`, `test_ap50`, `test_ap75`, test AP of each class.
 

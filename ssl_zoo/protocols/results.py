@@ -132,8 +132,9 @@ class Results:
             "encoded_in": "bfloat16" if has_native_bf16() else "float32",
             "seed": self.config["seed"],
         }
-        identity = None
-        if protocol.needs != "nothing":
+        if protocol.needs == "nothing":  # it reads images of its own
+            identity = protocol.identity()
+        else:
             data = self.make_data()
             identity = _data_identity(data)
             head["dataset"] = self.config["dataset"]
