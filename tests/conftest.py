@@ -1,5 +1,8 @@
+"""Fixtures of many rooms."""
+
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,21 +11,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from helpers.configs import TINY
+from helpers.programs import run_train
 from ssl_zoo.choices import CONFIG_DIR
 from ssl_zoo.config import register_resolvers
-
-# What makes the real config cheap: a few hundred images, a tiny net, one epoch.
-TINY = [
-    "dataset.splits.num_train=300",
-    "dataset.splits.num_test=60",
-    "backbone.widths=[8,16]",
-    "backbone.strides=[2,2]",
-    "epochs=1",
-    "batch_size=64",
-    "precision=32-true",
-    "log_every_n_steps=1",
-    "name=test",
-]
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +44,15 @@ def make_config(tmp_path: Path) -> Callable[..., DictConfig]:
             return compose(name, [*base, *overrides])
 
     return make
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return run_train(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to write in."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))

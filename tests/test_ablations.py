@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from helpers.configs import Make
 from ssl_zoo.choices import CONFIG_DIR
-
-Make = Callable[..., DictConfig]
 
 NTXENT, TRIPLET, LOGISTIC = "InfoNCE", "MarginTriplet", "NTLogistic"
 
@@ -35,25 +33,32 @@ def library(name: str, **knobs: Any) -> dict[str, Any]:
 
 
 R18 = {"backbone.name": "resnet18", "backbone.stem": "cifar"}
+
 ONE_VIEW = {"method.same_view_negatives": False}
+
 SIMSIAM_NORMS = {  # of the projector's hidden layers and end, of the predictor's
     "simsiam_bn_none": (False, "none", False, "none"),
     "simsiam_bn_hidden": (True, "none", True, "none"),
     "simsiam_bn_default": (True, "plain", True, "none"),
     "simsiam_bn_all": (True, "plain", True, "affine"),
 }
+
 NORM_KEYS = [
     f"method.{head}.{key}"
     for head in ("projector", "predictor")
     for key in ("hidden_norm", "out_norm")
 ]
+
 MOCO_V2 = part("projector", "MLP", hidden_norm=False, out_norm="none")
+
 SHUFFLED = part("target", "ShuffleBN", shuffle=True)
+
 AUG_V2 = {
     "method.temperature": 0.2,
     "augmentation.crop_scale": [0.2, 1.0],
     "augmentation.blur": 0.5,
 }
+
 COSINE = {"scheduler._target_": "ssl_zoo.optim.cosine_by_epoch"}
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -110,6 +115,7 @@ ROWS: dict[str, dict[str, Any]] = {
         for m in (1, 10, 512, 4096)
     },
 }
+
 ROWS |= {
     "metric_learning_flawed_contrastive": library("losses.ContrastiveLoss", neg_margin=1.0)
     | {"method.miner._target_": "ssl_zoo.modules.miners.DisjointPairs"},
@@ -118,6 +124,7 @@ ROWS |= {
     "metric_learning_multi_similarity_with_miner": library("losses.MultiSimilarityLoss")
     | {"method.miner._target_": "pytorch_metric_learning.miners.MultiSimilarityMiner"},
 }
+
 RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
     "simclr": ["simclr_quick", "simclr_losses_cifar10", "simclr_imagenet"],
     "moco": ["moco_quick", "moco_cifar10"],

@@ -12,8 +12,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, multiprocessing
-from two_processes import CASES, IMAGES, STEPS, Steps, bank_draws, rows, run_steps, shuffles, worker
 
+from helpers.two_processes import (
+    CASES,
+    IMAGES,
+    STEPS,
+    Steps,
+    bank_draws,
+    rows,
+    run_steps,
+    shuffles,
+    worker,
+)
 from ssl_zoo import distributed
 from ssl_zoo.choices import CONFIG_DIR
 from ssl_zoo.config import register_resolvers
@@ -22,7 +32,7 @@ from train import train
 TINY = [  # nothing in it depends on the batch statistics of one process
     "dataset.splits.num_train=200",
     "dataset.splits.num_test=60",
-    "backbone._target_=two_processes.NormFree",
+    "backbone._target_=helpers.two_processes.NormFree",
     "backbone.widths=[8,16]",
     "backbone.strides=[2,2]",
     "method.embed_dim=16",
@@ -33,6 +43,7 @@ TINY = [  # nothing in it depends on the batch statistics of one process
     "log_every_n_steps=1",
     "name=test",
 ]
+
 RUNS = {
     "simclr": ["method.projector.hidden_norm=false"],
     "moco": ["method=moco", "method.queue_size=100", "accumulate=2", "callbacks=none"],

@@ -11,11 +11,12 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from helpers.paths import ROOT
 from ssl_zoo.choices import CONFIG_DIR
 from ssl_zoo.config import instantiate
 from ssl_zoo.knobs import TRAIN_ROOTS, check_overrides
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 
 
 def test_the_bare_loop_of_library_md_learns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,104 +1,23 @@
-"""evaluate.py and load_backbone on what a real run left behind."""
+"""evaluate.py on what a real run left behind."""
 
 from __future__ import annotations
 
 import json
-import pickle
-import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from command_line import command_line
-from conftest import TINY
-from PIL import Image
-from test_linear_augmented import planted
-from torch import Tensor
 
-import ssl_zoo
-from evaluate import evaluate
-from ssl_zoo.data.shapes import draw_shapes
-from ssl_zoo.evaluation.features import Features
-from ssl_zoo.protocols.linear import Linear
+from helpers.programs import run_evaluate, train_on_folder
+from helpers.trees import write_images
 from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.types import UserError
-from train import train
 
 ROWS = ["pretrained", "random init", "raw pixels"]
+
 QUICK = ["protocol=linear", "protocol.linear.epochs=2"]
-
-
-def run_train(folder: Path, *overrides: str) -> Path:
-    with command_line("train", *TINY, f"run_dir={folder}", *overrides) as cfg:
-        train(cfg)
-    return folder
-
-
-def run_protocols(*overrides: str) -> dict[str, Any]:
-    with command_line("evaluate", *overrides) as cfg:
-        return evaluate(cfg)
-
-
-def run_evaluate(*overrides: str) -> dict[str, Any]:
-    """What one protocol writes."""
-    (result,) = run_protocols(*overrides).values()
-    return dict(result)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return run_train(tmp_path_factory.mktemp("trained"))
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the run, to write in."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
-def write_images(root: Path, sizes: list[int], labelled: bool = True, test: bool = True) -> Path:
-    """PNG files of two kinds of shape, of the given sizes in turn."""
-    for split, start, count in (("train", 0, 400), ("test", 10_000, 120)):
-        if split == "test" and not test:
-            continue
-        images, labels = draw_shapes(torch.arange(start, start + count), seed=0)
-        for i in (labels < 2).nonzero().flatten().tolist():
-            folder = root / split / (f"class{labels[i]}" if labelled else "")
-            folder.mkdir(parents=True, exist_ok=True)
-            size = sizes[i % len(sizes)]
-            picture = Image.fromarray(images[i].permute(1, 2, 0).numpy())
-            picture.resize((size, size)).save(folder / f"{i}.png")
-    return root
-
-
-def folder_overrides(root: Path, cache: Path) -> list[str]:
-    return [
-        "dataset=folder",
-        f"dataset.root={root}",
-        f"dataset.cache_dir={cache}",
-        "dataset.num_workers=0",
-        "dataset.image_size=32",
-        "batch_size=32",
-        "callbacks=none",
-    ]
-
-
-FOLDER_TINY = [
-    override for override in TINY if "splits" not in override and "batch" not in override
-]
-
-
-def train_on_folder(root: Path, run: Path) -> Path:
-    overrides = [*FOLDER_TINY, *folder_overrides(root, run / "cache"), f"run_dir={run}"]
-    with command_line("train", *overrides) as cfg:
-        train(cfg)
-    return run
-
 
 # --- protocols ------------------------------------------------------------------------------------
 
@@ -173,57 +92,6 @@ def test_linear_of_the_same_seed(run: Path) -> None:
     first = run_evaluate(*overrides)["rows"]
     assert run_evaluate(*overrides)["rows"] == first
     assert run_evaluate(*overrides, "seed=3")["rows"] != first
-
-
-# --- test is read once, and nothing is chosen on it -----------------------------------------------
-
-
-class Guarded(Features):
-    """Features that count how often their representation is read."""
-
-    reads = 0
-
-    @property
-    def representation(self) -> Tensor:
-        Guarded.reads += 1
-        return self[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        Guarded.reads += 1
-        return super().__iter__()
-
-    def labelled(self) -> Features:
-        return self
-
-
-def blobs(seed: int, count: int) -> Features:
-    generator = torch.Generator().manual_seed(seed)
-    label = torch.arange(count) % 3
-    noise = torch.randn(count, 8, generator=generator)
-    return Features(2 * torch.nn.functional.one_hot(label, 8) + noise, label)
-
-
-def linear_scores(test: Features, seed: int = 0) -> dict[str, Any]:
-    task = planted(blobs(0, 300), blobs(1, 90), test, 3)
-    task.seed = seed
-    return Linear(epochs=3, batch_size=64).score(task)
-
-
-def test_linear_reads_test_once_and_chooses_nothing_on_it() -> None:
-    Guarded.reads = 0
-    scores = linear_scores(Guarded(*blobs(2, 60)))
-    assert Guarded.reads == 1
-    # Test labels turned round change the test score and nothing else.
-    wrong = blobs(2, 60)._replace(label=2 - blobs(2, 60).label)
-    others = linear_scores(wrong)
-    assert others.pop("test_top1") < scores.pop("test_top1")
-    del others["test_top1_by_class"], scores["test_top1_by_class"]
-    assert others == scores
-
-
-def test_the_seed_moves_the_heads() -> None:
-    test = blobs(2, 6000)
-    assert linear_scores(test, seed=1) == linear_scores(test, seed=1) != linear_scores(test, seed=2)
 
 
 # --- a folder that was moved ----------------------------------------------------------------------
@@ -302,100 +170,3 @@ def test_a_headline_that_is_not_scored(run: Path) -> None:
     with pytest.raises(UserError, match=r"protocol\.knn\.k=7 is not among") as error:
         run_evaluate(f"ckpt={run}", "protocol.knn.k=7")
     one_line(error)
-
-
-# --- load_backbone --------------------------------------------------------------------------------
-
-
-def test_load_backbone_gives_the_features_of_the_trained_module(trained: Path) -> None:
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), np.uint8))
-    checkpoint = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
-    preprocess = checkpoint["ssl_zoo"]["preprocess"]
-    with command_line("train", *TINY, f"run_dir={trained}") as cfg:
-        module = ssl_zoo.config.instantiate(cfg.method.module)
-    module.load_state_dict(checkpoint["state_dict"])
-    mean, std = (torch.tensor(preprocess[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
-    with torch.inference_mode():
-        expected = module.eval()((images.float() / 255 - mean) / std)
-    for source in (trained, str(trained), trained / "checkpoints" / "best.ckpt"):
-        backbone, prepare = ssl_zoo.load_backbone(source)
-        assert not backbone.training
-        with torch.inference_mode():
-            torch.testing.assert_close(backbone(prepare(images)), expected)
-    larger = torch.nn.functional.interpolate(images, size=(64, 64), mode="nearest")
-    assert backbone(prepare(larger)).shape == (5, backbone.num_features) == (5, 16)
-
-
-def bomb(path: str) -> None:
-    Path(path).write_text("called")
-
-
-@pytest.mark.parametrize(
-    ("place", "target"),
-    [
-        ([], "test_evaluate.bomb"),
-        ([], "os.system"),
-        ([], "ssl_zoo_evil.call"),
-        ([], "torch.nn"),
-        ([], "torch.hub.load"),
-        ([], "ssl_zoo.errors.os.system"),
-        ([], "torch.nn.functional.torch.hub.load"),
-        ([], "ssl_zoo.config.${oc.decode:os.system}"),
-        ([], "ssl_zoo.nothing"),
-        (["widths"], "test_evaluate.bomb"),
-    ],
-)
-def test_a_checkpoint_that_names_a_foreign_target(
-    run: Path, tmp_path: Path, place: list[str], target: str
-) -> None:
-    path, proof = run / "checkpoints" / "last.ckpt", tmp_path / "proof"
-    checkpoint = torch.load(path, weights_only=True)
-    foreign = {"_target_": target}
-    foreign |= {"command": f"touch {proof}"} if "system" in target else {"path": str(proof)}
-    config = checkpoint["ssl_zoo"]["config"]
-    if place:
-        config["backbone"][place[0]] = foreign
-    else:
-        config["backbone"] = foreign
-    torch.save(checkpoint, path)
-    for load in (lambda: ssl_zoo.load_backbone(run), lambda: run_evaluate(f"ckpt={run}")):
-        with pytest.raises(
-            UserError, match=rf"names {re.escape(target)}, which ssl_zoo does not call"
-        ):
-            load()
-    assert not proof.exists()
-
-
-def test_a_data_set_of_a_foreign_target(run: Path, tmp_path: Path) -> None:
-    path, proof = run / "checkpoints" / "last.ckpt", tmp_path / "proof"
-    checkpoint = torch.load(path, weights_only=True)
-    foreign = {"_target_": "test_evaluate.bomb", "path": str(proof)}
-    checkpoint["ssl_zoo"]["config"]["data"]["splits"] = foreign
-    torch.save(checkpoint, path)
-    with pytest.raises(UserError, match=r"names test_evaluate\.bomb"):
-        run_evaluate(f"ckpt={run}")
-    assert not proof.exists()
-
-
-class Bomb:
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return bomb, (self.path,)
-
-
-@pytest.mark.parametrize("save", ["pickle", "torch"])
-def test_a_pickle_bomb(tmp_path: Path, save: str) -> None:
-    path, proof = tmp_path / "bomb.ckpt", tmp_path / "proof"
-    content = {"state_dict": {}, "ssl_zoo": {"config": {}, "extra": Bomb(proof)}}
-    if save == "pickle":
-        path.write_bytes(pickle.dumps(content))
-    else:
-        torch.save(content, path)
-    for load in (lambda: ssl_zoo.load_backbone(path), lambda: run_evaluate(f"ckpt={path}")):
-        with pytest.raises(UserError, match=r"bomb\.ckpt is not a readable checkpoint"):
-            load()
-    assert not proof.exists()
-    torch.load(path, weights_only=False) if save == "torch" else pickle.loads(path.read_bytes())
-    assert proof.exists(), "the bomb is none: the test shows nothing"

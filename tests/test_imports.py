@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "ssl_zoo"
+from helpers.paths import ROOT
+
+PACKAGE = ROOT / "ssl_zoo"
+
 BASE = {
     "types",
     "config",
@@ -20,7 +23,9 @@ BASE = {
     "precision",
     "hashing",
 }
+
 PARTS = BASE | {"losses", "modules", "optim", "evaluation", "data"}
+
 ALLOWED = {
     **{name: BASE for name in BASE},
     "losses": BASE | {"losses"},
@@ -47,6 +52,7 @@ ALLOWED = {
     | {"methods", "callbacks", "checkpoint", "init", "loggers", "figures", "sweep", "result"},
     "__init__": {"checkpoint"},
 }
+
 TORCH_FREE = {"__init__", "choices", "config", "errors", "knobs", "sweep"}
 
 
@@ -80,3 +86,14 @@ def test_the_command_line_is_free_of_torch(room: str) -> None:
     heavy = ("torch", "pytorch_lightning", "matplotlib", "sklearn", "wandb")
     names = imported(PACKAGE / f"{room}.py", top_level=True)
     assert not [name for name in names if name.startswith(heavy)]
+
+
+def test_no_test_file_imports_another() -> None:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(files) > 100
+    for path in files:
+        relative = [n for n in ast.walk(ast.parse(path.read_text())) if getattr(n, "level", 0)]
+        assert not relative, f"{path} has a relative import"
+        for name in imported(path):
+            tests = [p for p in name.split(".") if p.startswith("test_") or p == "conftest"]
+            assert not tests, f"{path} imports {name}: move what they share to tests/helpers"

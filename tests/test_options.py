@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,9 @@ import torch
 import yaml
 from hydra.utils import get_class
 from omegaconf import DictConfig
-from test_class_disjoint import make_classes
-from test_data import make_tree
 
+from helpers.configs import Make
+from helpers.trees import make_classes, make_tree
 from ssl_zoo.choices import CONFIG_DIR
 from ssl_zoo.config import instantiate
 from ssl_zoo.data import DataModule
@@ -21,7 +20,6 @@ from ssl_zoo.run import build_method
 from ssl_zoo.types import UserError
 from train import train
 
-Make = Callable[..., DictConfig]
 NEEDS = {  # what an option cannot do without
     "backbone=torchvision": ["backbone.name=convnext_tiny"],
     "backbone=timm": ["backbone.name=resnet10t"],
@@ -33,7 +31,9 @@ NEEDS = {  # what an option cannot do without
     "method/miner=other": ["method.miner._target_=pytorch_metric_learning.miners.AngularMiner"],
     "augmentation=mlrc": ["augmentation.size=32"],
 }
+
 TINY_NET = ["backbone.widths=[8,16]", "backbone.strides=[2,2]"]
+
 DOWNLOADED = ["cifar10", "cifar100", "stl10", "imagenet"]
 
 

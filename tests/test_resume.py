@@ -7,22 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import TINY
-from omegaconf import DictConfig
-from pytorch_lightning import Callback, Trainer
 
-from ssl_zoo.run import build_callbacks
+from helpers.configs import TINY, Make
+from helpers.paths import ROOT
+from helpers.runs import assert_equal, state, train_with_signal
 from ssl_zoo.types import UserError
 from train import train
 
-Make = Callable[..., DictConfig]
-
-ROOT = Path(__file__).parents[1]
 ARGS = [
     *TINY,
     "dataset.splits.num_train=2000",
@@ -39,10 +33,6 @@ def start(*args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env
     )
-
-
-def state(folder: Path) -> dict[str, object]:
-    return dict(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
 
 
 def reached(folder: Path, step: int) -> bool:
@@ -78,47 +68,6 @@ def test_stopped_in_mid_epoch_and_resumed(signum: int, tmp_path: Path, uninterru
     assert resumed["global_step"] == expected["global_step"] == 168
     for part in ("state_dict", "callbacks", "optimizer_states", "lr_schedulers"):
         assert_equal(resumed[part], expected[part], part)
-
-
-def assert_equal(a: object, b: object, place: str) -> None:
-    """Exactly equal, all the way down."""
-    if isinstance(a, torch.Tensor):
-        assert isinstance(b, torch.Tensor)
-        assert torch.equal(a, b), place
-    elif isinstance(a, dict):
-        assert isinstance(b, dict)
-        assert a.keys() == b.keys(), place
-        for key in a:
-            assert_equal(a[key], b[key], f"{place}.{key}")
-    elif isinstance(a, list | tuple):
-        assert isinstance(b, list | tuple)
-        assert len(a) == len(b), place
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_equal(x, y, f"{place}[{i}]")
-    else:
-        assert a == b, place
-
-
-class SignalAt(Callback):
-    """Sends this process SIGTERM once a step is done."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def train_with_signal(cfg: DictConfig, step: int, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Train, with the signal; the metrics, or the exit code."""
-    with monkeypatch.context() as patch:
-        build = build_callbacks
-        patch.setattr("ssl_zoo.run.build_callbacks", lambda *a: [SignalAt(step), *build(*a)])
-        try:
-            return train(cfg)
-        except SystemExit as stop:
-            return stop.code
 
 
 def rows(folder: Path) -> set[str]:

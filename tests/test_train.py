@@ -1,20 +1,19 @@
+"""train.py: what a run leaves behind, and what changes no weight."""
+
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig
 
 import ssl_zoo
+from helpers.configs import Make
 from ssl_zoo.types import UserError
 from train import train
-
-Make = Callable[..., DictConfig]
 
 
 def test_a_rate_that_the_optimizer_refuses_is_one_line(make_config: Make) -> None:

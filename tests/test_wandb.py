@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,17 @@ import numpy as np
 import pytest
 import wandb
 import yaml
-from command_line import command_line
-from conftest import TINY
-from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
-from wandb_reader import OfflineRun, read_run, records
 
 import train as program
+from helpers.command_line import command_line
+from helpers.configs import TINY, Make
+from helpers.paths import ROOT
+from helpers.wandb_reader import OfflineRun, read_run, records
 from ssl_zoo.config import flatten, to_plain
 from ssl_zoo.knobs import TRAIN_ROOTS, check_overrides
 from ssl_zoo.loggers import read_metrics
-
-Make = Callable[..., DictConfig]
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass

@@ -1,0 +1,60 @@
+"""Settings of an augmentation that make no sense are named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from helpers.augmentation import random_images
+from ssl_zoo.data.augment import OPS, Augmentation
+from ssl_zoo.types import UserError
+
+
+@pytest.mark.parametrize(
+    ("knobs", "place"),
+    [
+        ({"size": 0}, "size"),
+        ({"num_views": 0}, "num_views"),
+        ({"order": ["crop", "cutout"]}, "order"),
+        ({"order": ["flip", "crop"]}, "order"),
+        ({"order": ["crop", "blur", "blur"]}, "order"),
+        ({"flip": 1.5}, "flip"),
+        ({"jitter": -0.1}, "jitter"),
+        ({"grayscale": float("nan")}, "grayscale"),
+        ({"blur": "often"}, "blur"),
+        ({"solarize": 2}, "solarize"),
+        ({"solarize_threshold": 128}, "solarize_threshold"),
+        ({"brightness": -1}, "brightness"),
+        ({"hue": 0.6}, "hue"),
+        ({"crop_scale": (0.9, 0.2)}, "crop_scale"),
+        ({"crop_scale": (0.0, 1.0)}, "crop_scale"),
+        ({"crop_scale": 0.5}, "crop_scale"),
+        ({"crop_ratio": (2.0, 1.0)}, "crop_ratio"),
+        ({"blur_sigma": (0.0, 1.0)}, "blur_sigma"),
+        ({"blur_kernel": 4}, "blur_kernel"),
+        ({"blur_kernel": 65}, "blur_kernel"),
+        ({"interpolation": "nearest"}, "interpolation"),
+        ({"jitter_order": "shuffled"}, "jitter_order"),
+        ({"views": [{}]}, "views"),
+        ({"views": [{}, {"blurr": 0.1}]}, r"views\[1\]\.blurr"),
+        ({"order": "crop"}, "order"),
+        ({"views": [{"flip": 3}, {}]}, r"views\[0\]\.flip"),
+        ({"mean": (0.5, 0.5, 0.5)}, "std"),
+        ({"mean": (0.5, 0.5, 0.5), "std": (1.0, 0.0, 1.0)}, "std"),
+    ],
+)
+def test_bad_knobs_are_named(knobs: dict[str, Any], place: str) -> None:
+    with pytest.raises(UserError, match=rf"^augmentation\.{place}\b") as error:
+        Augmentation(**{"size": 32, **knobs})
+    assert "\n" not in str(error.value)
+
+
+def test_blur_kernel_follows_the_size() -> None:
+    images, index = random_images(2, 24, 24), torch.arange(2)
+    only_blur: dict[str, Any] = {"num_views": 1, "order": ["blur"], "blur": 1.0}
+    automatic = Augmentation(24, **only_blur)(images, index, 0)[0]
+    three = Augmentation(24, **only_blur, blur_kernel=3)(images, index, 0)[0]
+    torch.testing.assert_close(automatic, three)
+    assert OPS[0] == "crop"

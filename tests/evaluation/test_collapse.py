@@ -1,0 +1,107 @@
+"""Measures of collapse against figures worked out by hand and NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_zoo.evaluation import effective_rank, embedding_std
+
+
+def with_singular_values(values: list[float]) -> Tensor:
+    """A (7, len(values)) matrix with these singular values, rotated on both sides."""
+    generator = torch.Generator().manual_seed(0)
+    left = torch.linalg.qr(torch.randn(7, len(values), generator=generator)).Q
+    right = torch.linalg.qr(torch.randn(len(values), len(values), generator=generator)).Q
+    return left @ torch.diag(torch.tensor(values)) @ right
+
+
+def test_std_of_a_cross() -> None:
+    cross = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    assert embedding_std(cross).item() == pytest.approx(0.7071067812 * math.sqrt(2), rel=1e-6)
+
+
+def test_std_equals_a_loop() -> None:
+    z = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) + 0.5
+    unit = [[v / math.hypot(*row) for v in row] for row in z.tolist()]
+    deviations = []
+    for channel in zip(*unit, strict=True):
+        mean = sum(channel) / 50
+        deviations.append(math.sqrt(sum((v - mean) ** 2 for v in channel) / 50))
+    expected = sum(deviations) / 12 * math.sqrt(12)
+    assert embedding_std(z).item() == pytest.approx(expected, rel=1e-5)
+    assert expected < 0.95  # a shifted cloud is not healthy, so a missing factor would show
+
+
+def test_std_ignores_lengths() -> None:
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(40, 6, generator=generator)
+    length = torch.rand(40, 1, generator=generator) + 0.1
+    torch.testing.assert_close(embedding_std(z * length), embedding_std(z))
+
+
+def test_std_of_healthy_and_collapsed_embeddings() -> None:
+    z = torch.randn(4096, 128, generator=torch.Generator().manual_seed(0))
+    assert embedding_std(z).item() == pytest.approx(1, abs=1e-3)
+    assert embedding_std(z[:1].expand(64, -1)).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], 4.000000618),
+        ([4.0, 2.0, 1.0, 1.0], 3.363586414),
+        ([5.0, 0.0, 0.0, 0.0], 1.000004735),
+    ],
+)
+def test_rank_of_known_singular_values(values: list[float], expected: float) -> None:
+    z = with_singular_values(values)
+    assert effective_rank(z.double()).item() == pytest.approx(expected, rel=3e-6)
+    # Diagonal matrices keep every digit, so that the term 1e-7 shows.
+    exact = torch.diag(torch.tensor(values, dtype=torch.float64))
+    assert effective_rank(exact).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(40, 10), (10, 40), (1, 8)])
+def test_rank_equals_numpy_uncentred(shape: tuple[int, int]) -> None:
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1
+    singular = np.linalg.svd(z.numpy(), compute_uv=False)
+    p = singular / singular.sum() + 1e-7
+    assert effective_rank(z).item() == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (4, 8), (1, 4)])
+def test_zeros_are_collapsed(shape: tuple[int, int]) -> None:
+    assert embedding_std(torch.zeros(shape)).item() == 0
+    assert effective_rank(torch.zeros(shape)).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_one_row_is_collapsed() -> None:
+    row = torch.tensor([[1.0, 2.0, 3.0]])
+    assert embedding_std(row).item() == 0
+    assert effective_rank(row).item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_values_that_are_not_finite_give_nan(bad: float) -> None:
+    z = torch.ones(6, 3)
+    z[2, 1] = bad
+    assert embedding_std(z).isnan()
+    assert effective_rank(z).isnan()
+
+
+@pytest.mark.parametrize("measure", [embedding_std, effective_rank])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(measure, dtype: torch.dtype) -> None:
+    z = torch.randn(300, 20, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert measure(z).dtype == torch.float32
+    assert measure(z) == measure(z.float())
+
+
+@pytest.mark.parametrize("measure", [embedding_std, effective_rank])
+def test_no_gradient_is_kept(measure) -> None:
+    assert not measure(torch.randn(8, 4, requires_grad=True)).requires_grad

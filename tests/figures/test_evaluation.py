@@ -1,0 +1,196 @@
+"""Pictures of an evaluation: read from the figures, and their colours from the pixels."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from helpers.figures import NAN, gallery, pixels_of, size_of
+from ssl_zoo import figures
+from ssl_zoo.figures import evaluation
+from ssl_zoo.figures.common import GREEN, GREY, RED
+
+# --- the gallery ----------------------------------------------------------------------------------
+
+
+def is_close(pixels: Any, color: str) -> Any:
+    return (np.abs(pixels - np.array(to_rgb(color))) < 0.02).all(axis=-1)
+
+
+def test_frames_of_the_gallery() -> None:
+    figure = gallery()
+    pixels = pixels_of(figure)
+    right, wrong, none = "right", "wrong", "none"
+    expected = [none, right, wrong, right, none, wrong, right, none]
+    for axis, frame in zip(figure.axes, expected, strict=True):
+        x0, y0, _, y1 = axis.get_window_extent().extents.astype(int)
+        left = pixels[y0:y1, x0 - 1 : x0 + 2]  # its left side
+        green, red = (is_close(left, color).any(axis=1).mean() for color in (GREEN, RED))
+        if frame == right:
+            assert green > 0.95  # solid
+            assert red == 0
+        elif frame == wrong:
+            assert green == 0
+            assert 0.3 < red < 0.95  # dashed
+        else:
+            assert green == red == 0
+
+
+def test_images_of_the_gallery() -> None:
+    figure = gallery()
+    shown = [axis.images[0].get_array() if axis.images else None for axis in figure.axes]
+    shapes = [None if image is None else image.shape[:2] for image in shown]
+    dark, light = (32, 32), (20, 48)
+    assert shapes == [light, dark, light, dark, dark, light, dark, None]
+    assert shown[0].min() == 1
+    assert shown[1].max() == 0
+    figure.canvas.draw()
+    boxes = [axis.get_window_extent().bounds for axis in figure.axes]
+    np.testing.assert_allclose([box[2] for box in boxes], boxes[0][3])  # squares, all of one size
+    for axis in figure.axes[:7]:  # none is stretched, none is cut
+        left, right, bottom, top = axis.images[0].get_extent()
+        assert axis.get_data_ratio() == pytest.approx(1)
+        (x0, x1), (y1, y0) = axis.get_xlim(), axis.get_ylim()
+        assert x0 <= left < right <= x1
+        assert y0 <= top < bottom <= y1
+
+
+# --- per class ------------------------------------------------------------------------------------
+
+
+def bars_of(figure: Figure) -> list[tuple[str, float]]:
+    """Names and per cent from the top down."""
+    axis = figure.axes[0]
+    assert axis.yaxis_inverted()
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    return [(name, bar.get_width()) for name, bar in zip(names, axis.patches, strict=True)]
+
+
+def test_classes_by_accuracy() -> None:
+    figure = evaluation.draw_per_class([0.25, 1.0, NAN, 0.0, 0.5], list("abcde"))
+    assert bars_of(figure) == [("b", 100), ("e", 50), ("a", 25), ("d", 0)]
+    (line,) = figure.axes[0].lines
+    assert line.get_xdata()[0] == pytest.approx(100 * (0.25 + 1 + 0 + 0.5) / 4)
+    assert line.get_label() == "mean of the 4 classes: 43.8"
+
+
+@pytest.mark.parametrize("count", [30, 31, 100])
+def test_of_many_classes_the_best_and_the_worst(count: int) -> None:
+    accuracy = [(7 * i % count) / count for i in range(count)]
+    bars = bars_of(evaluation.draw_per_class(accuracy, [f"c{i}" for i in range(count)]))
+    ranked = sorted(range(count), key=lambda i: -accuracy[i])
+    names = [name for name, _ in bars]
+    if count == 30:
+        assert names == [f"c{i}" for i in ranked]
+    else:
+        kept = [f"c{i}" for i in ranked[:15]], [f"c{i}" for i in ranked[-15:]]
+        assert names == [*kept[0], f"… {count - 30} between …", *kept[1]]
+        line = evaluation.draw_per_class(accuracy, [""] * count).axes[0].lines[0]
+        assert line.get_xdata()[0] == pytest.approx(100 * sum(accuracy) / count)
+
+
+def test_long_names_are_cut() -> None:
+    ((name, _),) = bars_of(evaluation.draw_per_class([0.5], ["x" * 100]))
+    assert name == "x" * 23 + "…"
+
+
+# --- what was chosen on val -----------------------------------------------------------------------
+
+RATES, DECAYS = [0.01, 0.1, 1.0], [0.0, 1e-4]
+
+GRID = torch.tensor([[0.5, 0.6], [0.7, 0.9], [NAN, 0.8]])
+
+
+def framed(figure: Figure) -> tuple[float, float]:
+    """Learning rate and weight decay of the framed cell."""
+    axis = figure.axes[0]
+    (frame,) = (patch for patch in axis.patches if isinstance(patch, Rectangle))
+    assert frame.get_width() == frame.get_height() == 1
+    column, row = round(frame.get_x() + 0.5), round(frame.get_y() + 0.5)
+    rates, decays = axis.get_xticklabels(), axis.get_yticklabels()
+    return float(rates[column].get_text()), float(decays[row].get_text())
+
+
+def test_the_grid() -> None:
+    figure = evaluation.draw_grid(GRID, RATES, DECAYS)
+    axis = figure.axes[0]
+    assert framed(figure) == (0.1, 1e-4)
+    texts = {tuple(map(int, text.get_position())): text for text in axis.texts}
+    for rate in range(3):
+        for decay in range(2):
+            value = float(GRID[rate, decay])
+            said = "-" if math.isnan(value) else f"{100 * value:.1f}"
+            assert texts[rate, decay].get_text() == said
+            assert (texts[rate, decay].get_weight() == "bold") == (value == GRID[1, 1])
+    assert "grey = diverged" in axis.get_title()
+    pixels = pixels_of(figure)
+    for (rate, decay), is_grey in {(2, 0): True, (0, 0): False, (2, 1): False}.items():
+        x, y = axis.transData.transform((rate - 0.4, decay - 0.4)).astype(int)
+        assert is_close(pixels[y, x], GREY) == is_grey
+
+
+def test_the_head_that_was_chosen_among_equals() -> None:
+    grid = torch.full((3, 2), 0.5)
+    assert framed(evaluation.draw_grid(grid, RATES, DECAYS)) == (0.01, 0)
+    assert framed(evaluation.draw_grid(grid, RATES, DECAYS, chosen=(1.0, 1e-4))) == (1.0, 1e-4)
+
+
+def points_of(figure: Figure, label: str) -> list[tuple[float, float]]:
+    (line,) = (line for line in figure.axes[0].lines if str(line.get_label()).startswith(label))
+    x, y = np.atleast_1d(line.get_xdata()), np.atleast_1d(line.get_ydata())
+    return [(float(a), round(float(b), 4)) for a, b in zip(x, y, strict=True)]
+
+
+def test_one_weight_decay_is_a_curve() -> None:
+    figure = evaluation.draw_grid(torch.tensor([[0.5], [0.75], [NAN]]), RATES, [0.0])
+    assert figure.axes[0].get_xscale() == "log"
+    assert points_of(figure, "on val")[:2] == [(0.01, 50), (0.1, 75)]
+    assert points_of(figure, "chosen") == [(0.1, 75)]
+    assert [rate for rate, _ in points_of(figure, "diverged")] == [1.0]
+
+
+def test_strengths() -> None:
+    figure = evaluation.draw_strengths([0.2, 0.9, 0.9], [10.0, 0.1, 0.001], chosen=0.001)
+    assert figure.axes[0].get_xscale() == "log"
+    assert points_of(figure, "on val") == [(10, 20), (0.1, 90), (0.001, 90)]
+    assert points_of(figure, "chosen: 0.001, 90.0%") == [(0.001, 90)]
+
+
+def test_few_shot() -> None:
+    top1 = {"10%": [0.8, 0.9], "1": [0.2, 0.3], "5": [0.5, 0.5]}
+    figure = evaluation.draw_few_shot(top1, {"10%": 50.0, "1": 1, "5": 5})
+    axis = figure.axes[0]
+    assert axis.get_xscale() == "log"
+    assert points_of(figure, "mean") == [(1, 25), (5, 50), (50, 85)]
+    draws = [[round(y, 4) for y in c.get_offsets()[:, 1].tolist()] for c in axis.collections]
+    assert draws == [[20, 30], [50, 50], [80, 90]]
+    assert [text.get_text() for text in axis.texts] == ["10%"]
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_files(tmp_path: Path) -> None:
+    image = torch.zeros(3, 32, 32).byte()
+    made = [
+        figures.save_gallery([image], [[image] * 3], [[True] * 3], tmp_path / "gallery.png"),
+        figures.save_per_class([0.5, 0.6], ["a", "b"], tmp_path / "per_class.png"),
+        figures.save_grid(GRID, RATES, DECAYS, tmp_path / "grid.png"),
+        figures.save_grid(GRID[:, :1], RATES, DECAYS[:1], tmp_path / "curve.png"),
+        figures.save_grid(GRID * NAN, RATES, DECAYS, tmp_path / "diverged.png"),
+        figures.save_strengths([0.1, 0.2], [1.0, 0.1], 0.1, tmp_path / "strengths.png"),
+        figures.save_few_shot({"1": [0.5]}, {"1": 1}, tmp_path / "few" / "few_shot.png"),
+    ]
+    assert [path.stem for path in made] == [
+        *("gallery", "per_class", "grid", "curve", "diverged", "strengths", "few_shot")
+    ]
+    for path in made:
+        assert all(100 < side < 1500 for side in size_of(path)), path

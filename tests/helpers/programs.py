@@ -1,0 +1,52 @@
+"""train.py and evaluate.py, run in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evaluate import evaluate
+from helpers.command_line import command_line
+from helpers.configs import TINY
+from train import train
+
+
+def run_train(folder: Path, *overrides: str) -> Path:
+    with command_line("train", *TINY, f"run_dir={folder}", *overrides) as cfg:
+        train(cfg)
+    return folder
+
+
+def run_protocols(*overrides: str) -> dict[str, Any]:
+    with command_line("evaluate", *overrides) as cfg:
+        return evaluate(cfg)
+
+
+def run_evaluate(*overrides: str) -> dict[str, Any]:
+    """What one protocol writes."""
+    (result,) = run_protocols(*overrides).values()
+    return dict(result)
+
+
+def folder_overrides(root: Path, cache: Path) -> list[str]:
+    return [
+        "dataset=folder",
+        f"dataset.root={root}",
+        f"dataset.cache_dir={cache}",
+        "dataset.num_workers=0",
+        "dataset.image_size=32",
+        "batch_size=32",
+        "callbacks=none",
+    ]
+
+
+FOLDER_TINY = [
+    override for override in TINY if "splits" not in override and "batch" not in override
+]
+
+
+def train_on_folder(root: Path, run: Path) -> Path:
+    overrides = [*FOLDER_TINY, *folder_overrides(root, run / "cache"), f"run_dir={run}"]
+    with command_line("train", *overrides) as cfg:
+        train(cfg)
+    return run

@@ -1,0 +1,148 @@
+"""Metric learning as a method: what its loss sees, and what is told."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from pytorch_metric_learning import losses
+from pytorch_metric_learning.miners import MultiSimilarityMiner
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from helpers.configs import Make
+from helpers.metric_learning import DIM, batch_of
+from ssl_zoo.config import instantiate as build
+from ssl_zoo.data import DataModule
+from ssl_zoo.methods import MetricLearning
+from ssl_zoo.modules import MLP, Linear
+from ssl_zoo.modules.miners import AllTuples, DisjointPairs, DisjointTriplets
+from ssl_zoo.run import build_method
+from ssl_zoo.types import MultiViewBatch, UserError
+
+
+class Flat(nn.Module):
+    num_features = 12
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
+def method_with(loss: Any, miner: nn.Module | None = None, **knobs: Any) -> MetricLearning:
+    return MetricLearning(
+        Flat(), partial(Linear, out_dim=DIM), loss, miner or AllTuples(), num_classes=3, **knobs
+    ).double()
+
+
+def images(labels: Tensor) -> MultiViewBatch:
+    generator = torch.Generator().manual_seed(1)
+    view = torch.randn(len(labels), 3, 2, 2, generator=generator, dtype=torch.float64)
+    return MultiViewBatch([view], labels, torch.arange(len(labels)))
+
+
+def test_the_loss_sees_normalised_embeddings_and_their_labels() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(3).repeat(4)
+    # dot products, so that lengths would show
+    method = method_with(losses.MultiSimilarityLoss())
+    output = method.step(images(labels))
+    z = normalize(output.embedding, dim=1)
+    assert (output.embedding.norm(dim=1) - 1).abs().max() > 0.1  # z itself is not normalised
+    pos = [[float(z[a] @ z[b]) for b in range(12) if b != a and b % 3 == a % 3] for a in range(12)]
+    neg = [[float(z[a] @ z[b]) for b in range(12) if b % 3 != a % 3] for a in range(12)]
+    terms = [
+        math.log(1 + sum(math.exp(-2 * (s - 0.5)) for s in p)) / 2
+        + math.log(1 + sum(math.exp(50 * (s - 0.5)) for s in n)) / 50
+        for p, n in zip(pos, neg, strict=True)
+    ]
+    assert output.loss.item() == pytest.approx(sum(terms) / 12)
+    assert torch.equal(output.representation, images(labels).views[0].flatten(1))
+
+
+class Lengths(nn.Module):
+    """A loss that grows with the embeddings' length."""
+
+    def forward(self, z: Tensor, labels: Tensor, tuples: Any) -> Tensor:
+        return z.norm(dim=1).sum()
+
+
+def test_embeddings_have_length_one_and_unlabelled_images_take_no_part() -> None:
+    labels = torch.tensor([0, 0, -1, 1, 1, -1])
+    assert method_with(Lengths()).step(images(labels)).loss.item() == pytest.approx(4.0)
+
+
+def test_mined_pairs_and_triplets_are_counted() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(3).repeat(4)
+    contrast = method_with(losses.ContrastiveLoss(), DisjointPairs()).step(images(labels))
+    assert {k: int(v) for k, v in contrast.metrics.items()} == {
+        "positive_pairs": 3,
+        "negative_pairs": 3,
+    }
+    three = method_with(losses.TripletMarginLoss(), DisjointTriplets()).step(images(labels))
+    assert {k: int(v) for k, v in three.metrics.items()} == {"triplets": 4}
+    assert method_with(losses.ContrastiveLoss()).step(images(labels)).metrics == {}
+    mined = method_with(losses.ContrastiveLoss(), MultiSimilarityMiner(0.1))
+    output = mined.step(images(labels))
+    z = normalize(output.embedding, dim=1)
+    count = sum(  # Wang et al. 2019, eq. 11: a positive below the hardest negative + epsilon
+        float(z[a] @ z[p]) < max(float(z[a] @ z[n]) for n in range(12) if n % 3 != a % 3) + 0.1
+        for a in range(12)
+        for p in range(12)
+        if p != a and p % 3 == a % 3
+    )
+    assert int(output.metrics["positive_pairs"]) == count
+
+
+def test_bfloat16_embeddings_leave_the_class_weights_as_they_are() -> None:
+    method = method_with(partial(losses.ArcFaceLoss)).float()
+    view = images(torch.arange(3).repeat(4))
+    view = view._replace(views=[view.views[0].float()])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = method.step(view)
+    assert output.embedding.dtype == torch.bfloat16
+    assert output.loss.dtype == method.loss.W.dtype == torch.float32
+    exact = method.loss(normalize(output.embedding.float(), dim=1), view.label)
+    assert output.loss.item() == pytest.approx(exact.item(), rel=1e-6)  # in full precision
+
+
+def test_no_parameter_is_left_out_of_the_groups() -> None:
+    method = method_with(partial(losses.SoftTripleLoss), lr_multipliers={"backbone": 0.5})
+    groups = method.param_groups()
+    assert [group["name"] for group in groups] == ["embedder", "loss"]  # Flat has no parameters
+    assert {p for g in groups for p in g["params"]} == set(method.parameters())
+    assert [group["constant_lr"] for group in groups] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method.lr_multipliers.backbone=-1"], r"lr_multipliers\.backbone=-1: give a number of"),
+        (["+method.lr_multipliers.head=1"], r"lr_multipliers\.head: there are backbone and"),
+        (["+method.metric_loss.margn=1"], r"method\.metric_loss: .*margn"),
+        (["method.images_per_class=3"], r"images_per_class=3 does not divide the 64"),
+        (["method.images_per_class=4"], r"asks for 16 classes .* has 10: lower batch_size to 40"),
+    ],
+)
+def test_what_makes_no_sense_is_told(make_config: Make, overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        batch_of(make_config("method=metric_learning", "method/metric_loss=arcface", *overrides))
+
+
+def test_without_labels_it_is_told(make_config: Make) -> None:
+    with pytest.raises(UserError, match=r"metric_learning needs labels, but these images have"):
+        MetricLearning(Flat(), MLP, Lengths(), AllTuples(), num_classes=0)
+
+
+def test_without_the_library_it_is_told(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = make_config("method=metric_learning")
+    data: DataModule = build(cfg.data)
+    # as if it were not installed: the import system itself, none of our code
+    monkeypatch.setitem(__import__("sys").modules, "pytorch_metric_learning", None)
+    with pytest.raises(UserError, match=r'not installed: pip install "ssl_zoo\[metric\]"$'):
+        build_method(cfg, data)
+    simclr = make_config("method=simclr")
+    assert build_method(simclr, build(simclr.data))

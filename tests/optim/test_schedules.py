@@ -1,0 +1,127 @@
+"""Schedules by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.optim import vector
+from ssl_zoo.optim import constant, cosine_by_epoch, multistep, warmup_cosine
+from ssl_zoo.optim.schedules import cosine_factor
+from ssl_zoo.types import UserError
+
+
+def rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[list[float]]:
+    """The groups' rates at each step."""
+    seen = []
+    for _ in range(steps):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def two_groups() -> torch.optim.Optimizer:
+    groups = [
+        {"params": [vector(1)], "lr": 0.3},
+        {"params": [vector(1)], "lr": 0.7, "constant_lr": True},
+    ]
+    return torch.optim.SGD(groups, lr=1.0)
+
+
+def closed_form(step: int, total: int, warm: int, final: float = 0.0) -> float:
+    if step < warm:
+        return step / warm
+    angle = math.pi * (step - warm) / (total - warm)
+    return final + (1 - final) * (1 + math.cos(angle)) / 2
+
+
+def test_cosine_factor() -> None:
+    for total, warm, final in ((100, 10, 0.0), (97657, 976, 0.0), (40, 0, 0.1), (7, 7, 0.0)):
+        for step in {0, 1, warm - 1, warm, warm + 1, total // 2, total - 1} - {-1, total}:
+            expected = closed_form(step, total, warm, final) if step < total else final
+            assert cosine_factor(step, total, warm, final) == pytest.approx(expected, abs=1e-14)
+        if warm < total:
+            assert cosine_factor(warm, total, warm, final) == 1
+            for late in (total, total + 5):
+                assert cosine_factor(late, total, warm, final) == pytest.approx(final, abs=1e-15)
+
+
+def test_cosine_by_hand() -> None:
+    by_hand = [0.05, 0.04267766953, 0.025, 0.00732233047]
+    assert [0.05 * cosine_factor(e, 4, 0) for e in range(4)] == pytest.approx(by_hand)
+    from_one = [0.05121320344, 0.03, 0.008786796564, 0.0]
+    assert [0.06 * cosine_factor(e, 4, 0) for e in range(1, 5)] == pytest.approx(from_one)
+
+
+@pytest.mark.parametrize(
+    ("total", "epochs", "warmup_epochs", "warm"),
+    [
+        (97657, 1000, 10, 976),  # SimCLR's code: CIFAR-10 at batch 512
+        (31279, 100, 10, 3127),  # ImageNet at batch 4096
+        (840, 12, 0.05 * 12, 42),
+        (700, 7, 0.05 * 7, 35),
+        (300, 3, 0.0, 0),
+        (30, 3, 3.0, 30),
+    ],
+)
+def test_warmup_steps(total: int, epochs: float, warmup_epochs: float, warm: int) -> None:
+    optimizer = two_groups()
+    scheduler = warmup_cosine(optimizer, total, warmup_epochs, epochs)
+    factor = scheduler.lr_lambdas[0]
+    for step in (0, 1, warm // 2, max(0, warm - 1), warm, total - 1):
+        if step < total:
+            expected = closed_form(step, total, warm) if warm < total else step / warm
+            assert factor(step) == pytest.approx(expected, abs=1e-12)
+
+
+def test_warmup_cosine_by_step_and_constant_groups() -> None:
+    optimizer = two_groups()
+    scheduler = warmup_cosine(optimizer, total_steps=40, warmup_epochs=2, epochs=8, final=0.01)
+    seen = rates(optimizer, scheduler, 41)
+    expected = [0.3 * closed_form(step, 40, 10, 0.01) for step in range(41)]
+    assert [lr for lr, _ in seen] == pytest.approx(expected, rel=1e-12)
+    assert seen[0][0] == 0
+    assert seen[40][0] == pytest.approx(0.003)
+    assert {lr for _, lr in seen} == {0.7}
+
+
+def test_warmup_longer_than_the_run() -> None:
+    with pytest.raises(UserError, match=r"scheduler.warmup_epochs=10 .* epochs=5"):
+        warmup_cosine(two_groups(), 100, warmup_epochs=10, epochs=5)
+
+
+@pytest.mark.parametrize(
+    ("base_lr", "first_epoch", "golden"),
+    [
+        (0.05, 0, [0.05, 0.04267766953, 0.025, 0.00732233047]),  # SimSiam's code
+        (0.06, 1, [0.05121320344, 0.03, 0.008786796564, 0.0]),  # MoCo's notebook
+    ],
+)
+def test_cosine_by_epoch(base_lr: float, first_epoch: int, golden: list[float]) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=base_lr)
+    scheduler = cosine_by_epoch(optimizer, total_steps=12, epochs=4, first_epoch=first_epoch)
+    rates = []
+    for _ in range(12):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([lr for lr in golden for _ in range(3)], abs=1e-10)
+
+
+def test_multistep() -> None:
+    optimizer = two_groups()
+    scheduler = multistep(optimizer, total_steps=600, milestones=[120, 160], epochs=200)
+    seen = rates(optimizer, scheduler, 600)
+    expected = [0.3] * 360 + [0.03] * 120 + [0.003] * 120
+    assert [lr for lr, _ in seen] == pytest.approx(expected, rel=1e-12)
+    assert {lr for _, lr in seen} == {0.7}
+
+
+def test_constant() -> None:
+    optimizer = two_groups()
+    assert rates(optimizer, constant(optimizer, 3), 5) == [[0.3, 0.7]] * 5

@@ -1,0 +1,134 @@
+"""`init=`: pretraining starts from a loaded backbone, its momentum copy too; heads start anew."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from helpers.command_line import command_line
+from helpers.configs import TINY, Make
+from ssl_zoo.config import instantiate
+from ssl_zoo.run import build_method
+from ssl_zoo.types import UserError
+from train import train
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = torch.load(run / "checkpoints" / "last.ckpt")["state_dict"]
+    return {n.removeprefix("encoder.backbone."): v for n, v in state.items() if "backbone" in n}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    with command_line("train", *TINY, f"run_dir={folder}") as cfg:
+        train(cfg)
+    return folder
+
+
+def built(cfg: DictConfig) -> Any:
+    return build_method(cfg, instantiate(cfg.data), cfg.init)
+
+
+def test_backbone_and_momentum_copy_start_from_the_checkpoint(run: Path, make_config: Make) -> None:
+    method = built(make_config("method=moco", "method.queue_size=128", f"init={run}"))
+    saved = weights(run)
+    state = method.state_dict()
+    copies = [n.removesuffix("layers.0.weight") for n in state if n.endswith("layers.0.weight")]
+    assert [copy.startswith("target.") for copy in copies] == [False, True]
+    for copy in copies:
+        for name, value in saved.items():
+            assert torch.equal(state[copy + name], value), copy + name
+    fresh = built(make_config("method=moco", "method.queue_size=128"))
+    assert not torch.equal(
+        fresh.encoder.backbone.state_dict()["layers.0.weight"], saved["layers.0.weight"]
+    )
+
+
+def test_it_is_saved_as_text_and_a_resume_does_not_read_it(
+    run: Path, make_config: Make, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(run, source)
+    train(make_config(f"init={source}", "epochs=1", run="second"))
+    shutil.rmtree(source)
+    second = tmp_path / "second"
+    saved = torch.load(second / "checkpoints" / "last.ckpt")
+    assert saved["ssl_zoo"]["config"]["init"] == str(source)
+    text = (second / "config.yaml").read_text()
+    assert f"init: {source}" in text
+    (second / "config.yaml").write_text(text.replace("epochs: 1\n", "epochs: 2\n"))
+    result = second / "result.json"
+    result.write_text(result.read_text().replace('"finished"', '"interrupted"'))
+    train(make_config(f"resume={second}", run="third"))
+    assert torch.load(second / "checkpoints" / "last.ckpt")["epoch"] > saved["epoch"]
+
+
+@pytest.mark.parametrize(
+    ("override", "differs"),
+    [
+        ("backbone.widths=[8,24]", "widths: [8, 16] there, [8, 24] here"),
+        ("backbone.strides=[1,2]", "strides: [2, 2] there, [1, 2] here"),
+    ],
+)
+def test_another_architecture(override: str, differs: str, run: Path, make_config: Make) -> None:
+    mend = "backbone=convnet backbone.widths=[8,16] backbone.strides=[2,2]"
+    said = f"init={run} holds ConvNet, which is not backbone=ConvNet ({differs}): set {mend}"
+    with pytest.raises(UserError) as error:
+        built(make_config(f"init={run}", override))
+    assert str(error.value) == said
+
+
+def test_random_is_no_checkpoint_to_start_from(make_config: Make) -> None:
+    with pytest.raises(UserError, match=r"^random is for evaluate.py's ckpt= alone"):
+        built(make_config("init=random"))
+
+
+def test_the_override_that_mends_it_does(run: Path, make_config: Make, tmp_path: Path) -> None:
+    tiny = [o for o in TINY if not o.startswith("backbone")]
+    small = [*tiny, "backbone=resnet18", "backbone.width=0.25", f"init={run}"]
+    with pytest.raises(
+        UserError, match="holds ConvNet, which is not backbone=resnet18: set"
+    ) as error:
+        built(make_config(*small, tiny=False))
+    mend = str(error.value).rpartition("set ")[2].split()
+    method = built(make_config(*tiny, *mend, f"init={run}", tiny=False))
+    assert torch.equal(method.encoder.backbone.layers[0].weight, weights(run)["layers.0.weight"])
+
+
+def test_options_that_are_equal_are_not_named(make_config: Make, tmp_path: Path) -> None:
+    from ssl_zoo.modules.backbones import timm_backbone
+
+    name = "vit_tiny_patch16_224"
+    torch.save(timm_backbone(name, img_size=64).state_dict(), tmp_path / "vit.pth")
+    tiny = [o for o in TINY if not o.startswith("backbone")]
+    cfg = make_config(
+        *tiny, "backbone=timm", f"backbone.name={name}", f"init={tmp_path}/vit.pth", tiny=False
+    )
+    differs = r"\(img_size: 64 there, unset here; patch_size: 16 there, unset here\): set"
+    with pytest.raises(UserError, match=f"which is not backbone={name} {differs}"):
+        built(cfg)
+
+
+def test_from_an_official_file(make_config: Make, tmp_path: Path) -> None:
+    from ssl_zoo.modules.backbones import torchvision_backbone
+
+    network = torchvision_backbone("resnet18", "cifar", width=0.25)
+    state = {f"module.encoder_q.{n}": v for n, v in network.state_dict().items()}
+    path = tmp_path / "moco.pth.tar"
+    torch.save({"state_dict": state | {"module.encoder_k.a": torch.ones(1)}}, path)
+    tiny = [o for o in TINY if not o.startswith("backbone")]
+    chosen = ["backbone=resnet18_cifar", "backbone.width=0.25", f"init={path}"]
+    method = built(make_config(*tiny, *chosen, tiny=False))
+    other = make_config(*tiny, "backbone=resnet18", f"init={path}", tiny=False)
+    differs = r"\(stem: cifar there, imagenet here; width: 0\.25 there, 1\.0 here\): set"
+    with pytest.raises(UserError, match=f"resnet18, which is not backbone=resnet18 {differs}"):
+        built(other)
+    for name, value in network.state_dict().items():
+        assert torch.equal(method.encoder.backbone.state_dict()[name], value)
