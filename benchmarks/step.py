@@ -31,13 +31,13 @@ def measure(name: str, seconds: float, batch_size: int) -> float:
         os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
     import torch
 
-    from ssl_zoo.cpu import keep_freed_memory
+    from ssl_zoo.backbones import SmallResNet
     from ssl_zoo.data import Augmentation, DataModule
     from ssl_zoo.data.datasets import shapes
+    from ssl_zoo.hardware import keep_freed_memory
     from ssl_zoo.losses import InfoNCE
     from ssl_zoo.methods import SimCLR
     from ssl_zoo.modules import MLP, InBatch
-    from ssl_zoo.modules.small_nets import SmallResNet
 
     if keep:
         keep_freed_memory()

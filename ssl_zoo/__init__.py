@@ -11,7 +11,7 @@ __all__ = ["__version__", "load_backbone"]
 def __getattr__(name: str) -> Any:
     # Lazy, so that `import ssl_zoo` (and with it --help) stays free of torch.
     if name == "load_backbone":
-        from ssl_zoo.checkpoint import load_backbone
+        from ssl_zoo.checkpoints.load import load_backbone
 
         return load_backbone
     raise AttributeError(f"module 'ssl_zoo' has no attribute {name!r}")

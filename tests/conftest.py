@@ -13,8 +13,7 @@ from omegaconf import DictConfig
 
 from helpers.configs import TINY
 from helpers.programs import run_train
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.config import register_resolvers
+from ssl_zoo.config import CONFIG_DIR, register_resolvers
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from helpers.configs import Make
-from ssl_zoo.choices import CONFIG_DIR
+from ssl_zoo.config import CONFIG_DIR
 
 NTXENT, TRIPLET, LOGISTIC = "InfoNCE", "MarginTriplet", "NTLogistic"
 

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers.paths import ROOT
-from ssl_zoo.choices import CONFIG_DIR
+from ssl_zoo.config import CONFIG_DIR
 
 # Runs a program as `python PROGRAM ARGS...` does, and then looks what it imported. An answer on
 # the way out replaces the exit code, so that a test cannot miss it.

@@ -25,9 +25,8 @@ from helpers.two_processes import (
     worker,
 )
 from ssl_zoo import distributed
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.config import register_resolvers
-from train import train
+from ssl_zoo.config import CONFIG_DIR, register_resolvers
+from ssl_zoo.train import train
 
 TINY = [  # nothing in it depends on the batch statistics of one process
     "dataset.splits.num_train=200",

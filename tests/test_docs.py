@@ -12,9 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from helpers.paths import ROOT
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.config import instantiate
-from ssl_zoo.knobs import TRAIN_ROOTS, check_overrides
+from ssl_zoo.config import CONFIG_DIR, TRAIN_ROOTS, check_overrides, instantiate
 
 DOCS = ROOT / "docs"
 

@@ -12,13 +12,12 @@ from omegaconf import DictConfig
 
 from helpers.configs import Make
 from helpers.trees import make_classes, make_tree
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.config import instantiate
+from ssl_zoo.config import CONFIG_DIR, instantiate
 from ssl_zoo.data import DataModule
 from ssl_zoo.losses import PredictiveLoss
-from ssl_zoo.run import build_method
+from ssl_zoo.train import train
+from ssl_zoo.training.run import build_method
 from ssl_zoo.types import UserError
-from train import train
 
 NEEDS = {  # what an option cannot do without
     "backbone=torchvision": ["backbone.name=convnext_tiny"],

@@ -14,8 +14,8 @@ import pytest
 from helpers.configs import TINY, Make
 from helpers.paths import ROOT
 from helpers.runs import assert_equal, state, train_with_signal
+from ssl_zoo.train import train
 from ssl_zoo.types import UserError
-from train import train
 
 ARGS = [
     *TINY,

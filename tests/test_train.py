@@ -12,8 +12,8 @@ import yaml
 
 import ssl_zoo
 from helpers.configs import Make
+from ssl_zoo.train import train
 from ssl_zoo.types import UserError
-from train import train
 
 
 def test_a_rate_that_the_optimizer_refuses_is_one_line(make_config: Make) -> None:

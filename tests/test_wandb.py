@@ -25,9 +25,8 @@ from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from helpers.paths import ROOT
 from helpers.wandb_reader import OfflineRun, read_run, records
-from ssl_zoo.config import flatten, to_plain
-from ssl_zoo.knobs import TRAIN_ROOTS, check_overrides
-from ssl_zoo.loggers import read_metrics
+from ssl_zoo.config import TRAIN_ROOTS, check_overrides, flatten, to_plain
+from ssl_zoo.training.loggers import read_metrics
 
 
 @dataclass

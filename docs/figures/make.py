@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ssl_zoo.data.shapes import draw_shapes
+from ssl_zoo.data.datasets.drawn_shapes import draw_shapes
 
 HERE = Path(__file__).parent
 DEMO = HERE.parents[1] / "runs" / "demo" / "figures"

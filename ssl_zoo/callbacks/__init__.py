@@ -1,8 +1,8 @@
 """What watches a run and what keeps it: nothing here changes the weights."""
 
 from ssl_zoo.callbacks.checkpoints import Checkpoints, Interrupted
+from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor
-from ssl_zoo.callbacks.features import CleanFeatures
 from ssl_zoo.callbacks.finite_loss import FiniteLoss
 from ssl_zoo.callbacks.knn_monitor import KNNMonitor
 from ssl_zoo.callbacks.learning_rates import LearningRates

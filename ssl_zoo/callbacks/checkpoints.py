@@ -12,7 +12,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from ssl_zoo.callbacks.common import stepped
+from ssl_zoo.callbacks.due import stepped
 
 
 class Interrupted(Exception):

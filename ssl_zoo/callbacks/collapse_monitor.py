@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ssl_zoo.callbacks.common import log, log_due
+from ssl_zoo.callbacks.due import log, log_due
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import effective_rank, embedding_std
 from ssl_zoo.types import MultiViewBatch

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from ssl_zoo.callbacks.common import log_due
+from ssl_zoo.callbacks.due import log_due
 from ssl_zoo.types import UserError
 
 

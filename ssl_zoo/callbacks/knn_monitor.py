@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from ssl_zoo.callbacks.common import epoch_due
-from ssl_zoo.callbacks.features import CleanFeatures
+from ssl_zoo.callbacks.clean_features import CleanFeatures
+from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.console import info
 from ssl_zoo.evaluation import knn_top1
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from ssl_zoo.callbacks.common import log, log_due
+from ssl_zoo.callbacks.due import log, log_due
 
 
 class LearningRates(Callback):

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from ssl_zoo import distributed
-from ssl_zoo.callbacks.common import epoch_due
-from ssl_zoo.callbacks.features import CleanFeatures
+from ssl_zoo.callbacks.clean_features import CleanFeatures
+from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.types import MultiViewBatch
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from ssl_zoo.callbacks.common import stepped
+from ssl_zoo.callbacks.due import stepped
 from ssl_zoo.callbacks.throughput import Throughput
 
 _REFRESH_SECONDS = 0.5

@@ -6,8 +6,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssl_zoo.callbacks.common import epoch_due
-from ssl_zoo.callbacks.features import CleanFeatures
+from ssl_zoo.callbacks.clean_features import CleanFeatures
+from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.evaluation.features import Features, encode
 from ssl_zoo.evaluation.retrieval import retrieval_metrics
 

@@ -13,37 +13,13 @@ from torch import Tensor
 from ssl_zoo import distributed
 from ssl_zoo.console import info
 from ssl_zoo.data.augment import Augmentation
-from ssl_zoo.data.class_disjoint import Mode, class_disjoint
-from ssl_zoo.data.class_split import ClassSplit
-from ssl_zoo.data.datasets import FileImages, Images, Splits, TensorImages
+from ssl_zoo.data.images import FileImages, Images, Splits, TensorImages
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler
-from ssl_zoo.hashing import hash_int64
+from ssl_zoo.data.splits import ClassSplit, Mode, class_disjoint, stratified_split
+from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
 from ssl_zoo.types import MultiViewBatch, UserError
-
-_SPLIT_STREAM = 0x73706C6974
-
-
-def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Carve a validation split out of the labelled images.
-
-    Args:
-        labels: (N,) int64, -1 = unlabelled.
-        fraction: Part of each class that is held out; at least one image of each class stays.
-        seed: Of the draw, a function of (seed, index).
-
-    Returns:
-        Indices that train keeps, unlabelled ones among them, and indices held out; both sorted.
-    """
-    order = hash_int64(torch.arange(len(labels)), _SPLIT_STREAM, seed)
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        if label >= 0:
-            rows = (labels == label).nonzero().flatten()
-            count = min(max(1, round(fraction * len(rows))), len(rows) - 1) if fraction > 0 else 0
-            held_out[rows[order[rows].argsort()[:count]]] = True
-    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
 def channel_statistics(images: TensorImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -201,7 +177,7 @@ class DataModule(LightningDataModule):
         """The labelled training images, unaugmented; `size` of them, drawn by a fixed hash."""
         labelled = (self.train.labels >= 0).nonzero().flatten()
         if size is not None and size < len(labelled):
-            order = hash_int64(labelled, _SPLIT_STREAM, 1).argsort()
+            order = hash_int64(labelled, SPLIT_STREAM, 1).argsort()
             labelled = labelled[order[:size]].sort().values
         return self._clean(self.train, labelled)
 

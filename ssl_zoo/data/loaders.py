@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ssl_zoo.data.augment import Augmentation
-from ssl_zoo.data.datasets import FileImages, TensorImages
+from ssl_zoo.data.images import FileImages, TensorImages
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.data.samplers import EpochSampler
 from ssl_zoo.types import UserError

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ssl_zoo.precision import at_least_float32
+from ssl_zoo.hardware import at_least_float32
 
 
 @torch.no_grad()

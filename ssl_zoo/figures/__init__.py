@@ -1,6 +1,5 @@
 """Pictures: of a run, of a representation, of an evaluation. Made without a display."""
 
-from ssl_zoo.figures.detection import save_detections
 from ssl_zoo.figures.evaluation import (
     save_few_shot,
     save_gallery,
@@ -13,7 +12,6 @@ from ssl_zoo.figures.run import save_curves, save_views
 
 __all__ = [
     "save_curves",
-    "save_detections",
     "save_few_shot",
     "save_gallery",
     "save_grid",

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssl_zoo.figures.common import (
+from ssl_zoo.figures.canvas import (
     BLUE,
     GREEN,
     GREY,

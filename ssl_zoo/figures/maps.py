@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from ssl_zoo.figures.common import COLORS, GREY, hide_ticks, readable, save, subplots
+from ssl_zoo.figures.canvas import COLORS, GREY, hide_ticks, readable, save, subplots
 from ssl_zoo.types import UserError
 
 MIN_POINTS = 4  # of fewer, t-SNE has no neighbourhoods

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ssl_zoo.figures.common import save, show_image, subplots
+from ssl_zoo.figures.canvas import save, show_image, subplots
 
 _CURVES = {
     "loss": ["train/loss"],

@@ -1,6 +1,6 @@
 """Losses: contrastive ones see similarities, predictive ones a prediction and a target."""
 
-from ssl_zoo.losses.common import ContrastiveLoss, PredictiveLoss
+from ssl_zoo.losses.base import ContrastiveLoss, PredictiveLoss
 from ssl_zoo.losses.contrastive import InfoNCE, NPair
 from ssl_zoo.losses.logistic import NTLogistic
 from ssl_zoo.losses.margin import ContrastiveMargin, FaceNetTriplet, MarginTriplet

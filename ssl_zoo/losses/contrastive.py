@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.distributed import global_mean
-from ssl_zoo.losses.common import ContrastiveLoss, check_temperature
-from ssl_zoo.precision import at_least_float32
+from ssl_zoo.hardware import at_least_float32
+from ssl_zoo.losses.base import ContrastiveLoss, check_temperature
 
 
 class InfoNCE(ContrastiveLoss):

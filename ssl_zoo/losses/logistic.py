@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ssl_zoo.distributed import global_mean, rank
+from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import uniform
-from ssl_zoo.losses.common import (
+from ssl_zoo.losses.base import (
     ContrastiveLoss,
     check_choice,
     check_margin,
@@ -20,7 +21,6 @@ from ssl_zoo.losses.common import (
     mean_over,
     with_positives,
 )
-from ssl_zoo.precision import at_least_float32
 from ssl_zoo.types import UserError
 
 Mode = Literal["all", "subsample", "reweight", "semi_hard"]

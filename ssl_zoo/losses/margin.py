@@ -7,7 +7,8 @@ from typing import Literal, get_args
 from torch import Tensor
 from torch.nn.functional import relu
 
-from ssl_zoo.losses.common import (
+from ssl_zoo.hardware import at_least_float32
+from ssl_zoo.losses.base import (
     ContrastiveLoss,
     check_choice,
     check_margin,
@@ -16,7 +17,6 @@ from ssl_zoo.losses.common import (
     mean_over,
     with_positives,
 )
-from ssl_zoo.precision import at_least_float32
 
 TripletMode = Literal["all", "semi_hard", "semi_hard_wide"]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ssl_zoo.distributed import all_gather, global_mean
-from ssl_zoo.losses.common import ContrastiveLoss, check_choice, check_temperature, is_pair
-from ssl_zoo.precision import at_least_float32
+from ssl_zoo.hardware import at_least_float32
+from ssl_zoo.losses.base import ContrastiveLoss, check_choice, check_temperature, is_pair
 from ssl_zoo.types import UserError
 
 Normaliser = Literal["code", "paper"]

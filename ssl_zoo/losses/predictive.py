@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, normalize
 
 from ssl_zoo.distributed import global_mean
-from ssl_zoo.losses.common import PredictiveLoss
-from ssl_zoo.precision import at_least_float32
+from ssl_zoo.hardware import at_least_float32
+from ssl_zoo.losses.base import PredictiveLoss
 
 
 class NegativeCosine(PredictiveLoss):

@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_zoo.distributed import all_gather
+from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.methods.base import Method, built
 from ssl_zoo.modules import Encoder
-from ssl_zoo.precision import at_least_float32
 from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
 
 _TUPLES = {3: {"triplets": 0}, 4: {"positive_pairs": 0, "negative_pairs": 2}}

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssl_zoo.distributed import all_gather
+from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import uniform
-from ssl_zoo.precision import at_least_float32
 from ssl_zoo.types import UserError
 
 _STREAM = 0x62616E6B  # keeps the draws of negatives apart from other draws

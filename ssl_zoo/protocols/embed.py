@@ -16,7 +16,7 @@ from ssl_zoo.data import DataModule, FileImages, Preprocess, TensorImages
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.figures import save_maps
 from ssl_zoo.figures.maps import MIN_POINTS
-from ssl_zoo.protocols.task import Task
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.types import UserError
 
 _ROW_GROUP = 8192  # rows that a reader of Parquet loads at once: 64 MB of 2,048 features

@@ -15,11 +15,11 @@ from ssl_zoo.console import warn
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.evaluation import fraction_of
 from ssl_zoo.evaluation.features import encode
+from ssl_zoo.hardware import autocast
 from ssl_zoo.optim import warmup_cosine
-from ssl_zoo.precision import autocast
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.linear import listed
 from ssl_zoo.protocols.linear_augmented import crop_and_flip, epochs_of, labelled_loader
-from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
 

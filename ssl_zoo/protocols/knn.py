@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ssl_zoo.evaluation import knn_top1
-from ssl_zoo.protocols.task import Task
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.types import UserError
 
 

@@ -12,7 +12,7 @@ from ssl_zoo.console import warn
 from ssl_zoo.evaluation import LinearGrid, fit_linear
 from ssl_zoo.evaluation.linear import LEARNING_RATES, top1_by_class
 from ssl_zoo.figures import save_grid, save_per_class
-from ssl_zoo.protocols.task import Task
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.types import UserError
 
 

@@ -14,9 +14,9 @@ from ssl_zoo.data.samplers import EpochSampler
 from ssl_zoo.evaluation import LinearHeads
 from ssl_zoo.evaluation.features import encode
 from ssl_zoo.evaluation.linear import OPTIMIZERS, cosine, finite_rows, statistics
-from ssl_zoo.precision import autocast
+from ssl_zoo.hardware import autocast
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.linear import grid_row, listed
-from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
 _KNOBS = "protocol.linear_augmented*"  # the presets' too

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.console import info, warn
-from ssl_zoo.data.class_split import ClassSplit, make_class_split
 from ssl_zoo.data.loaders import CleanLoader
+from ssl_zoo.data.splits import ClassSplit, make_class_split
 from ssl_zoo.evaluation.clustering import clustering_metrics
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.evaluation.retrieval import (
@@ -23,7 +23,7 @@ from ssl_zoo.evaluation.retrieval import (
 )
 from ssl_zoo.figures import save_gallery
 from ssl_zoo.hashing import hash_int64
-from ssl_zoo.protocols.task import Task
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.types import UserError
 
 _SHOWN = 8  # queries in the picture, and neighbours of each

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssl_zoo.config import fail
 from ssl_zoo.console import print_table
-from ssl_zoo.errors import fail
 from ssl_zoo.types import UserError
 
 

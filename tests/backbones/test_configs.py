@@ -13,9 +13,8 @@ from torch import nn
 
 from helpers.configs import Make
 from helpers.networks import noise, on_meta
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.modules.backbones import timm_backbone, torchvision_backbone
-from ssl_zoo.modules.small_nets import ConvNet, SmallResNet
+from ssl_zoo.backbones import ConvNet, SmallResNet, timm_backbone, torchvision_backbone
+from ssl_zoo.config import CONFIG_DIR
 
 NAMES = {"torchvision": "mobilenet_v3_small", "timm": "vit_tiny_patch16_224"}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.networks import count, map_before_pooling, on_meta
-from ssl_zoo.modules.backbones import timm_backbone
+from ssl_zoo.backbones import timm_backbone
 from ssl_zoo.types import UserError
 
 # --- torchvision --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torchvision
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from helpers.networks import count, map_before_pooling, noise, on_meta, stages
-from ssl_zoo.modules.backbones import torchvision_backbone
+from ssl_zoo.backbones import torchvision_backbone
 from ssl_zoo.types import UserError
 
 # --- torchvision --------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_zoo.modules.googlenet import googlenet
+from ssl_zoo.backbones import googlenet
 from ssl_zoo.types import UserError
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.networks import count, noise, on_meta
-from ssl_zoo.modules.small_nets import ConvNet, SmallResNet
+from ssl_zoo.backbones import ConvNet, SmallResNet
 from ssl_zoo.types import UserError
 
 

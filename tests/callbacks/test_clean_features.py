@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from helpers.configs import Make
 from ssl_zoo.callbacks import CleanFeatures
 from ssl_zoo.evaluation.features import Features
-from train import train
+from ssl_zoo.train import train
 
 
 class CountEncodings(CleanFeatures):
@@ -31,7 +31,7 @@ def test_monitors_share_one_encoding_and_the_bank_is_whole(
     make_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = CountEncodings()
-    monkeypatch.setattr("ssl_zoo.run.CleanFeatures", lambda bank_size: features)
+    monkeypatch.setattr("ssl_zoo.training.run.CleanFeatures", lambda bank_size: features)
     train(make_config("epochs=2"))
     assert features.lengths == [
         270,
@@ -43,6 +43,6 @@ def test_monitors_share_one_encoding_and_the_bank_is_whole(
 
 def test_bank_size_limits_the_bank(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     features = CountEncodings(bank_size=40)
-    monkeypatch.setattr("ssl_zoo.run.CleanFeatures", lambda bank_size: features)
+    monkeypatch.setattr("ssl_zoo.training.run.CleanFeatures", lambda bank_size: features)
     train(make_config())
     assert features.lengths == [40, 30]

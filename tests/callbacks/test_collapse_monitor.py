@@ -9,9 +9,9 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from helpers.configs import Make
-from ssl_zoo.run import build_callbacks
+from ssl_zoo.train import train
+from ssl_zoo.training.run import build_callbacks
 from ssl_zoo.types import MultiViewBatch, StepOutput
-from train import train
 
 
 class Collapse(Callback):
@@ -37,7 +37,7 @@ def test_a_collapse_is_told(
     def with_collapse(*args):  # type: ignore[no-untyped-def]
         return [Collapse(), *build_callbacks(*args)] if collapsed else build_callbacks(*args)
 
-    monkeypatch.setattr("ssl_zoo.run.build_callbacks", with_collapse)
+    monkeypatch.setattr("ssl_zoo.training.run.build_callbacks", with_collapse)
     with caplog.at_level(logging.WARNING, "ssl_zoo"):
         metrics = train(make_config("epochs=3", "callbacks.collapse_monitor.min_steps=1"))
     told = [record for record in caplog.records if "have collapsed" in record.getMessage()]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from helpers.configs import Make
+from ssl_zoo.train import train
 from ssl_zoo.types import UserError
-from train import train
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(

@@ -10,7 +10,7 @@ import pytest
 from helpers.configs import Make
 from helpers.trees import make_tree
 from ssl_zoo.callbacks import CleanFeatures, KNNMonitor
-from train import train
+from ssl_zoo.train import train
 
 
 def test_without_labels_the_monitors_say_that_they_are_off(
@@ -26,7 +26,7 @@ def test_without_labels_the_monitors_say_that_they_are_off(
 
 
 def test_knn_monitor_runs_every_n_epochs_and_after_the_last(make_config: Make) -> None:
-    from ssl_zoo.callbacks.common import epoch_due
+    from ssl_zoo.callbacks.due import epoch_due
 
     class At:
         def __init__(self, epoch: int) -> None:

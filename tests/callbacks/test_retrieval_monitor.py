@@ -15,11 +15,11 @@ from pytorch_metric_learning.utils.inference import CustomKNN
 from torch import nn
 
 from helpers.configs import Make
-from ssl_zoo.checkpoint import read_checkpoint
+from ssl_zoo.checkpoints.load import read_checkpoint
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule
-from ssl_zoo.run import build_method
-from train import train
+from ssl_zoo.train import train
+from ssl_zoo.training.run import build_method
 
 
 def column(run: Path, name: str) -> list[float]:

@@ -20,10 +20,10 @@ from helpers.files import flip
 from helpers.networks import randomised
 from ssl_zoo import export as module
 from ssl_zoo import load_backbone
-from ssl_zoo.checkpoint import build_backbone, load_pretrained, own_extras
-from ssl_zoo.export import export, main
+from ssl_zoo.checkpoints.export import export, main
+from ssl_zoo.checkpoints.load import build_backbone, load_pretrained, own_extras
+from ssl_zoo.train import train
 from ssl_zoo.types import UserError
-from train import train
 
 IMAGES = torch.randint(
     0, 256, (3, 3, 80, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -48,7 +48,7 @@ def resnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def thin_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = {"_target_": "ssl_zoo.modules.backbones.torchvision_backbone", "name": "resnet18"}
+    config = {"_target_": "ssl_zoo.backbones.torchvision_backbone", "name": "resnet18"}
     network = build_backbone({**config, "stem": "cifar", "width": 0.25})
     path = tmp_path_factory.mktemp("thin") / "thin.pth"
     torch.save(randomised(network).state_dict(), path)

@@ -11,7 +11,7 @@ import torchvision
 
 from helpers.networks import randomised
 from ssl_zoo import load_backbone
-from ssl_zoo.checkpoint import build_backbone, load_pretrained
+from ssl_zoo.checkpoints.load import build_backbone, load_pretrained
 from ssl_zoo.types import UserError
 
 

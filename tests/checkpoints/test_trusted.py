@@ -23,7 +23,7 @@ from ssl_zoo.types import UserError
         ([], "ssl_zoo_evil.call"),
         ([], "torch.nn"),
         ([], "torch.hub.load"),
-        ([], "ssl_zoo.errors.os.system"),
+        ([], "ssl_zoo.config.os.system"),
         ([], "torch.nn.functional.torch.hub.load"),
         ([], "ssl_zoo.config.${oc.decode:os.system}"),
         ([], "ssl_zoo.nothing"),

@@ -19,9 +19,9 @@ import torch
 
 from helpers.files import flip
 from ssl_zoo import load_backbone
-from ssl_zoo.modules.backbones import torchvision_backbone
+from ssl_zoo.backbones import torchvision_backbone
+from ssl_zoo.checkpoints.unpickle import Array, Placeholder, read
 from ssl_zoo.types import UserError
-from ssl_zoo.unpickle import Array, Placeholder, read
 
 NETWORK = torchvision_backbone("resnet18", width=0.25)
 

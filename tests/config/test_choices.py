@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_zoo.choices import check_choices, chosen_method, chosen_options, slots_of
+from ssl_zoo.config import check_choices, chosen_method, chosen_options, slots_of
 from ssl_zoo.types import UserError
 
 

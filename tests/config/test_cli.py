@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssl_zoo.errors import nearest
+from ssl_zoo.config import nearest
 
 
 def test_nearest() -> None:

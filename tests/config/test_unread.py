@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.configs import Make, node
-from ssl_zoo.knobs import TRAIN_ROOTS, check_overrides, overridden_keys, unread_overrides
+from ssl_zoo.config import TRAIN_ROOTS, check_overrides, overridden_keys, unread_overrides
 from ssl_zoo.types import UserError
 
 KNOBS = """

@@ -10,7 +10,8 @@ from PIL import Image
 
 from helpers.class_disjoint import NAMES
 from helpers.trees import make_classes
-from ssl_zoo.data.datasets import Splits, folder
+from ssl_zoo.data.datasets import folder
+from ssl_zoo.data.images import Splits
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from helpers.configs import Make
 from helpers.trees import make_classes
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule, FileImages, Splits, TensorImages
-from ssl_zoo.data.class_disjoint import class_disjoint
 from ssl_zoo.data.datasets import folder
+from ssl_zoo.data.splits import class_disjoint
 from ssl_zoo.types import UserError
 
 NET = ["backbone.widths=[8,16]", "backbone.strides=[2,2]", "augmentation.blur=0", "name=test"]

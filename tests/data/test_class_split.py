@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from ssl_zoo.data.class_split import ClassSplit, make_class_split
+from ssl_zoo.data.splits import ClassSplit, make_class_split
 from ssl_zoo.types import UserError
 
 

@@ -8,7 +8,7 @@ import torch
 from helpers.configs import Make
 from helpers.trees import data_of
 from ssl_zoo.data.datamodule import channel_statistics
-from ssl_zoo.data.datasets import TensorImages
+from ssl_zoo.data.images import TensorImages
 
 
 def test_channel_statistics_equal_numpy() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from helpers.pixels import HEIGHT, WIDTH, noise, save, smooth
-from ssl_zoo.data import files
+from ssl_zoo.data import trees as files
 from ssl_zoo.types import UserError
 
 

@@ -10,7 +10,7 @@ import torch
 from helpers.configs import Make
 from helpers.trees import data_of, folder_of, make_tree
 from ssl_zoo.data import DataModule
-from ssl_zoo.data.datasets import TensorImages
+from ssl_zoo.data.images import TensorImages
 from ssl_zoo.types import UserError
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import torch
 
 from helpers.configs import Make
 from helpers.trees import data_of
-from ssl_zoo.data.datamodule import stratified_split
+from ssl_zoo.data.splits import stratified_split
 
 
 def test_split_is_stratified_fixed_and_disjoint() -> None:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from helpers.pixels import noise, save
-from ssl_zoo.data import files
+from ssl_zoo.data import trees as files
 from ssl_zoo.types import UserError
 
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from helpers.figures import NAN, gallery, pixels_of, size_of
 from ssl_zoo import figures
 from ssl_zoo.figures import evaluation
-from ssl_zoo.figures.common import GREEN, GREY, RED
+from ssl_zoo.figures.canvas import GREEN, GREY, RED
 
 # --- the gallery ----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from helpers.figures import NAN, blobs, size_of
 from ssl_zoo import figures
 from ssl_zoo.figures import maps
-from ssl_zoo.figures.common import GREY
+from ssl_zoo.figures.canvas import GREY
 from ssl_zoo.types import UserError
 
 

@@ -11,14 +11,13 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import nn
 
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.config import instantiate
-from ssl_zoo.data.detection import BoxedImage
+from ssl_zoo.backbones import torchvision_backbone
+from ssl_zoo.config import CONFIG_DIR, instantiate
 from ssl_zoo.data.preprocess import Preprocess
-from ssl_zoo.modules.backbones import torchvision_backbone
-from ssl_zoo.protocols.detection import Detection
-from ssl_zoo.protocols.detector import build_detector
-from ssl_zoo.protocols.task import Task
+from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.detection.detector import build_detector
+from ssl_zoo.protocols.detection.protocol import Detection
+from ssl_zoo.protocols.detection.splits import BoxedImage
 
 Box = tuple[str, int, int, int, int]  # class, x1 y1 x2 y2 from 0, right and lower edge outside
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ssl_zoo.data import TensorImages
-from ssl_zoo.data.datasets import Images
+from ssl_zoo.data.images import Images
 
 
 def colours(images: Images) -> list[tuple[int, int]]:

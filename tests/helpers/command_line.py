@@ -9,8 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.config import register_resolvers
+from ssl_zoo.config import CONFIG_DIR, register_resolvers
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ssl_zoo.data import datasets
-from ssl_zoo.data.datasets import FileImages, Images, Splits
+from ssl_zoo.data.images import FileImages, Images, Splits
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (4, 5)) -> NDArray[np.uint8]:

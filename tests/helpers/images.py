@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssl_zoo.data.datasets import Images, TensorImages
+from ssl_zoo.data.images import Images, TensorImages
 
 
 def tensors(images: Images | None) -> TensorImages:

@@ -17,8 +17,8 @@ import torchvision
 from torch import Tensor, nn
 
 from helpers.networks import randomised
-from ssl_zoo.checkpoint import Pretrained, load_pretrained
-from ssl_zoo.modules.backbones import torchvision_backbone
+from ssl_zoo.backbones import torchvision_backbone
+from ssl_zoo.checkpoints.load import Pretrained, load_pretrained
 
 State = dict[str, Tensor]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evaluate import evaluate
 from helpers.command_line import command_line
 from helpers.configs import TINY
-from train import train
+from ssl_zoo.evaluate import evaluate
+from ssl_zoo.train import train
 
 
 def run_train(folder: Path, *overrides: str) -> Path:

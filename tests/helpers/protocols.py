@@ -9,13 +9,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.config import instantiate, register_resolvers
+from ssl_zoo.backbones import ConvNet
+from ssl_zoo.config import CONFIG_DIR, instantiate, register_resolvers
 from ssl_zoo.data import Augmentation, DataModule, Preprocess
-from ssl_zoo.data.datasets import Splits, TensorImages
+from ssl_zoo.data.images import Splits, TensorImages
 from ssl_zoo.evaluation.features import Features
-from ssl_zoo.modules.small_nets import ConvNet
-from ssl_zoo.protocols.task import SplitFeatures, Task
+from ssl_zoo.protocols.candidate import SplitFeatures, Task
 
 
 def protocol(name: str, **knobs: Any) -> Any:

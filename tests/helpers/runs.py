@@ -11,8 +11,8 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
-from ssl_zoo.run import build_callbacks
-from train import train
+from ssl_zoo.train import train
+from ssl_zoo.training.run import build_callbacks
 
 
 def state(folder: Path) -> dict[str, object]:
@@ -53,7 +53,9 @@ def train_with_signal(cfg: DictConfig, step: int, monkeypatch: pytest.MonkeyPatc
     """Train, with the signal; the metrics, or the exit code."""
     with monkeypatch.context() as patch:
         build = build_callbacks
-        patch.setattr("ssl_zoo.run.build_callbacks", lambda *a: [SignalAt(step), *build(*a)])
+        patch.setattr(
+            "ssl_zoo.training.run.build_callbacks", lambda *a: [SignalAt(step), *build(*a)]
+        )
         try:
             return train(cfg)
         except SystemExit as stop:

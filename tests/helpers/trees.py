@@ -11,7 +11,7 @@ from PIL import Image
 
 from helpers.configs import Make
 from ssl_zoo.data import DataModule
-from ssl_zoo.data.shapes import draw_shapes
+from ssl_zoo.data.datasets.drawn_shapes import draw_shapes
 
 
 def make_classes(root: Path, classes: list[str], per_class: int = 4, size: int = 8) -> Path:

@@ -37,8 +37,8 @@ from ssl_zoo.modules import (
 )
 from ssl_zoo.modules.miners import AllTuples
 from ssl_zoo.modules.targets import Target
+from ssl_zoo.train import train
 from ssl_zoo.types import MultiViewBatch
-from train import train
 
 STEPS, IMAGES, TRAIN_IMAGES, CLASSES = 5, 8, 13, 3
 

@@ -15,8 +15,8 @@ from helpers.metric_learning import ARCFACE
 from helpers.runs import assert_equal, state, train_with_signal
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule
-from ssl_zoo.run import build_method
-from train import train
+from ssl_zoo.train import train
+from ssl_zoo.training.run import build_method
 
 # --- frozen batch norm --------------------------------------------------------------------------
 

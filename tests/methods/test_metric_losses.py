@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from helpers.metric_learning import CLASSES, DIM, N
-from ssl_zoo.choices import CONFIG_DIR
+from ssl_zoo.config import CONFIG_DIR
 
 
 def loss_of(name: str, **knobs: Any) -> nn.Module:

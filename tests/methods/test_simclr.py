@@ -20,10 +20,10 @@ from helpers.pseudo_code import (
     train_ours,
     unit,
 )
+from ssl_zoo.backbones import ConvNet
 from ssl_zoo.losses import InfoNCE
 from ssl_zoo.methods import SimCLR
 from ssl_zoo.modules import MLP, Identity, InBatch, Linear
-from ssl_zoo.modules.small_nets import ConvNet
 from ssl_zoo.types import MultiViewBatch
 
 TEMPERATURE = 0.3

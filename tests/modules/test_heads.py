@@ -11,10 +11,10 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from helpers.configs import Make
+from ssl_zoo.backbones import ConvNet
 from ssl_zoo.losses import NegativeCosine
 from ssl_zoo.methods import SimSiam
 from ssl_zoo.modules import MLP, Frozen, Identity, Linear, StopGradient
-from ssl_zoo.modules.small_nets import ConvNet
 from ssl_zoo.types import UserError
 
 WIDTH = 2048  # of ResNet-50's representation

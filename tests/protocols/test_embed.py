@@ -21,8 +21,8 @@ from helpers.configs import Make
 from helpers.programs import run_evaluate, run_train
 from helpers.trees import folder_of, make_tree
 from ssl_zoo.data import DataModule, Preprocess
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.embed import Embed
-from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
 BOTH = ("npz", "parquet")

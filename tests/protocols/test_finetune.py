@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from helpers.protocols import protocol, small_net, small_task
+from ssl_zoo.backbones import SmallResNet, torchvision_backbone
 from ssl_zoo.data import Augmentation
 from ssl_zoo.data.samplers import epoch_order
 from ssl_zoo.evaluation import fraction_of
-from ssl_zoo.modules.backbones import torchvision_backbone
-from ssl_zoo.modules.small_nets import SmallResNet
 from ssl_zoo.protocols import finetune
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.finetune import Finetune, layers
-from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
 QUICK = {"fractions": [0.5], "epochs": [2], "batch_size": 32, "learning_rates": [0.05]}
@@ -42,7 +41,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, run: Finetune, task: Task) -> nn.Mo
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 in the backbone, so that the loops agree closely."""
-    monkeypatch.setattr("ssl_zoo.precision.has_native_bf16", lambda: False)
+    monkeypatch.setattr("ssl_zoo.hardware.has_native_bf16", lambda: False)
 
 
 # --- what it does ---------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from torch.nn.functional import cross_entropy
 
 from helpers.protocols import colours, protocol, small_net, small_task
 from ssl_zoo.data import Augmentation, DataModule
-from ssl_zoo.data.datasets import FileImages, Splits
+from ssl_zoo.data.images import FileImages, Splits
 from ssl_zoo.data.samplers import epoch_order
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.linear_augmented import LinearAugmented
-from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
 QUICK = {"epochs": 2, "batch_size": 32}
@@ -86,7 +86,7 @@ class Momentum:
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 in the backbone, so that the loops agree closely."""
-    monkeypatch.setattr("ssl_zoo.precision.has_native_bf16", lambda: False)
+    monkeypatch.setattr("ssl_zoo.hardware.has_native_bf16", lambda: False)
 
 
 def head_of(monkeypatch: pytest.MonkeyPatch, run: Any, task: Task) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,8 @@ from ssl_zoo.config import instantiate
 from ssl_zoo.data import DataModule, FileImages
 from ssl_zoo.evaluation import clustering_metrics
 from ssl_zoo.evaluation.features import Features
+from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.retrieval import Retrieval
-from ssl_zoo.protocols.task import Task
 from ssl_zoo.types import UserError
 
 

@@ -18,12 +18,12 @@ from torch.nn.functional import normalize
 from helpers.programs import run_evaluate, run_protocols, run_train
 from helpers.trees import write_images
 from ssl_zoo import load_backbone
+from ssl_zoo.backbones import ConvNet
 from ssl_zoo.config import instantiate
+from ssl_zoo.data.datasets.drawn_shapes import draw_shapes
 from ssl_zoo.data.preprocess import Preprocess
-from ssl_zoo.data.shapes import draw_shapes
 from ssl_zoo.evaluation import knn_top1
-from ssl_zoo.modules.small_nets import ConvNet
-from ssl_zoo.protocols.subjects import Concatenated
+from ssl_zoo.protocols.runner.candidates import Concatenated
 from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.types import UserError
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from ssl_zoo.config import instantiate
-from ssl_zoo.run import build_method
+from ssl_zoo.train import train
+from ssl_zoo.training.run import build_method
 from ssl_zoo.types import UserError
-from train import train
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -103,7 +103,7 @@ def test_the_override_that_mends_it_does(run: Path, make_config: Make, tmp_path:
 
 
 def test_options_that_are_equal_are_not_named(make_config: Make, tmp_path: Path) -> None:
-    from ssl_zoo.modules.backbones import timm_backbone
+    from ssl_zoo.backbones import timm_backbone
 
     name = "vit_tiny_patch16_224"
     torch.save(timm_backbone(name, img_size=64).state_dict(), tmp_path / "vit.pth")
@@ -117,7 +117,7 @@ def test_options_that_are_equal_are_not_named(make_config: Make, tmp_path: Path)
 
 
 def test_from_an_official_file(make_config: Make, tmp_path: Path) -> None:
-    from ssl_zoo.modules.backbones import torchvision_backbone
+    from ssl_zoo.backbones import torchvision_backbone
 
     network = torchvision_backbone("resnet18", "cifar", width=0.25)
     state = {f"module.encoder_q.{n}": v for n, v in network.state_dict().items()}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
 from helpers.augmentation import floats, random_images
-from ssl_zoo.data import image_ops
+from ssl_zoo.data.augment import ops as image_ops
 
 
 def stacked(operation: Any, images: Tensor, values: Tensor) -> Tensor:

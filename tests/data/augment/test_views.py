@@ -10,8 +10,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
 from helpers.augmentation import FULL, random_images
-from ssl_zoo.data import image_ops
 from ssl_zoo.data.augment import Augmentation
+from ssl_zoo.data.augment import ops as image_ops
 from ssl_zoo.types import UserError
 
 

@@ -11,8 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ssl_zoo.data import shapes
-from ssl_zoo.data.shapes import SHAPE_NAMES, draw_shapes
+from ssl_zoo.data.datasets import drawn_shapes as shapes
+from ssl_zoo.data.datasets.drawn_shapes import SHAPE_NAMES, draw_shapes
 from ssl_zoo.types import UserError
 
 

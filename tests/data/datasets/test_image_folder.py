@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from helpers.files import open_folder, rgb, write_image, write_tree
-from ssl_zoo.data.datasets import FileImages, Images, TensorImages
+from ssl_zoo.data.images import FileImages, Images, TensorImages
 from ssl_zoo.types import UserError
 
 # ---- folder: splits and labels ----

@@ -16,7 +16,7 @@ from torchvision import datasets as torchvision_datasets
 from helpers.files import rgb, write_tree
 from helpers.images import everything, rows_of, tensors
 from ssl_zoo.data import datasets
-from ssl_zoo.data.datasets import FileImages
+from ssl_zoo.data.images import FileImages
 from ssl_zoo.types import UserError
 
 DOWNLOADED = ["cifar10", "cifar100", "stl10"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers.files import open_folder, rgb, write_tree
-from ssl_zoo.data.datasets import FileImages, TensorImages
+from ssl_zoo.data.images import FileImages, TensorImages
 
 
 @pytest.mark.parametrize("as_tensor", [True, False])

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_zoo.data import Splits, TensorImages
-from ssl_zoo.data.datasets import TwoArrays, pool
+from ssl_zoo.data.images import TwoArrays, pool
 
 
 def test_pooled_arrays_are_read_in_place(splits: Splits) -> None:

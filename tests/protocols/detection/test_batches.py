@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ssl_zoo.data.detection import eval_batches, read_detection, train_batches
+from ssl_zoo.protocols.detection.splits import eval_batches, read_detection, train_batches
 
 
 def test_a_flip_moves_boxes_with_the_pixels(voc: Path) -> None:

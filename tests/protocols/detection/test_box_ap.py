@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ssl_zoo.protocols.detection import box_ap
+from ssl_zoo.protocols.detection.protocol import box_ap
 
 
 def truth(boxes: list[list[float]], labels: list[int], crowd: list[int] | None = None) -> Any:

@@ -24,9 +24,8 @@ from helpers.boxes import (
     xml_object,
 )
 from helpers.programs import run_evaluate
-from ssl_zoo.choices import CONFIG_DIR
-from ssl_zoo.config import instantiate
-from ssl_zoo.protocols.detection import Detection
+from ssl_zoo.config import CONFIG_DIR, instantiate
+from ssl_zoo.protocols.detection.protocol import Detection
 from ssl_zoo.types import UserError
 
 # ---- training ----

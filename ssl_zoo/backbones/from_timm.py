@@ -1,0 +1,38 @@
+"""Backbones from timm: (N, C, H, W) -> (N, num_features)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from torch import nn
+
+from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
+from ssl_zoo.types import UserError
+
+
+def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Module:
+    """A timm model without its classifier.
+
+    Args:
+        name: As in `timm.create_model`.
+        stem: "cifar" = 3x3 convolution of stride 1, no max-pool, for timm's ResNets.
+        **options: Passed to `timm.create_model`.
+
+    Raises:
+        UserError: If the name is unknown or the model has no ResNet stem to replace.
+    """
+    check_stem(stem)
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:5]
+        raise UserError(f"backbone.name={name} is not a timm model; near: {', '.join(close)}")
+    model: nn.Module = timm.create_model(name, num_classes=0, **options)
+    if stem == "cifar":
+        if not isinstance(getattr(model, "conv1", None), nn.Conv2d) or not hasattr(
+            model, "maxpool"
+        ):
+            raise UserError(f"backbone.stem=cifar needs a plain ResNet stem, which {name} lacks")
+        cifar_stem(model)
+    # where timm keeps a layer between the pooling and the classifier, num_features is short of it
+    model.num_features = getattr(model, "head_hidden_size", None) or model.num_features
+    return model

@@ -1,0 +1,136 @@
+"""Backbones from torchvision: (N, C, H, W) -> (N, num_features)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torchvision.models import ResNet
+
+from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
+from ssl_zoo.types import UserError
+
+
+def torchvision_backbone(
+    name: str,
+    stem: Stem = "imagenet",
+    width: float = 1.0,
+    zero_init_residual: bool = False,
+    weights: str | None = None,
+) -> nn.Module:
+    """A torchvision model without its classifier.
+
+    Args:
+        name: A classifier, as in `torchvision.models.get_model`.
+        stem: "cifar" = 3x3 convolution of stride 1 and padding 1, no max-pool (ResNets only;
+            Chen et al. 2020, B.9).
+        width: Multiplies the channels of a ResNet.
+        zero_init_residual: Start each residual block as the identity (ResNets only).
+        weights: torchvision's name of pretrained weights, such as "DEFAULT".
+
+    Raises:
+        UserError: If the name is unknown, or an option does not fit the model.
+    """
+    check_stem(stem)
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise UserError(f"backbone.name={name} is not a classifier of torchvision.models")
+    if width <= 0:
+        raise UserError(f"backbone.width={width} must be above 0")
+    known = torchvision.models.get_model_weights(name).__members__
+    if weights is not None and weights not in known:
+        raise UserError(f"backbone.weights={weights} is unknown: {name} has {', '.join(known)}")
+    builder = torchvision.models.get_model_builder(name)
+    with torch.device("meta"):
+        template = builder(weights=None)
+    if not isinstance(template, ResNet):
+        if stem != "imagenet" or width != 1.0 or zero_init_residual:
+            raise UserError(
+                f"backbone.name={name} is no ResNet: leave stem, width and zero_init_residual"
+            )
+        return _without_classifier(builder(weights=weights))
+    if weights is not None and (stem != "imagenet" or width != 1.0):
+        raise UserError(f"backbone.weights={weights} fits stem=imagenet and width=1 alone")
+    model = _resnet(template, width, zero_init_residual)
+    if weights is not None:
+        model.load_state_dict(builder(weights=weights).state_dict())
+    if stem == "cifar":
+        cifar_stem(model)
+    return _without_classifier(model)
+
+
+def _resnet(template: ResNet, width: float, zero_init_residual: bool) -> ResNet:
+    """A ResNet built like `template`, with its channels multiplied by `width`."""
+
+    def scaled(channels: int) -> int:
+        return max(1, round(channels * width))
+
+    class Scaled(ResNet):  # type: ignore[misc]
+        # torchvision writes its widths (64 ... 512) into __init__; they all pass through here.
+        def _make_layer(
+            self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False
+        ) -> nn.Sequential:
+            if planes == 64:
+                self.inplanes = scaled(64)
+            layer: nn.Sequential = super()._make_layer(
+                block, scaled(planes), blocks, stride, dilate
+            )
+            return layer
+
+    stages = [template.layer1, template.layer2, template.layer3, template.layer4]
+    model = Scaled(
+        type(template.layer1[0]),
+        [len(stage) for stage in stages],
+        groups=template.groups,
+        width_per_group=template.base_width,
+        zero_init_residual=zero_init_residual,
+    )
+    if width != 1.0:
+        model.conv1 = nn.Conv2d(3, scaled(64), kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.bn1 = nn.BatchNorm2d(scaled(64))
+        block = type(template.layer1[0])
+        model.fc = nn.Linear(scaled(512) * block.expansion, 1)
+    return model
+
+
+def _without_classifier(model: Any) -> nn.Module:
+    """Replace the last linear layer by the identity and record its input width."""
+    for name in ("fc", "classifier", "head", "heads"):
+        head = getattr(model, name, None)
+        if isinstance(head, nn.Linear):
+            setattr(model, name, nn.Identity())
+        elif isinstance(head, nn.Sequential) and isinstance(head[-1], nn.Linear):
+            layers, head = head, head[-1]
+            layers[-1] = nn.Identity()
+        else:
+            continue
+        model.num_features = head.in_features
+        backbone: nn.Module = model
+        return backbone
+    raise UserError(f"backbone.name={type(model).__name__} has no linear classifier to take off")
+
+
+def googlenet(weights: str | None = None) -> nn.Module:
+    """GoogLeNet of torchvision without its classifiers: (N, 3, H, W) -> (N, 1024).
+
+    Its auxiliary classifiers, because of which it returns tuples in training, are left off.
+
+    Args:
+        weights: torchvision's name of pretrained weights, such as "DEFAULT".
+
+    Raises:
+        UserError: If the weights are unknown.
+
+    Source: Szegedy et al. 2015, with the batch norm of Ioffe & Szegedy 2015.
+    """
+    known = torchvision.models.GoogLeNet_Weights.__members__
+    if weights is not None and weights not in known:
+        raise UserError(f"backbone.weights={weights} is unknown: googlenet has {', '.join(known)}")
+    own = {"init_weights": True} if weights is None else {}  # else torchvision warns
+    model: Any = torchvision.models.googlenet(weights=weights, aux_logits=False, **own)
+    model.num_features = model.fc.in_features
+    model.fc = nn.Identity()
+    backbone: nn.Module = model
+    return backbone

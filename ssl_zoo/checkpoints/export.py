@@ -1,0 +1,238 @@
+"""Taking a backbone home: `python -m ssl_zoo.export RUN --format torchvision|timm|... OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from safetensors.torch import save as to_safetensors
+
+from ssl_zoo.checkpoints.exported import KEY, load_exported, sidecar
+from ssl_zoo.checkpoints.load import load_pretrained, source_files
+from ssl_zoo.checkpoints.weights import Pretrained
+from ssl_zoo.console import quiet_lightning
+from ssl_zoo.types import UserError
+
+FORMATS = ("torchvision", "timm", "safetensors", "onnx", "torchscript")
+TOLERANCE = 1e-4  # of features, relative, between the backbone and what was read back
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_EXAMPLE = """example:
+  python -m ssl_zoo.export runs/RUN --format torchvision resnet18.pth
+  python -m ssl_zoo.export timm:vit_small_patch16_224.dino --format onnx vit.onnx"""
+
+
+def export(source: str | Path, format: str, out: Path, force: bool = False) -> float:
+    """Write a backbone in another library's format, read it back and compare.
+
+    Args:
+        source: As in `load_pretrained`.
+        format: One of FORMATS.
+        out: The file; torchvision and timm get OUT.json beside it.
+        force: Overwrite.
+
+    Returns:
+        The largest difference between the features of both on random images, relative to the
+        largest feature (to 1, if all are smaller).
+
+    Raises:
+        UserError: If the file exists or is the source, the format does not fit the backbone, or
+            the features differ by more than TOLERANCE; then all files are as they were.
+    """
+    if format not in FORMATS:
+        raise UserError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
+    _check_out(source, out, format, force)
+    loaded = load_pretrained(source)
+    about = {
+        "format": format,
+        "config": loaded.config,
+        "preprocess": loaded.preprocess.options(),
+        "num_features": loaded.backbone.num_features,
+    }
+    if format in ("torchvision", "timm"):
+        about["name"] = _library_name(loaded, format)
+    elif loaded.config is None:
+        raise UserError(f"{source} is a program without an architecture: export its source instead")
+    # a folder beside it, so that the new files take the old ones' places in one step
+    with TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
+        new = Path(folder) / out.name
+        _write(loaded, about, new)
+        difference = _difference(loaded, new)
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"{out} would give other features, by {difference:.1e} (relative): not written"
+            )
+        for written, final in zip(_files(new, format), _files(out, format), strict=True):
+            os.replace(written, final)
+    print(f"{out}: largest relative difference of the features {difference:.1e}")
+    print(usage(about, out))
+    return difference
+
+
+def _check_out(source: str | Path, out: Path, format: str, force: bool) -> None:
+    suffix = {"safetensors": ".safetensors", "onnx": ".onnx"}.get(format)
+    if suffix and out.suffix != suffix:
+        raise UserError(f"{out}: a file of --format {format} must end with {suffix}")
+    if not suffix and out.suffix in (".safetensors", ".onnx"):
+        raise UserError(f"{out}: that ending is for --format {out.suffix[1:]}")
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"{out} is no file in an existing folder")
+    read = source_files(source)
+    for file in filter(Path.exists, _files(out, format)):
+        if any(map(file.samefile, read)):
+            raise UserError(f"{file} is a file of the source {source}: give another OUT")
+        if not force:
+            raise UserError(f"{file} exists: add --force to overwrite it")
+
+
+def _files(out: Path, format: str) -> list[Path]:
+    return [out, sidecar(out)] if format in ("torchvision", "timm") else [out]
+
+
+def _library_name(loaded: Pretrained, format: str) -> str:
+    """The name of the same network in torchvision or timm.
+
+    Raises:
+        UserError: If the library does not have it.
+    """
+    config = loaded.config or {"_target_": "a program"}
+    name, target = str(config.get("name")), config["_target_"].rpartition(".")[2]
+    changed = config.get("stem", "imagenet") != "imagenet" or config.get("width", 1.0) != 1.0
+    theirs = target == f"{format}_backbone" or name in _RESNETS
+    if changed or not theirs or target not in ("torchvision_backbone", "timm_backbone"):
+        what = " ".join(str(config[k]) for k in ("name", "stem", "width", "variant") if k in config)
+        raise UserError(
+            f"{what or target} is no network of {format}: use --format safetensors, which takes "
+            "every backbone"
+        )
+    return name
+
+
+def _options(config: dict[str, Any]) -> dict[str, Any]:
+    """What timm.create_model is told besides the name."""
+    own = ("_target_", "name", "stem", "pretrained", "weights", "width", "zero_init_residual")
+    return {key: value for key, value in config.items() if key not in own}
+
+
+def _write(loaded: Pretrained, about: dict[str, Any], out: Path) -> None:
+    text = json.dumps(about, indent=1)
+    backbone = loaded.backbone
+    weights = {name: value.contiguous() for name, value in backbone.state_dict().items()}
+    if about["format"] == "safetensors":
+        # its save_file would leave a file that only its owner can read
+        out.write_bytes(to_safetensors(weights, metadata={KEY: text}))
+    elif about["format"] == "onnx":
+        _write_onnx(loaded, text, out)
+    elif about["format"] == "torchscript":
+        _write_torchscript(loaded, text, out)
+    else:
+        torch.save(weights, out)
+        sidecar(out).write_text(text)
+
+
+def _images(loaded: Pretrained, count: int) -> torch.Tensor:
+    """Random images as the backbone expects them."""
+    side = loaded.preprocess.image_size
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
+    prepared: torch.Tensor = loaded.preprocess(images)
+    return prepared
+
+
+def _write_torchscript(loaded: Pretrained, text: str, out: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TorchScript is old, and what tracing fixes
+        program = torch.jit.trace(loaded.backbone, _images(loaded, 2))
+        program.save(str(out), _extra_files={f"{KEY}.json": text})
+
+
+def _write_onnx(loaded: Pretrained, text: str, out: Path) -> None:
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'--format onnx needs {error.name}: pip install "ssl_zoo[onnx]"') from error
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            loaded.backbone,
+            (_images(loaded, 2),),
+            str(out),
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_shapes=({0: batch},),
+            external_data=False,
+            verbose=False,
+        )
+    model = onnx.load(str(out))
+    onnx.helper.set_model_props(model, {KEY: text})
+    onnx.save(model, str(out))
+
+
+@torch.inference_mode()
+def _difference(loaded: Pretrained, out: Path) -> float:
+    """The largest relative difference of features, on a batch of another size than at writing."""
+    read = load_exported(out)
+    assert read is not None
+    images = _images(loaded, 3)
+    features = loaded.backbone(images)
+    largest = (read.backbone(images) - features).abs().max()
+    return float(largest / features.abs().max().clamp(min=1))
+
+
+def usage(about: dict[str, Any], out: Path) -> str:
+    """Two lines that load the file in its own library."""
+    options = "".join(f", {k}={v!r}" for k, v in _options(about["config"] or {}).items())
+    name, path = about.get("name"), str(out)
+    return {
+        "torchvision": (
+            f"model = torchvision.models.get_model({name!r})\n"
+            f"model.load_state_dict(torch.load({path!r}), strict=False)  # without its classifier"
+        ),
+        "timm": (
+            f"model = timm.create_model({name!r}, num_classes=0{options},\n"
+            f"                          checkpoint_path={path!r})"
+        ),
+        "safetensors": (
+            f"backbone, preprocess = ssl_zoo.load_backbone({path!r})\n"
+            f"weights = safetensors.torch.load_file({path!r})  # or the weights alone"
+        ),
+        "onnx": (
+            f"session = onnxruntime.InferenceSession({path!r})\n"
+            "(features,) = session.run(None, {'images': images})"
+        ),
+        "torchscript": f"backbone = torch.jit.load({path!r})\nfeatures = backbone(images)",
+    }[about["format"]]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line; bad input ends in one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ssl_zoo.export",
+        description="Write a backbone for another library, read it back and compare features.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="RUN", help="a run folder, a file, torchvision:NAME ...")
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("out", metavar="OUT", type=Path, help="the file to write")
+    parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    options = parser.parse_args(args)
+    quiet_lightning()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("ssl_zoo").setLevel(logging.INFO)  # what was loaded
+    try:
+        export(options.source, options.format, options.out, options.force)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

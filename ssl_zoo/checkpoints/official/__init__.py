@@ -1,0 +1,5 @@
+"""Checkpoint files of other repositories."""
+
+from ssl_zoo.checkpoints.official.layouts import KNOWN, LAYOUTS, Layout, load_official
+
+__all__ = ["KNOWN", "LAYOUTS", "Layout", "load_official"]

@@ -1,0 +1,65 @@
+"""The config: composed, checked, resolved, and built into parts. Imports no torch."""
+
+from ssl_zoo.config.build import first_line, flatten, instantiate, to_plain
+from ssl_zoo.config.choices import (
+    CONFIG_DIR,
+    check_choices,
+    chosen_method,
+    chosen_options,
+    options_of,
+    slots_of,
+)
+from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli
+from ssl_zoo.config.resolvers import (
+    LR_RULES,
+    norm_splits,
+    register_resolvers,
+    run_dir,
+    scaled_lr,
+    sweep_group,
+)
+from ssl_zoo.config.trusted import ALLOWED_PACKAGES, check_targets
+from ssl_zoo.config.unread import (
+    EVALUATE_ROOTS,
+    TRAIN_ROOTS,
+    check_overrides,
+    overridden_keys,
+    task_overrides,
+    unread_overrides,
+)
+from ssl_zoo.config.values import check_counts, check_knobs, check_types
+
+__all__ = [
+    "ALLOWED_PACKAGES",
+    "CONFIG_DIR",
+    "EVALUATE_ROOTS",
+    "LR_RULES",
+    "TRAIN_ROOTS",
+    "check_choices",
+    "check_counts",
+    "check_knobs",
+    "check_overrides",
+    "check_targets",
+    "check_types",
+    "chosen_method",
+    "chosen_options",
+    "explain",
+    "fail",
+    "first_line",
+    "flatten",
+    "instantiate",
+    "nearest",
+    "norm_splits",
+    "options_of",
+    "overridden_keys",
+    "register_resolvers",
+    "remove_if_empty",
+    "run_cli",
+    "run_dir",
+    "scaled_lr",
+    "slots_of",
+    "sweep_group",
+    "task_overrides",
+    "to_plain",
+    "unread_overrides",
+]

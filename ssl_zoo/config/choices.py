@@ -1,0 +1,114 @@
+"""What the command line chooses from the config groups, before Hydra composes it. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations
+from pathlib import Path
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import OverrideParseException
+
+from ssl_zoo.types import UserError
+
+
+def _config_dir() -> Path:
+    """conf/ beside the package in a checkout, inside it where a wheel was installed."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "conf"
+    return beside if (beside / "train.yaml").is_file() else package / "conf"
+
+
+CONFIG_DIR = str(_config_dir())
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a config group; none where it is no group."""
+    return sorted(path.stem for path in (Path(CONFIG_DIR) / group).glob("*.yaml"))
+
+
+def slots_of(method: str) -> list[str]:
+    """The slots that a method's file fills: projector, loss ..."""
+    return list(_defaults("method", method))
+
+
+def _defaults(group: str, option: str) -> dict[str, str]:
+    """The defaults list of an option's file, by group."""
+    path = Path(CONFIG_DIR) / group / f"{option}.yaml"
+    tree = yaml.safe_load(path.read_text()) if path.is_file() else None
+    entries = (tree or {}).get("defaults", [])
+    return {
+        key: value for entry in entries if isinstance(entry, dict) for key, value in entry.items()
+    }
+
+
+def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
+    """The options that overrides name for each group, those of a sweep spelled out.
+
+    Raises:
+        UserError: If a glob matches no option.
+    """
+    chosen = {}
+    for override in _parse(args):
+        options = options_of(override.key_or_group)
+        value = override.value()
+        if not options:
+            continue
+        if value is None:
+            raise UserError(f"{override.input_line}: leave it away, or give an option")
+        if isinstance(value, Glob):
+            names = value.filter(options)
+            if not names:
+                line = override.input_line
+                raise UserError(f"{line} matches no option: known: {', '.join(options)}")
+        elif override.is_sweep_override():
+            names = [name.strip("'\"") for name in override.sweep_string_iterator()]
+        elif isinstance(value, list):
+            names = [str(name) for name in value]
+        else:
+            names = [str(value)]
+        chosen[override.key_or_group] = names
+    return chosen
+
+
+def chosen_method(args: Iterable[str]) -> str:
+    """The method that a command line ends with: its own, else its files', else the default."""
+    chosen = chosen_options(args)
+    named = [
+        _defaults(group, option).get("override /method")
+        for group in ("ablation", "experiment")
+        for option in chosen.get(group, [])
+    ]
+    return next(filter(None, [*chosen.get("method", []), *named, _defaults("", "train")["method"]]))
+
+
+def _parse(args: Iterable[str]) -> list[Override]:
+    overrides = [arg for arg in args if "=" in arg and not arg.startswith("-")]
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException:
+        return []  # Hydra will say so
+
+
+def check_choices(args: Iterable[str]) -> None:
+    """Refuse a recipe or an ablation of one method beside another method.
+
+    What is left of the file would change that method, or nothing at all.
+
+    Raises:
+        UserError: Naming both; or if a glob matches no option.
+    """
+    chosen = chosen_options(args)
+    methods = {
+        f"{group}={option}": _defaults(group, option).get("override /method")
+        for group in ("experiment", "ablation")
+        for option in chosen.get(group, [])
+    }
+    methods |= {f"method={method}": method for method in chosen.get("method", [])}
+    for (first, a), (second, b) in combinations(methods.items(), 2):
+        if None in (a, b) or a == b or first.split("=")[0] == second.split("=")[0]:
+            continue
+        if not second.startswith(f"ablation={a}_"):  # a rival in that method's table
+            raise UserError(f"{first} is of method={a}, but {second} of method={b}: remove one")

@@ -1,0 +1,137 @@
+"""Errors in one line, with the nearest valid names. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssl_zoo.config.build import first_line
+from ssl_zoo.config.choices import (
+    CONFIG_DIR,
+    check_choices,
+    chosen_method,
+    chosen_options,
+    options_of,
+    slots_of,
+)
+from ssl_zoo.types import UserError
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """'did you mean ...' with up to three close names, else those of the same parent."""
+    names = sorted(set(names))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    parent = name.rpartition(".")[0]
+    siblings = [other for other in names if other.rpartition(".")[0] == parent]
+    return f"known: {', '.join((siblings or names)[:40])}"
+
+
+def explain(error: BaseException, config_name: str) -> str:
+    """One line for a Hydra, OmegaConf or user error, with the nearest valid names."""
+    text = str(error)
+    if isinstance(error, MissingConfigException):
+        options = re.search(
+            r"Could not find '([^']+)'\s+Available options in '[^']+':(.*?)(?:\nConfig search|$)",
+            text,
+            re.S,
+        )
+        if options:
+            group, _, name = options.group(1).rpartition("/")
+            return f"{group}={name} is not an option: {nearest(name, options.group(2).split())}"
+        listed = re.search(r"Could not load '([^']+)'", text)  # one of a list, protocol=[a,b]
+        if listed:
+            group, _, name = listed.group(1).rpartition("/")
+            return f"{group}=[{name}] is not an option: {nearest(name, options_of(group))}"
+    if isinstance(error, ConfigCompositionException):
+        key = re.search(r"Could not override '([^']+)'", text)
+        if key:
+            name = key.group(1).split("@")[0]
+            protocol = name.removeprefix("protocol.").split(".")[0]
+            if name.startswith("protocol.") and protocol in options_of("protocol"):
+                return (
+                    f"{name} is set, but protocol={protocol} is not chosen: add it, protocol=[...]"
+                )
+            if name.startswith("method/") and options_of(name):
+                method = chosen_method(sys.argv[1:])
+                return f"{name} is no slot of {method}: it has {', '.join(slots_of(method))}"
+            if options_of(name):
+                return f"{name} is a group of another program than {config_name}.py"
+            return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} is no KEY=VALUE: quote what holds commas, spaces or braces"
+    if isinstance(error, InstantiationException):
+        return " ".join(text.split())
+    return first_line(error)
+
+
+def _chosen_options() -> list[str]:
+    """The group choices of this process's command line; of a sweep, the first one each."""
+    chosen = chosen_options(sys.argv[1:])
+    return [f"{g}={names[0]}" for g, names in chosen.items() if names[0] in options_of(g)]
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Every group, and every dotted key that the config accepts with the options chosen."""
+    from hydra import compose, initialize_config_dir
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        try:
+            cfg = compose(config_name, _chosen_options())
+        except HydraException:  # the choices are what is wrong
+            cfg = compose(config_name)
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    keys: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in node.items():
+            keys.append(f"{prefix}{key}")
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+
+    walk(raw, "")
+    folders = [path for path in Path(CONFIG_DIR).rglob("*") if path.is_dir()]
+    return keys + [path.relative_to(CONFIG_DIR).as_posix() for path in folders]
+
+
+def remove_if_empty(folder: str) -> None:
+    """Take back the run folder that Hydra made, where nothing came of the run."""
+    path = Path(folder)
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+
+
+def fail(error: Exception, config_name: str = "train") -> NoReturn:
+    """End the process with one line on stderr and exit code 2."""
+    print(f"error: {explain(error, config_name)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run_cli(main: Callable[[], None], config_name: str) -> None:
+    """Run a Hydra main; bad input ends in one line on stderr and exit code 2."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
+    try:
+        check_choices(sys.argv[1:])
+        main()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        fail(error, config_name)
+    except KeyboardInterrupt:
+        sys.exit(130)

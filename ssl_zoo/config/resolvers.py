@@ -1,0 +1,62 @@
+"""The configs' own resolvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from ssl_zoo.types import UserError
+
+LR_RULES: dict[str, Callable[[float], float]] = {
+    "none": lambda batch_size: 1.0,
+    "linear": lambda batch_size: batch_size / 256,
+    "sqrt": lambda batch_size: (batch_size / 256) ** 0.5,
+}
+
+
+def scaled_lr(base_lr: float, rule: str, batch_size: int) -> float:
+    """Learning rate for a batch size, from one that is stated per 256 images.
+
+    Raises:
+        UserError: If the rule is unknown.
+    """
+    if not isinstance(base_lr, int | float):
+        raise UserError(f"optimizer.base_lr={base_lr}: give a number")
+    if rule not in LR_RULES:
+        raise UserError(f"optimizer.lr_rule={rule} is unknown: use one of {', '.join(LR_RULES)}")
+    return float(base_lr) * LR_RULES[rule](batch_size)
+
+
+def run_dir(resume: str | None, new: str) -> str:
+    """Where a run writes: in the folder that it resumes, else in a new one."""
+    if not resume:
+        return new
+    folder = Path(resume).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"resume={resume} does not exist: give a run folder")
+    return str(folder)
+
+
+def norm_splits(devices: int | str) -> int:
+    """Parts of a batch with norms of their own in MoCo: those of eight devices, on one."""
+    return 8 if devices == 1 else 1
+
+
+def sweep_group() -> str | None:
+    """In a multirun the name of the sweep's folder, which groups its runs; else None."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir).name
+
+
+def register_resolvers() -> None:
+    """Make the configs' own resolvers known: those of this file and product."""
+    OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
+    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("scaled_lr", scaled_lr, replace=True)
+    OmegaConf.register_new_resolver("norm_splits", norm_splits, replace=True)
+    OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)

@@ -1,0 +1,109 @@
+"""Keys that were set on the command line and that nothing reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_zoo.types import UserError
+
+# What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
+TRAIN_ROOTS = (
+    *("data", "method.module", "callbacks", "logger", "strategy", "monitor.bank_size"),
+    *("seed", "epochs", "batch_size", "accumulate", "clip_norm", "precision", "devices"),
+    *("sync_batchnorm", "compile", "num_nodes", "name", "resume", "init"),
+    *("save_every_n_minutes", "log_every_n_steps", "run_dir"),
+)
+
+
+EVALUATE_ROOTS = (
+    *("data", "protocol", "dataset", "backbone", "augmentation"),
+    *("ckpt", "features", "seed", "batch_size", "baselines", "out", "run_dir"),
+)
+
+
+_REFERENCE = re.compile(r"\$\{(?:oc\.select:)?(\.*[A-Za-z_][\w.\-/]*)\s*[,}]")
+
+
+def unread_overrides(cfg: DictConfig, keys: Iterable[str], roots: Iterable[str]) -> list[str]:
+    """The overridden keys that no instantiated part reads.
+
+    `roots` are instantiated, or read by name; from there the interpolations are followed.
+
+    Args:
+        cfg: The composed, unresolved config.
+        keys: Dotted keys, as overridden on the command line.
+        roots: Dotted keys of what the program itself reads.
+    """
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    read: set[str] = set()
+    todo = list(roots)
+    while todo:
+        path = todo.pop()
+        if path in read:
+            continue
+        read.add(path)
+        node = _select(raw, path)
+        if isinstance(node, dict):
+            todo += [f"{path}.{key}" for key in node]
+        elif isinstance(node, list):
+            todo += [f"{path}.{i}" for i in range(len(node))]
+        elif isinstance(node, str):
+            todo += [_absolute(reference, path) for reference in _REFERENCE.findall(node)]
+    return [key for key in keys if not any(_covers(path, key) for path in read)]
+
+
+def _covers(path: str, key: str) -> bool:
+    return path == key or path.startswith(f"{key}.")
+
+
+def _absolute(reference: str, path: str) -> str:
+    dots = len(reference) - len(reference.lstrip("."))
+    if dots == 0:
+        return reference
+    return ".".join([*path.split(".")[:-dots], reference.lstrip(".")])
+
+
+def _select(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        if isinstance(tree, dict):
+            tree = tree.get(part)
+        elif isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            return None
+    return tree
+
+
+def overridden_keys(overrides: Iterable[str]) -> list[str]:
+    """The dotted keys of overrides that set values: no group choices, no deletions."""
+    keys = [o.split("=", 1)[0].lstrip("+") for o in overrides if "=" in o and o[0] != "~"]
+    return [key for key in keys if "/" not in key and "@" not in key]
+
+
+def task_overrides() -> list[str]:
+    """The overrides of this job's command line; none where there is no command line."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def check_overrides(
+    cfg: DictConfig, overrides: Iterable[str], choices: Iterable[str], roots: Iterable[str]
+) -> None:
+    """Refuse an override that nothing reads; see `unread_overrides`.
+
+    Raises:
+        UserError: Naming the knobs.
+    """
+    groups = set(choices)
+    keys = [key for key in overridden_keys(overrides) if key not in groups]
+    unread = unread_overrides(cfg, keys, roots)
+    if unread:
+        raise UserError(
+            f"{', '.join(unread)} was set, but no chosen part reads it: "
+            "remove the override, or choose the option that it belongs to"
+        )

@@ -1,0 +1,127 @@
+"""Values of the right kind."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import hydra.utils
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_zoo.types import UserError
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+COUNTS = (
+    *("epochs", "batch_size", "accumulate", "num_nodes", "log_every_n_steps"),
+    *("monitor.every_n_epochs", "monitor.k"),
+)
+_WIRING = {
+    "method.module.optimizer.": "optimizer.",
+    "method.module.scheduler.": "scheduler.",
+    "method.module.backbone.": "backbone.",
+    "method.module.": "method.",
+    "data.augmentation.": "augmentation.",
+    "data.splits.": "dataset.splits.",
+    "data.class_split": "dataset.class_split",
+    "data.fold": "dataset.fold",
+    "data.images_per_class": "method.images_per_class",
+}
+_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "None": "null"}
+
+
+def check_counts(cfg: DictConfig, names: Iterable[str]) -> None:
+    """Refuse a count below 1, and a seed that is none.
+
+    Raises:
+        UserError: Naming the knob.
+    """
+    for name in names:
+        value = OmegaConf.select(cfg, name)
+        if not _is_a(value, "int") or value < 1:
+            raise UserError(f"{name}={value}: give a whole number of at least 1")
+    if not _is_a(cfg.seed, "int") or not 0 <= cfg.seed < 2**32:
+        raise UserError(f"seed={cfg.seed}: give a whole number from 0 to {2**32 - 1}")
+
+
+def check_knobs(cfg: DictConfig) -> None:
+    """Refuse run-wide knobs that make no sense, before anything is built.
+
+    Raises:
+        UserError: Naming the knob.
+    """
+    check_counts(cfg, COUNTS)
+    if cfg.monitor.bank_size is not None and not _is_above_0(cfg.monitor.bank_size):
+        raise UserError(
+            f"monitor.bank_size={cfg.monitor.bank_size}: give a number above 0, or null"
+        )
+    for name in ("monitor.temperature", "save_every_n_minutes"):
+        if not _is_above_0(OmegaConf.select(cfg, name)):
+            raise UserError(f"{name}={OmegaConf.select(cfg, name)}: give a number above 0")
+    if cfg.devices != "auto" and not (_is_a(cfg.devices, "int") and cfg.devices >= 1):
+        raise UserError(f"devices={cfg.devices}: give a whole number of at least 1, or auto")
+    for name in ("compile", "sync_batchnorm"):
+        if not isinstance(cfg[name], bool):
+            raise UserError(f"{name}={cfg[name]}: give true or false")
+    if not _is_a(cfg.dataset.num_workers, "int") or cfg.dataset.num_workers < 0:
+        raise UserError(f"dataset.num_workers={cfg.dataset.num_workers}: give 0 or more")
+    if "/" in str(cfg.name):
+        raise UserError(f"name={cfg.name} must not hold a slash: it names a folder")
+    if str(cfg.precision) not in PRECISIONS:
+        raise UserError(f"precision={cfg.precision} is unknown: use one of {', '.join(PRECISIONS)}")
+    if cfg.clip_norm is not None and not _is_above_0(cfg.clip_norm):
+        raise UserError(f"clip_norm={cfg.clip_norm}: give a number above 0, or null")
+
+
+def _is_above_0(value: Any) -> bool:
+    return _is_a(value, "float") and value > 0
+
+
+def check_types(node: Any, place: str) -> None:
+    """Refuse values of a type that the signature of a part of ours does not allow.
+
+    Args:
+        node: Resolved; dicts with a `_target_` are looked at.
+        place: Its dotted key.
+
+    Raises:
+        UserError: Naming the key, the value and what to give.
+    """
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        return
+    target = str(node.get("_target_", ""))
+    types = _annotations(target) if target.startswith("ssl_zoo.") else {}
+    for key, value in node.items():
+        check_types(value, f"{place}.{key}")
+        kinds = types.get(key, "").split(" | ")
+        if value is None and node.get("_partial_"):
+            continue  # the caller of the factory may give it
+        if set(kinds) <= _KINDS.keys() and not any(_is_a(value, kind) for kind in kinds):
+            name = _knob(f"{place}.{key}")
+            raise UserError(f"{name}={value}: give {' or '.join(_KINDS[k] for k in kinds)}")
+
+
+def _knob(place: str) -> str:
+    """Where a value stands that the wiring hands on."""
+    for wired, knobs in _WIRING.items():
+        if place.startswith(wired):
+            return knobs + place.removeprefix(wired)
+    return place
+
+
+def _annotations(target: str) -> dict[Any, str]:
+    try:
+        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
+    except ImportError:
+        return {}  # Hydra will say so
+    return {name: str(p.annotation) for name, p in parameters.items()}
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    if kind == "None":
+        return value is None
+    if kind == "bool" or isinstance(value, bool):
+        return kind == "bool" and isinstance(value, bool)
+    return isinstance(value, int if kind == "int" else int | float)

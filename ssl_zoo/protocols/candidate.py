@@ -1,0 +1,122 @@
+"""What a protocol is given: one backbone, the data it is scored on, and features encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ssl_zoo.console import bar
+from ssl_zoo.data import DataModule
+from ssl_zoo.data.loaders import CleanLoader
+from ssl_zoo.data.preprocess import Preprocess
+from ssl_zoo.evaluation.features import Features, encode
+from ssl_zoo.hardware import autocast
+
+
+class SplitFeatures(NamedTuple):
+    """Features of a data set's splits, labelled rows only.
+
+    Attributes:
+        train: What heads are fitted on.
+        val: Held out of train; what they are chosen on.
+        test: Read once; empty where the data set has none.
+    """
+
+    train: Features
+    val: Features
+    test: Features
+
+
+@dataclass
+class Task:
+    """One backbone and the data that it is scored on.
+
+    Attributes:
+        name: Row of the table: pretrained, random init, raw pixels.
+        backbone: (N, 3, S, S) -> (N, D), on `device`; `backbone.num_features` where it has a width.
+        preprocess: uint8 images -> what the backbone expects.
+        make_data: The data module, built when it is first asked for.
+        seed: Of heads, draws and orders.
+        device: Where the backbone lies.
+        batch_size: Images a batch in encoding.
+        seen_classes: Names of the classes whose images pretraining saw; None = unknown.
+        folder: Where files beside the scores go.
+        suffix: What their names end with, to tell checkpoints and data sets apart.
+        figure_stem: Path that the names of pictures are appended to; None = this row has none.
+        num_encoded: Images encoded so far.
+    """
+
+    name: str
+    backbone: nn.Module
+    preprocess: Preprocess
+    make_data: Callable[[], DataModule]
+    seed: int
+    device: torch.device
+    batch_size: int = 256
+    seen_classes: frozenset[str] | None = frozenset()
+    folder: Path = Path()
+    suffix: str = ""
+    figure_stem: Path | None = None
+    num_encoded: int = 0
+
+    @property
+    def data(self) -> DataModule:
+        """The data module."""
+        return self.make_data()
+
+    def loaders(self) -> list[CleanLoader]:
+        """Clean images of train (labelled ones), val and, where the data set has it, test."""
+        data = self.data
+        loaders = [data.bank_dataloader(), data.val_dataloader()]
+        return loaders if data.test is None else [*loaders, data.test_dataloader()]
+
+    @cached_property
+    def features(self) -> SplitFeatures:
+        """Clean features of train, val and test, encoded once, whichever protocol asks first."""
+        encoded = self.encode(self.loaders(), f"{self.name}: encode")
+        splits = [split.labelled() for split in encoded]
+        none = Features(splits[0].representation[:0], splits[0].label[:0])  # of the right width
+        filled = [split if len(split.label) else none for split in splits]
+        return SplitFeatures(*filled, *[none] * (3 - len(filled)))
+
+    def encode(self, loaders: list[CleanLoader], label: str) -> list[Features]:
+        """Clean features of loaders, in eval mode, with one progress bar."""
+        total = sum(len(loader) for loader in loaders)
+        done = 0
+        with bar(label) as progress:
+
+            def advance() -> None:
+                nonlocal done
+                done += 1
+                progress(done, total)
+
+            features = [
+                encode(
+                    self.backbone,
+                    loader,
+                    self.preprocess.normalize,
+                    self.device,
+                    autocast(self.device),
+                    advance,
+                )
+                for loader in loaders
+            ]
+        self.num_encoded += sum(len(split.label) for split in features)
+        return features
+
+    def bar(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A progress bar of this row: `with task.bar("fit") as progress: progress(done, total)`."""
+        return bar(f"{self.name}: {what}")
+
+    def figure(self, what: str) -> Path | None:
+        """Where a picture goes; None where this row has none."""
+        if self.figure_stem is None:
+            return None
+        return self.figure_stem.with_name(f"{self.figure_stem.name}_{what}.png")

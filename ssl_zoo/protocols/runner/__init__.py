@@ -1,0 +1,1 @@
+"""Protocols run on checkpoints, beside random weights and raw pixels."""

@@ -1,0 +1,129 @@
+"""The rows of an evaluation: what is scored, and the floors beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, normalize
+
+from ssl_zoo.checkpoints.load import build_backbone
+from ssl_zoo.console import info
+from ssl_zoo.data import DataModule
+from ssl_zoo.data.preprocess import Preprocess
+from ssl_zoo.evaluation.features import Features
+from ssl_zoo.protocols.candidate import SplitFeatures, Task
+from ssl_zoo.protocols.runner.saved import Source
+from ssl_zoo.types import UserError
+
+RANDOM_INIT, RAW_PIXELS = FLOORS = ("random init", "raw pixels")
+CONCATENATED = "concatenated"
+_PIXELS = 32  # raw pixels of larger images are compared at this size
+
+
+class RawPixels(nn.Module):
+    """The normalised pixels themselves, (N, 3 * side * side); larger images shrink to 32 x 32."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if max(images.shape[-2:]) > _PIXELS:
+            images = interpolate(images, size=(_PIXELS, _PIXELS), mode="area")
+        return images.flatten(1)
+
+
+class Concatenated(nn.Module):
+    """L2-normalised outputs of several backbones side by side.
+
+    Args:
+        backbones: Each (N, 3, S, S) -> (N, D_i).
+        preprocesses: Of each; images come as the first one normalises them.
+
+    Source: Musgrave et al. 2020, sec. 3.2 (the concatenated 512 dimensions of four models).
+    """
+
+    def __init__(self, backbones: list[nn.Module], preprocesses: list[Preprocess]) -> None:
+        super().__init__()
+        self.backbones = nn.ModuleList(backbones)
+        self.preprocesses = nn.ModuleList(preprocesses)
+
+    def forward(self, images: Tensor) -> Tensor:
+        first: Any = self.preprocesses[0]
+        pixels = images * first.std + first.mean
+        outputs = [
+            f((pixels - own.mean) / own.std)
+            for f, own in zip(self.backbones, self.preprocesses, strict=True)
+        ]
+        return torch.cat([normalize(h.float(), dim=1) for h in outputs], dim=1)
+
+
+def subjects(
+    config: dict[str, Any], sources: list[Source], make_data: Callable[[], DataModule]
+) -> Iterator[Task]:
+    """The rows: each checkpoint, several of them concatenated, random weights, raw pixels."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shared: dict[str, Any] = {
+        "make_data": make_data,
+        "seed": config["seed"],
+        "device": device,
+        "batch_size": config["batch_size"],
+    }
+    loaded = [(source, source.pretrained) for source in sources if source.pretrained is not None]
+    preprocess = loaded[0][1].preprocess if loaded else None
+    members = []
+    for name, (source, pretrained) in zip(_names(sources), loaded, strict=True):
+        backbone = pretrained.backbone.to(device)
+        seen = source.seen_classes
+        task = Task(name, backbone, pretrained.preprocess, seen_classes=seen, **shared)
+        yield task
+        members.append(task)
+    if len(members) > 1:
+        yield _concatenated(members, shared)
+    members.clear()  # and with them their features
+    if not loaded or config["baselines"]:
+        if config["backbone"] is None:
+            info(f"no row of {RANDOM_INIT}: the file holds no architecture to start anew")
+        else:
+            with torch.random.fork_rng():  # the same weights whatever was built before
+                torch.manual_seed(config["seed"])
+                backbone = build_backbone(config["backbone"]).eval().to(device)
+            yield Task(RANDOM_INIT, backbone, preprocess or make_data().preprocess, **shared)
+    if config["baselines"]:
+        yield Task(RAW_PIXELS, RawPixels(), preprocess or make_data().preprocess, **shared)
+
+
+def _names(sources: list[Source]) -> list[str]:
+    """Of the rows: the folders' names where several checkpoints are scored and they differ."""
+    if any(source.pretrained is None for source in sources):
+        if len(sources) > 1:
+            raise UserError("ckpt: random stands beside every other row already, remove it")
+        return []
+    if len(sources) == 1:
+        return ["pretrained"]
+    whole = [source.ckpt for source in sources]
+    if len(set(whole)) < len(whole):
+        raise UserError(f"ckpt={whole}: each checkpoint once")
+    short = [Path(ckpt).name for ckpt in whole]
+    return short if len(set(short)) == len(short) else whole
+
+
+def _concatenated(members: list[Task], shared: dict[str, Any]) -> Task:
+    first = members[0]
+    preprocesses = [m.preprocess for m in members]
+    if len({(p.image_size, p.crop_fraction) for p in preprocesses}) > 1:
+        raise UserError("ckpt: the checkpoints take images of different sizes: evaluate them apart")
+    backbone = Concatenated([m.backbone for m in members], preprocesses).eval().to(first.device)
+    seen = [m.seen_classes for m in members]
+    union = None if None in seen else frozenset().union(*seen)  # type: ignore[arg-type]
+    task = Task(CONCATENATED, backbone, first.preprocess, seen_classes=union, **shared)
+    if all("features" in vars(m) for m in members):  # no image is encoded again
+        task.features = SplitFeatures(
+            *map(_side_by_side, zip(*(m.features for m in members), strict=True))
+        )
+    return task
+
+
+def _side_by_side(splits: tuple[Features, ...]) -> Features:
+    parts = [normalize(split.representation, dim=1) for split in splits]
+    return Features(torch.cat(parts, dim=1), splits[0].label)

@@ -1,0 +1,20 @@
+"""One training run: its parts, its loggers, its reports. Lazy: imports no torch itself."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_PARTS = {
+    "SweepSummary": "sweep",
+    "initialized": "init",
+    "tensorboard_logger": "loggers",
+    "wandb_logger": "loggers",
+}
+__all__ = ["SweepSummary", "initialized", "tensorboard_logger", "wandb_logger"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PARTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PARTS[name]}"), name)
