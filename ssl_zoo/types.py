@@ -1,4 +1,4 @@
-"""What passes between the parts: batches, step outputs, and errors that are the user's to mend."""
+"""What passes between the parts: batches, step outputs, and errors that are the user's to fix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,48 @@ if TYPE_CHECKING:  # keeps `import ssl_zoo.types` free of torch, for the command
 
 
 class UserError(ValueError):
-    """Bad input, told in one line that names the value, the place and the mend."""
+    """Bad input, told in one line that names the value, the place and the fix."""
+
+
+class BadValue(UserError):
+    """A value that a part refuses; the line names the part's own argument.
+
+    On a command line, `ssl_zoo.config` names the knob that feeds the argument instead.
+
+    Args:
+        argument: Its name; dotted where only a part of it is refused, as in "views[0].blur".
+        value: What was given.
+        allowed: What it must be, to follow "must be", as in "in [0, 1]".
+    """
+
+    def __init__(self, argument: str, value: object, allowed: str) -> None:
+        super().__init__(argument, value, allowed)
+        self.argument, self.value, self.allowed = argument, value, allowed
+
+    def __str__(self) -> str:
+        return self.named(self.argument)
+
+    def named(self, name: str) -> str:
+        """The line, under another name of the argument."""
+        return f"{name}={self.value}: must be {self.allowed}"
+
+
+class Facts(NamedTuple):
+    """What only the data and the run know, handed to a method once, and by it to its factories.
+
+    Attributes:
+        num_images: Size of the training split; a memory bank and NCE need it.
+        num_classes: Of the training split, 0 = unlabelled; losses with class weights need it.
+        steps_per_epoch: Optimizer steps; a target that moves with the epoch needs it.
+        total_steps: Optimizer steps of the whole run; schedules need it.
+
+    All are None where they are not known, as in a bare loop that needs none of them.
+    """
+
+    num_images: int | None = None
+    num_classes: int | None = None
+    steps_per_epoch: int | None = None
+    total_steps: int | None = None
 
 
 class MultiViewBatch(NamedTuple):
