@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from helpers.configs import TINY, Make
 from helpers.method_cases import cases
-from helpers.paths import ROOT
-from helpers.runs import assert_equal, state, train_with_signal
+from helpers.runs import assert_equal, reached, start, state, train_with_signal
 from ssl_zoo.train import train
 from ssl_zoo.types import UserError
 
@@ -25,20 +21,6 @@ ARGS = [
     "batch_size=32",
     "monitor.every_n_epochs=2",
 ]
-
-
-def start(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "train.py", *args]
-    pipe = subprocess.PIPE
-    env = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env
-    )
-
-
-def reached(folder: Path, step: int) -> bool:
-    path = folder / "metrics.csv"
-    return path.exists() and f"\n{step}," in path.read_text()
 
 
 @pytest.fixture(scope="module")
