@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_zoo.evaluation.linear import best_of, finite_rows, statistics
+from ssl_zoo.evaluation.linear import best_of, statistics
+from ssl_zoo.evaluation.rows import finite_rows
 from ssl_zoo.types import UserError
 
 # Half decades over the seven in which heads on standardised features differ: stronger strengths

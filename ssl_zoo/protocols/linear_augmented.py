@@ -13,7 +13,8 @@ from ssl_zoo.data.loaders import TrainLoader
 from ssl_zoo.data.samplers import EpochSampler
 from ssl_zoo.evaluation import LinearHeads
 from ssl_zoo.evaluation.features import encode
-from ssl_zoo.evaluation.linear import OPTIMIZERS, cosine, finite_rows, statistics
+from ssl_zoo.evaluation.linear import OPTIMIZERS, cosine, statistics
+from ssl_zoo.evaluation.rows import finite_rows
 from ssl_zoo.hardware import autocast
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.linear import grid_row, listed

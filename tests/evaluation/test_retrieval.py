@@ -296,7 +296,7 @@ def test_errors() -> None:
         "k=0 nearest of 120": lambda: nearest(x, 0),
         "num_resamples=0": lambda: class_bootstrap(x[:, 0], y, 0),
         "no row has a label": lambda: clustering_metrics(x, -torch.ones_like(y)),
-        "embeddings hold NaN": lambda: clustering_metrics(x * torch.nan, y),
+        "features hold NaN": lambda: clustering_metrics(x * torch.nan, y),
     }.items():
         with pytest.raises(UserError, match=said) as error:
             call()
