@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_zoo.figures.canvas import save, show_image, subplots
+from ssl_zoo.figures.canvas import show_image, subplots
 
 _CURVES = {
     "loss": ["train/loss"],
@@ -27,9 +27,7 @@ _CURVES = {
 }
 
 
-def save_views(
-    images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor, path: Path
-) -> Path:
+def draw_views(images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor) -> Figure:
     """A grid: each row an image and its views.
 
     Args:
@@ -37,7 +35,6 @@ def save_views(
         views: V tensors (N, 3, S, S), normalised.
         mean: (3, 1, 1), which undoes the normalisation.
         std: (3, 1, 1).
-        path: Of the PNG.
     """
     columns = [[image for image in images]] if len(images) else []
     columns += [[v * std + mean for v in view] for view in views]
@@ -48,15 +45,14 @@ def save_views(
         for axis, picture in zip(line, column[:rows], strict=True):
             show_image(axis, picture)
         line[0].set_ylabel(title)
-    return save(figure, path)
+    return figure
 
 
-def save_curves(curves: dict[str, list[tuple[int, float]]], path: Path) -> Path:
+def draw_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
     """The run's curves over optimizer steps, one panel a quantity.
 
     Args:
         curves: For each metric name its (step, value) pairs.
-        path: Of the PNG.
     """
     panels = {title: [name for name in names if name in curves] for title, names in _CURVES.items()}
     panels = {title: names for title, names in panels.items() if names}
@@ -74,4 +70,4 @@ def save_curves(curves: dict[str, list[tuple[int, float]]], path: Path) -> Path:
         axis.grid(alpha=0.3)
         if len(names) > 1:
             axis.legend()
-    return save(figure, path)
+    return figure

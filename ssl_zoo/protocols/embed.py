@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule, FileImages, Preprocess, TensorImages
 from ssl_zoo.data.loaders import CleanLoader
-from ssl_zoo.figures import save_maps
+from ssl_zoo.figures import draw_maps, save
 from ssl_zoo.figures.maps import MIN_POINTS
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.types import UserError
@@ -156,7 +156,7 @@ def _draw(table: Table, path: Path) -> None:
         info(f"no map: {len(table.label)} images are too few")
         return
     features, label = torch.from_numpy(table.features), torch.from_numpy(table.label)
-    save_maps(features, label, table.class_names.tolist(), path)
+    save(draw_maps(features, label, table.class_names.tolist()), path)
 
 
 # --- the files ------------------------------------------------------------------------------------

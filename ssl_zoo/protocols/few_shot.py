@@ -15,7 +15,7 @@ from ssl_zoo.evaluation import fit_few, fraction_of, per_class
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.evaluation.linear import statistics
 from ssl_zoo.evaluation.rows import finite_rows
-from ssl_zoo.figures import save_few_shot
+from ssl_zoo.figures import draw_few_shot, save
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.linear import listed
 from ssl_zoo.types import UserError
@@ -153,7 +153,7 @@ def _draw(summaries: dict[str, dict[str, Any]], num_classes: int, path: Path) ->
     names = {s: s.replace("pct", "%").removesuffix("_per_class") for s in summaries}
     top1 = {names[s]: summary["test_top1"] for s, summary in summaries.items()}
     labels = {names[s]: summary["num_labels"] / num_classes for s, summary in summaries.items()}
-    save_few_shot(top1, labels, path)
+    save(draw_few_shot(top1, labels), path)
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import LinearGrid, fit_linear
 from ssl_zoo.evaluation.linear import LEARNING_RATES, top1_by_class
-from ssl_zoo.figures import save_grid, save_per_class
+from ssl_zoo.figures import draw_grid, draw_per_class, save
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.types import UserError
 
@@ -86,7 +86,7 @@ def grid_row(
     if (path := task.figure("grid")) is not None:
         shape = (len(learning_rates), len(weight_decays))
         chosen = (grid.learning_rate, grid.weight_decay)
-        save_grid(grid.val_top1.view(shape), learning_rates, weight_decays, path, chosen)
+        save(draw_grid(grid.val_top1.view(shape), learning_rates, weight_decays, chosen), path)
     return {
         "val_top1": float(grid.val_top1.nan_to_num(0).max()),
         **score_on_test(grid.predict, task),
@@ -103,6 +103,6 @@ def score_on_test(predict: Callable[[Tensor], Tensor], task: Task) -> dict[str, 
     by_class = top1_by_class(predicted, label, task.data.num_classes)
     if (path := task.figure("per_class")) is not None:
         known = [math.nan if top1 is None else top1 for top1 in by_class]
-        save_per_class(known, task.data.class_names, path)
+        save(draw_per_class(known, task.data.class_names), path)
     top1 = float((predicted == label).float().mean())
     return {"test_top1": top1, "test_top1_by_class": by_class}

@@ -7,7 +7,7 @@ from typing import Any
 
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import fit_logistic
-from ssl_zoo.figures import save_strengths
+from ssl_zoo.figures import draw_strengths, save
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.linear import listed, score_on_test
 
@@ -52,7 +52,7 @@ class Logistic:
         if fit.on_edge:
             warn(f"{task.name}: the best strength, {fit.strength:g}, is at an end of the path")
         if (path := task.figure("strengths")) is not None:
-            save_strengths(fit.val_top1, self.strengths, fit.strength, path)
+            save(draw_strengths(fit.val_top1, self.strengths, fit.strength), path)
         return {
             "val_top1": max(fit.val_top1),
             **score_on_test(fit.predict, task),

@@ -21,7 +21,7 @@ from ssl_zoo.evaluation.retrieval import (
     nearest,
     retrieval_metrics,
 )
-from ssl_zoo.figures import save_gallery
+from ssl_zoo.figures import draw_gallery, save
 from ssl_zoo.hashing import hash_int64
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.types import UserError
@@ -144,12 +144,12 @@ class Retrieval:
         shown = findable[hash_int64(findable, _GALLERY_STREAM, self.seed).argsort()[:_SHOWN]]
         index = nearest(pool.representation[rows], _SHOWN, shown)
         loaders = task.loaders()[2:] if self.images == "test" else task.loaders()
-        save_gallery(
+        gallery = draw_gallery(
             _images(loaders, rows[shown]),
             [_images(loaders, rows[row]) for row in index],
             (label[index] == label[shown, None]).tolist(),
-            path,
         )
+        save(gallery, path)
 
 
 def _rows(pool: Features, classes: list[int]) -> Tensor:

@@ -23,7 +23,7 @@ from ssl_zoo.console import info, print_table, quiet_lightning
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
-from ssl_zoo.figures import save_curves, save_map, save_views
+from ssl_zoo.figures import draw_curves, draw_map, draw_views, save
 from ssl_zoo.hardware import keep_freed_memory, resolve_precision
 from ssl_zoo.methods import Method
 from ssl_zoo.modules import SplitBatchNorm
@@ -288,7 +288,7 @@ def save_first_views(data: DataModule, folder: Path) -> dict[str, Path]:
     images = raw.images if isinstance(raw.images, torch.Tensor) else torch.empty(0)
     mean, std = data.preprocess.mean, data.preprocess.std
     path = folder / "figures" / "views.png"
-    return {"views": save_views(images, batch.views, mean, std, path)}
+    return {"views": save(draw_views(images, batch.views, mean, std), path)}
 
 
 def save_last_figures(data: DataModule, folder: Path, val: Features | None) -> dict[str, Path]:
@@ -296,9 +296,9 @@ def save_last_figures(data: DataModule, folder: Path, val: Features | None) -> d
     if not is_main_process():
         return {}
     curves = run_loggers.read_metrics(folder / "metrics.csv")
-    figures = {"curves": save_curves(curves, folder / "figures" / "curves.png")}
+    figures = {"curves": save(draw_curves(curves), folder / "figures" / "curves.png")}
     if val is not None and len(val.label) > 3:
-        figures["map"] = save_map(*val, data.class_names, folder / "figures" / "map.png")
+        figures["map"] = save(draw_map(*val, data.class_names), folder / "figures" / "map.png")
     return figures
 
 

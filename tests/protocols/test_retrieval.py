@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from helpers.paths import ROOT
 from helpers.retrieval import pml
+from ssl_zoo import figures
 from ssl_zoo.config import instantiate
 from ssl_zoo.data import DataModule, FileImages
 from ssl_zoo.evaluation import clustering_metrics
@@ -161,13 +162,14 @@ def test_the_gallery_shows_the_images_it_ranked(
 ) -> None:
     task = make_task(make_config(), figure_stem=tmp_path / "retrieval")
     shown: list[Any] = []
-    real = __import__("ssl_zoo.figures", fromlist=["save_gallery"]).save_gallery
+    real = figures.draw_gallery
     monkeypatch.setattr(
-        "ssl_zoo.protocols.retrieval.save_gallery", lambda *args: (shown.append(args), real(*args))
+        "ssl_zoo.protocols.retrieval.draw_gallery",
+        lambda *args: (shown.append(args), real(*args))[1],
     )
     protocol(images=images).score(task)
     assert (tmp_path / "retrieval_gallery.png").is_file()
-    ((queries, neighbors, correct, _),) = shown
+    ((queries, neighbors, correct),) = shown
     assert len(queries) == len(neighbors) == len(correct) == 8
     assert all(image.dtype == torch.uint8 for row in (queries, *neighbors) for image in row)
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from ssl_zoo.console import info
+from ssl_zoo.figures import save
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.detection.detector import Schedule, build_detector, predict, train_detector
-from ssl_zoo.protocols.detection.figure import save_detections
+from ssl_zoo.protocols.detection.figure import draw_detections
 from ssl_zoo.protocols.detection.splits import (
     BoxedImage,
     DetectionSplits,
@@ -134,7 +135,7 @@ class Detection:
         on_test, shown = self._evaluate(detector, task, "test")
         if (path := task.figure("detections")) is not None:
             images = [image.path for image in self.splits.test[:_SHOWN]]
-            save_detections(images, *shown, self.splits.class_names, path)
+            save(draw_detections(images, *shown, self.splits.class_names), path)
         return {
             "val_ap": on_val["ap"],
             "val_ap50": on_val["ap50"],
