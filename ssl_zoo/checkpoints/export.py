@@ -20,6 +20,7 @@ from ssl_zoo.checkpoints.exported import KEY, load_exported, sidecar
 from ssl_zoo.checkpoints.load import load_pretrained, source_files
 from ssl_zoo.checkpoints.weights import Pretrained
 from ssl_zoo.console import quiet_lightning
+from ssl_zoo.extras import need
 from ssl_zoo.types import UserError
 
 FORMATS = ("torchvision", "timm", "safetensors", "onnx", "torchscript")
@@ -155,12 +156,9 @@ def _write_torchscript(loaded: Pretrained, text: str, out: Path) -> None:
 
 
 def _write_onnx(loaded: Pretrained, text: str, out: Path) -> None:
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(f'--format onnx needs {error.name}: pip install "ssl_zoo[onnx]"') from error
+    need("--format onnx", "onnx", "onnxruntime", "onnxscript")
+    import onnx
+
     batch = torch.export.Dim("batch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

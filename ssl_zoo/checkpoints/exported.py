@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ssl_zoo.checkpoints import unpickle
 from ssl_zoo.checkpoints.weights import Pretrained, build_backbone, fill
 from ssl_zoo.data.preprocess import Preprocess
+from ssl_zoo.extras import need
 from ssl_zoo.types import UserError
 
 KEY = "ssl_zoo"  # of the description, wherever the format has room for one
@@ -140,10 +141,9 @@ def onnx_session(path: Path) -> Any:
     Raises:
         UserError: If onnxruntime is missing or cannot read the file.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(f'{path} needs onnxruntime: pip install "ssl_zoo[onnx]"') from error
+    need(str(path), "onnxruntime")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1

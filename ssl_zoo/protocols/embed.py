@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule, FileImages, Preprocess, TensorImages
 from ssl_zoo.data.loaders import CleanLoader
+from ssl_zoo.extras import need
 from ssl_zoo.figures import draw_maps, save
 from ssl_zoo.figures.maps import MIN_POINTS
 from ssl_zoo.protocols.candidate import Task
@@ -76,7 +77,7 @@ class Embed:
             given = formats if isinstance(formats, str) else list(formats)
             raise UserError(f"protocol.embed.formats={given}: give a list of npz and parquet")
         if "parquet" in formats:
-            _check_pyarrow()
+            need("parquet", "pyarrow", instead="set protocol.embed.formats=[npz]")
         self.formats, self.out = list(formats), out
 
     def score(self, task: Task) -> dict[str, Any]:
@@ -192,16 +193,6 @@ def _write_npz(table: Table, file: IO[bytes]) -> None:
     columns = table._asdict()
     columns[table.place_name] = columns.pop("place")
     np.savez(file, **columns)
-
-
-def _check_pyarrow() -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            'protocol.embed.formats: parquet needs pyarrow: pip install "ssl_zoo[parquet]", '
-            "or set protocol.embed.formats=[npz]"
-        ) from error
 
 
 def _write_parquet(table: Table, file: IO[bytes]) -> None:

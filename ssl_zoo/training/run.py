@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ssl_zoo.console import info, print_table, quiet_lightning
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
+from ssl_zoo.extras import need
 from ssl_zoo.figures import draw_curves, draw_map, draw_views, save
 from ssl_zoo.hardware import keep_freed_memory, resolve_precision
 from ssl_zoo.methods import Method
@@ -182,12 +182,8 @@ def check_library(cfg: DictConfig) -> None:
     Raises:
         UserError: Naming the extra.
     """
-    named = f"{METRIC_LIBRARY}." in str(OmegaConf.to_container(cfg.method))
-    if named and find_spec(METRIC_LIBRARY) is None:
-        raise UserError(
-            "method=metric_learning takes its losses from pytorch-metric-learning, which is not "
-            'installed: pip install "ssl_zoo[metric]"'
-        )
+    if f"{METRIC_LIBRARY}." in str(OmegaConf.to_container(cfg.method)):
+        need("method=metric_learning", METRIC_LIBRARY)
 
 
 def check_numbers(cfg: DictConfig) -> None:

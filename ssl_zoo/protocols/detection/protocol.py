@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from ssl_zoo.console import info
+from ssl_zoo.extras import need
 from ssl_zoo.figures import save
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.detection.detector import Schedule, build_detector, predict, train_detector
@@ -198,12 +199,8 @@ def box_metric() -> Any:
     """
     from torchmetrics.detection import MeanAveragePrecision
 
-    try:
-        return MeanAveragePrecision(class_metrics=True)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            'protocol=detection needs pycocotools: pip install "ssl_zoo[detection]"'
-        ) from error
+    need("protocol=detection", "pycocotools")
+    return MeanAveragePrecision(class_metrics=True)
 
 
 def box_ap(
