@@ -41,7 +41,7 @@ def protocol(**knobs: Any) -> Retrieval:
     path = ROOT / "conf" / "protocol" / "retrieval.yaml"
     settings = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(settings, dict)
-    assert settings.pop("_target_") == "ssl_zoo.protocols.retrieval.Retrieval"
+    assert settings.pop("_target_") == "ssl_zoo.protocols.Retrieval"
     return Retrieval(**{**settings, "num_resamples": 50, **knobs})
 
 
