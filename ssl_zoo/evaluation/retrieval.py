@@ -92,22 +92,11 @@ def retrieval_metrics(
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.1; recall at k:
     Oh Song et al. 2016.
     """
-    if (gallery is None) != (gallery_labels is None):
-        raise UserError("retrieval: give gallery and gallery_labels, or neither")
     if not ks or min(ks) < 1:
         raise UserError(f"retrieval: ks is {list(ks)}; give one or more numbers >= 1")
     queries, labels = _labelled(embeddings, labels, "queries")
-    alone = gallery is None or gallery_labels is None
-    if gallery is not None and gallery_labels is not None:
-        items, item_labels = _labelled(gallery, gallery_labels, "gallery")
-        if queries.shape[1] != items.shape[1]:
-            raise UserError(
-                f"retrieval: queries of {queries.shape[1]} dimensions, a gallery of "
-                f"{items.shape[1]}; embed both with one backbone"
-            )
-    else:
-        items, item_labels = queries, labels
-
+    items, item_labels = _gallery(gallery, gallery_labels, queries, labels)
+    alone = gallery is None
     num_relevant = _counts(labels, item_labels) - int(alone)
     rows = (num_relevant > 0).nonzero().flatten()
     if not len(rows):
@@ -133,6 +122,23 @@ def retrieval_metrics(
     rows = rows[order]
     per_query = QueryScores(labels[rows], num_relevant[rows], *scores)
     return _means(per_query, ks, num_items, num_lone=len(labels) - len(rows))
+
+
+def _gallery(
+    gallery: Tensor | None, gallery_labels: Tensor | None, queries: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the queries look: the gallery's labelled rows, or the queries themselves."""
+    if (gallery is None) != (gallery_labels is None):
+        raise UserError("retrieval: give gallery and gallery_labels, or neither")
+    if gallery is None or gallery_labels is None:
+        return queries, labels
+    items, item_labels = _labelled(gallery, gallery_labels, "gallery")
+    if queries.shape[1] != items.shape[1]:
+        raise UserError(
+            f"retrieval: queries of {queries.shape[1]} dimensions, a gallery of "
+            f"{items.shape[1]}; embed both with one backbone"
+        )
+    return items, item_labels
 
 
 @torch.no_grad()
