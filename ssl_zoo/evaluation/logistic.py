@@ -240,6 +240,14 @@ def judge(solution: Solution, x: Tensor, y: Tensor) -> tuple[float, int]:
     return float(loss), int((logits.argmax(1) == y).sum())
 
 
+def _best_on(path: Sequence[Solution], x: Tensor, y: Tensor) -> tuple[int, Tensor]:
+    """The solution that is best on standardised rows, and the top-1 of each, (S,)."""
+    judged = [judge(solution, x, y) for solution in path]
+    loss, correct = (torch.tensor(column).double() for column in zip(*judged, strict=True))
+    top1 = correct / len(y)
+    return best_of(loss, top1), top1
+
+
 @torch.no_grad()
 def fit_logistic(
     train_features: Tensor,
@@ -292,10 +300,7 @@ def fit_logistic(
 
     mean, std = statistics(x)
     path = solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
-    judged = [judge(solution, (x_val - mean) / std, y_val) for solution in path]
-    loss, correct = (torch.tensor(column).double() for column in zip(*judged, strict=True))
-    top1 = correct / len(y_val)
-    best = best_of(loss, top1)
+    best, top1 = _best_on(path, (x_val - mean) / std, y_val)
 
     x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
     mean, std = statistics(x)
