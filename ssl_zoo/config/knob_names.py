@@ -51,13 +51,12 @@ def naming_knobs(cfg: DictConfig | dict[str, Any], overrides: Iterable[str] = ()
     Raises:
         UserError: For a `BadValue` of a part and for an `ErrorAt`, with the knob's name.
     """
+    knobs = _Knobs(cfg, overrides)  # now: Hydra resolves the nodes of a config that it builds from
     try:
         yield
     except ErrorAt as error:
-        knob = _Knobs(cfg, overrides).feeding(error.place)
-        raise UserError(_shown(knob) + error.rest) from error
+        raise UserError(_shown(knobs.feeding(error.place)) + error.rest) from error
     except BadValue as error:
-        knobs = _Knobs(cfg, overrides)
         place = knobs.place_of(error)
         if place is None:
             raise
