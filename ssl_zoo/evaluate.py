@@ -15,6 +15,7 @@ from ssl_zoo.config import (
     check_counts,
     check_overrides,
     fail,
+    naming_knobs,
     register_resolvers,
     run_cli,
     task_overrides,
@@ -33,7 +34,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     from ssl_zoo.protocols.runner.run import run  # torch comes in here
 
-    return run(cfg)
+    with naming_knobs(cfg, task_overrides()):
+        return run(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="evaluate")

@@ -52,8 +52,9 @@ def test_help_of_train_lists_groups_options_and_examples(tmp_path: Path) -> None
     assert answer.returncode == 0, answer.stderr
     listed = dict(line.split(": ", 1) for line in answer.stdout.splitlines() if ": " in line)
     folders = [path for path in Path(CONFIG_DIR).rglob("*") if any(path.glob("*.yaml"))]
-    assert len(folders) > 10
-    for group in folders:
+    groups = [path for path in folders if path.parent.name != "hydra"]  # its own are not listed
+    assert len(groups) > 10
+    for group in groups:
         name = group.relative_to(CONFIG_DIR).as_posix()
         assert set(listed[name].split(", ")) == option_names(group), name
     examples = [line for line in answer.stdout.splitlines() if line.startswith("python train.py")]
@@ -93,7 +94,7 @@ BAD = {
     "bad syntax": ("train.py epochs", ["epochs", "KEY=VALUE"]),
     "slot of another method": (
         "train.py method/target=momentum",
-        ["method/target is no slot of simclr: it has projector, negatives, loss"],
+        ["method/target is not a slot of simclr: it has projector, negatives, loss"],
     ),
     "ablation of another method than the recipe's": (
         "train.py experiment=byol_quick ablation=simclr_table4_margin",

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from helpers.configs import Make
 from helpers.trees import make_classes, make_tree
-from ssl_zoo.config import CONFIG_DIR, instantiate
+from ssl_zoo.config import CONFIG_DIR, instantiate, naming_knobs
 from ssl_zoo.data import DataModule
 from ssl_zoo.losses import PredictiveLoss
 from ssl_zoo.train import train
@@ -110,9 +110,9 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
     ("overrides", "message"),
     [
         ("method.same_view_negatives=no", r"same_view_negatives=no: give true or false$"),
-        ("method.temperature=foo", r"method\.loss\.temperature=foo: give a number$"),
-        ("method.temperature=true", r"method\.loss\.temperature=True: give a number$"),
-        ("method=moco method.queue_size=10.5", r"method\.negatives\.size=10\.5: give a whole"),
+        ("method.temperature=foo", r"^method\.temperature=foo: give a number$"),
+        ("method.temperature=true", r"^method\.temperature=True: give a number$"),
+        ("method=moco method.queue_size=10.5", r"^method\.queue_size=10\.5: give a whole"),
         ("method=moco method.momentum=null", r"method\.momentum=None is outside \[0, 1\]$"),
         ("method=moco method.embed_dim=0", r"out_dim=0 of a head must be at least 1$"),
         ("method.hidden_dim=0", r"hidden_dim=0 of a head must be at least 1$"),
@@ -146,8 +146,9 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
     ],
 )
 def test_values_that_make_no_sense(make_config: Make, overrides: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        step(make_config(*overrides.split()))
+    cfg = make_config(*overrides.split())
+    with pytest.raises(UserError, match=message), naming_knobs(cfg):
+        step(cfg)
 
 
 @pytest.mark.parametrize("loss", ["facenet_triplet", "contrastive_margin"])

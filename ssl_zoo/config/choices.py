@@ -57,7 +57,7 @@ def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
         if not options:
             continue
         if value is None:
-            raise UserError(f"{override.input_line}: leave it away, or give an option")
+            raise UserError(f"{override.input_line}: leave it out, or give an option")
         if isinstance(value, Glob):
             names = value.filter(options)
             if not names:

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss, Interrupted
-from ssl_zoo.config import instantiate, task_overrides, to_plain
+from ssl_zoo.config import instantiate, naming_knobs, task_overrides, to_plain
 from ssl_zoo.console import info, print_table, quiet_lightning
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
@@ -61,7 +61,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     loggers: list[Logger] = []
     try:
         result.write("running")
-        metrics = _train(config, folder, resume, loggers)
+        with naming_knobs(config if resume else cfg, task_overrides()):
+            metrics = _train(config, folder, resume, loggers)
     except Interrupted as stop:
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
