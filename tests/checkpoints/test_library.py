@@ -52,8 +52,8 @@ def test_torchvisions_weights_from_the_cache(offline: Path) -> None:
     ("source", "said"),
     [
         ("torchvision:resnet18", "its weights could not be downloaded"),
-        ("torchvision:resnet18:BEST", "weights=BEST is unknown: resnet18 has IMAGENET1K_V1"),
-        ("torchvision:resnet1", "name=resnet1 is not a classifier of torchvision"),
+        ("torchvision:resnet18:BEST", "weights=BEST: must be one of resnet18's: IMAGENET1K_V1"),
+        ("torchvision:resnet1", "name=resnet1: must be a classifier of torchvision"),
         ("timm:resnet10t", "its weights could not be downloaded"),
         ("timm:resnet1", "^timm:resnet1 is not a timm model; near: ecaresnet101d, "),
         ("timm:hf-hub:foo/bar", "^timm:hf-hub:foo/bar is not a timm model$"),
