@@ -67,8 +67,9 @@ def _vit(weights: State, source: str) -> dict[str, Any]:
     size = _VITS.get(dim)
     if size is None or grid**2 != tokens - 1 or not 0 < grid * patch <= _MAX_IMAGE_SIZE:
         raise UserError(
-            f"{source} is not a known architecture: a ViT of width {dim} with patches of {patch} and "
-            f"{tokens} tokens; known are the widths {', '.join(map(str, _VITS))} with a class token"
+            f"{source} is not a known architecture: a ViT of width {dim} with patches of {patch} "
+            f"and {tokens} tokens; known are the widths {', '.join(map(str, _VITS))} with a class "
+            "token"
         )
     name = f"vit_{size}_patch{patch}_224"
     if not timm.is_model(name):

@@ -10,17 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ssl_zoo.backbones import Variant
+from ssl_zoo.checkpoints.loaded import Loaded
 from ssl_zoo.checkpoints.official.architectures import architecture
 from ssl_zoo.checkpoints.official.byol import byol_state, is_byol
 from ssl_zoo.checkpoints.official.names import State, has, is_converted_simclr, state_of, unnumbered
-from ssl_zoo.checkpoints.weights import (
-    Pretrained,
-    build_backbone,
-    check_plain,
-    fill,
-    grouped,
-    shown,
-)
+from ssl_zoo.checkpoints.weights import build_backbone, check_plain, fill, grouped, shown
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.types import UserError
 
@@ -128,7 +122,7 @@ _PLAIN = LAYOUTS[-1]
 KNOWN = ", ".join(dict.fromkeys(["BYOL", *(layout.name for layout in LAYOUTS)]))
 
 
-def load_official(content: Any, path: Path) -> Pretrained:
+def load_official(content: Any, path: Path) -> Loaded:
     """The backbone of another repository's checkpoint.
 
     Args:
@@ -155,7 +149,7 @@ def load_official(content: Any, path: Path) -> Pretrained:
     )
 
 
-def _load(layout: Layout, state: State, beside: list[str], path: Path) -> Pretrained:
+def _load(layout: Layout, state: State, beside: list[str], path: Path) -> Loaded:
     source = f"{path} ({layout.name})"
     length = len(layout.prefix)
     inside = {name[length:]: v for name, v in state.items() if name.startswith(layout.prefix)}
@@ -174,7 +168,7 @@ def _load(layout: Layout, state: State, beside: list[str], path: Path) -> Pretra
         f"left over: {grouped(left)}{', and ' + ', '.join(beside) if beside else ''}; images: "
         f"{preprocess.image_size} pixels, {'normalised' if preprocess.mean.any() else '0 to 1'}"
     )
-    return Pretrained(backbone.eval(), preprocess, config, report)
+    return Loaded(backbone.eval(), preprocess, config, report)
 
 
 def _variant(layout: Layout, cifar: bool, inside: State) -> Variant | None:

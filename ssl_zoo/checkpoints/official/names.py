@@ -20,7 +20,7 @@ def has(state: Mapping[str, Any], prefix: str) -> bool:
 
 
 def state_of(found: Any) -> State:
-    """The tensors of a state dict, without a parallel wrapper's prefix; empty if it is something else."""
+    """The tensors of a state dict, without a parallel wrapper's prefix; else nothing."""
     if not isinstance(found, Mapping):
         return {}
     tensors = {
