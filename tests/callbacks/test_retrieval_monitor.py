@@ -71,4 +71,5 @@ def test_val_classes_are_scored_by_retrieval(
     assert best[0] == pytest.approx(max(curve), abs=1e-5)
     extras = load_pretrained(run).run
     data: DataModule = build(cfg.data)
+    assert extras is not None
     assert extras["train_classes"] == data.class_names[:3]
