@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss, Interrupted
+from ssl_zoo.checkpoints import FORMAT, check_resumable
 from ssl_zoo.config import instantiate, naming_knobs, task_overrides, to_plain
 from ssl_zoo.console import info, print_table, quiet_lightning
 from ssl_zoo.data import DataModule
@@ -56,6 +57,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
         return dict(ended["metrics"])
     if resume is None:
         start_folder(config, folder)
+    else:
+        check_resumable(folder / "checkpoints" / "last.ckpt")
 
     result = Result(folder, config, ended if resume else {})
     loggers: list[Logger] = []
@@ -139,7 +142,7 @@ def _train(
     method: Method = build_method(cfg, data, init=None if resume else cfg.get("init"))
     seen = data.class_names[: data.num_train_classes]
     extras = {"config": config, "preprocess": data.options(), "train_classes": seen}
-    method.checkpoint_extras = extras
+    method.checkpoint_extras = {"format": FORMAT, **extras}
     if any(isinstance(m, nn.Conv2d) for m in method.modules()):
         method = method.to(memory_format=torch.channels_last)
     if config["compile"]:

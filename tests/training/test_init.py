@@ -86,7 +86,7 @@ def test_another_architecture(override: str, differs: str, run: Path, make_confi
 
 
 def test_random_is_no_checkpoint_to_start_from(make_config: Make) -> None:
-    with pytest.raises(UserError, match=r"^random is for evaluate.py's ckpt= alone"):
+    with pytest.raises(UserError, match=r"^random is only for evaluate\.py's ckpt=:"):
         built(make_config("init=random"))
 
 

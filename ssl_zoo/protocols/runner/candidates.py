@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from ssl_zoo.checkpoints.load import build_backbone
+from ssl_zoo.checkpoints import Source, build_backbone
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.protocols.candidate import SplitFeatures, Task
-from ssl_zoo.protocols.runner.saved import Source
 from ssl_zoo.types import UserError
 
 RANDOM_INIT, RAW_PIXELS = FLOORS = ("random init", "raw pixels")

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 
+from ssl_zoo.checkpoints import Source
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.images import Images, TensorImages
 from ssl_zoo.hardware import has_native_bf16
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
-from ssl_zoo.protocols.runner.saved import Source, result_folder
+from ssl_zoo.protocols.runner.saved import result_folder
 from ssl_zoo.types import UserError
 
 # Where things lie and how fast they are read: not what a score means.

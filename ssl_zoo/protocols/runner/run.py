@@ -9,12 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
+from ssl_zoo.checkpoints import Source, open_source
 from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
 from ssl_zoo.protocols.runner.candidates import FLOORS, subjects
 from ssl_zoo.protocols.runner.results import Results
-from ssl_zoo.protocols.runner.saved import Source, open_source, other_dataset, saved_data
+from ssl_zoo.protocols.runner.saved import other_dataset, saved_data
 from ssl_zoo.types import UserError
 
 

@@ -1,65 +1,15 @@
-"""What `ckpt=` names: a backbone and, where one of our runs saved it, that run's data."""
+"""The backbone and data that a checkpoint brings, and where its results lie."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import OmegaConf
 
-from ssl_zoo.checkpoints.load import (
-    Pretrained,
-    find_checkpoint,
-    load_pretrained,
-    own_extras,
-)
+from ssl_zoo.checkpoints import Source, find_checkpoint
 from ssl_zoo.config import check_targets, task_overrides
 from ssl_zoo.types import UserError
-
-
-class Source(NamedTuple):
-    """One `ckpt`.
-
-    Attributes:
-        ckpt: As it was given.
-        pretrained: Backbone and preprocessing; None = random.
-        extras: What one of our runs saved beside the weights; None for others.
-        output: What is scored: representation or embedding.
-    """
-
-    ckpt: str
-    pretrained: Pretrained | None
-    extras: dict[str, Any] | None
-    output: str
-
-    @property
-    def seen_classes(self) -> frozenset[str] | None:
-        """Names of the classes whose images pretraining saw; None = unknown."""
-        if self.pretrained is None:
-            return frozenset()
-        names = (self.extras or {}).get("train_classes")
-        return None if names is None else frozenset(names)
-
-
-def open_source(ckpt: str, features: str) -> Source:
-    """Load what `ckpt` names.
-
-    Args:
-        ckpt: A source of `load_pretrained`, or random.
-        features: representation, embedding, or auto = what the method is made for.
-
-    Raises:
-        UserError: If it is not readable, or has no such output.
-    """
-    if features not in ("auto", "representation", "embedding"):
-        raise UserError(f"features={features}: give auto, representation or embedding")
-    if ckpt == "random":
-        return Source(ckpt, None, None, "representation")
-    extras = own_extras(ckpt)
-    if features == "auto":
-        method = extras["config"].get("method", {}) if extras else {}
-        features = method.get("scored_on", "representation")
-    return Source(ckpt, load_pretrained(ckpt, features), extras, features)  # type: ignore[arg-type]
 
 
 def saved_data(config: dict[str, Any], source: Source) -> dict[str, Any]:
