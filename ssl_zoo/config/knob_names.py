@@ -115,11 +115,13 @@ class _Knobs:
             return _ABSENT
 
     def line(self, error: BadValue, knob: str) -> str:
-        """The error under a knob's name, with the knob's own value where that is another."""
-        value = self.value(knob)
-        if value is _ABSENT or _same(value, error.value):
-            return error.named(_shown(knob))
-        return f"{_shown(knob)}={value} makes {error}"
+        """The error under a knob's name, with the knob's own value."""
+        name, value = _shown(knob), self.value(knob)
+        if value is _ABSENT:
+            return error.named(name)
+        if _same(value, error.value):
+            return str(BadValue(name, value, error.allowed))
+        return f"{name}={value} makes {error}"
 
 
 def _parts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any], Any]]:

@@ -165,7 +165,7 @@ def test_a_part_in_a_list() -> None:
 
 def test_what_a_part_holds_in_another_form() -> None:
     line = built("ks: [1, 2]\nmodule: {_target_: helpers.picky.Tuples, ks: '${ks}'}")
-    assert line == "ks=(1, 2): must be longer"
+    assert line == "ks=[1, 2]: must be longer"
 
 
 @pytest.mark.parametrize("as_dict", [True, False])

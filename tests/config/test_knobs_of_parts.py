@@ -12,7 +12,7 @@ from torch import nn
 
 from helpers.command_line import command_line
 from helpers.configs import TINY, Make
-from ssl_zoo.config import instantiate, naming_knobs, to_plain
+from ssl_zoo.config import instantiate, naming_knobs
 from ssl_zoo.data import DataModule
 from ssl_zoo.evaluate import evaluate
 from ssl_zoo.modules import Momentum
@@ -92,15 +92,15 @@ def test_without_a_command_line_the_first_knob(make_config: Make) -> None:
         train(cfg)
 
 
-def test_a_run_that_is_resumed(make_config: Make, tmp_path: Path) -> None:
+def test_a_run_that_is_resumed(make_config: Make, run: Path) -> None:
     """Its own config counts, which is plain: the shortest place that builds the part."""
-    picky = ["method/target=momentum", "method.target._target_=helpers.picky.Part"]
-    bad = to_plain(make_config("method=moco", *picky, "method.momentum=-2", "callbacks=none"))
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
-    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(bad))
-    with pytest.raises(UserError, match=r"^method\.target\.momentum=-2: must be at least 0$"):
-        train(make_config(f"resume={tmp_path / 'run'}"))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    picky = {"_target_": "helpers.picky.Part", "_partial_": True, "momentum": -2}
+    config["method"]["projector"] = config["method"]["module"]["projector"] = picky
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / "result.json").unlink()  # it is not finished
+    with pytest.raises(UserError, match=r"^method\.projector\.momentum=-2: must be at least 0$"):
+        train(make_config(f"resume={run}"))
 
 
 def test_a_protocol(tmp_path: Path) -> None:
