@@ -12,179 +12,20 @@ in fixed order (31,300 to 75,000); torchvision on PIL images, one core: 3,500 (3
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ssl_zoo.data.augment import ops as image_ops
+from ssl_zoo.data.augment.draws import _PLACES, ViewParameters, _central_boxes, _crop_boxes
+from ssl_zoo.data.augment.settings import OPS, _blur_kernel, _check, _plain, _ViewSettings
 from ssl_zoo.hashing import uniform
 from ssl_zoo.types import UserError
-
-OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
-_TRIES = 10  # of torchvision's RandomResizedCrop, before it takes the central crop
-# Which of an image's uniform numbers belong to which op: one hash serves all ops of a view.
-# Recorded results depend on these places: append, never move.
-_PLACES = {
-    "crop": slice(0, 2 * _TRIES + 2),
-    "flip": slice(22, 23),
-    "jitter": slice(23, 32),
-    "grayscale": slice(32, 33),
-    "blur": slice(33, 35),
-    "solarize": slice(35, 36),
-}
-
-
-class ViewParameters(NamedTuple):
-    """What is done to N images in one view; CPU tensors.
-
-    Attributes:
-        boxes: (N, 4) int64: top, left, height, width of the crop in pixels.
-        flip: (N,) bool.
-        brightness: (N,) float32 factor; 1 where there is no jitter, as for the next two.
-        contrast: (N,) float32 factor.
-        saturation: (N,) float32 factor.
-        hue: (N,) float32, in turns; 0 where there is no jitter.
-        order: (N, 4) int64, permutations of 0 brightness, 1 contrast, 2 saturation, 3 hue.
-        blur_sigma: (N,) float32, in pixels of the view.
-        jitter: (N,) bool, which images get it; likewise the next three.
-        grayscale: (N,) bool.
-        blur: (N,) bool.
-        solarize: (N,) bool.
-    """
-
-    boxes: Tensor
-    flip: Tensor
-    brightness: Tensor
-    contrast: Tensor
-    saturation: Tensor
-    hue: Tensor
-    order: Tensor
-    blur_sigma: Tensor
-    jitter: Tensor
-    grayscale: Tensor
-    blur: Tensor
-    solarize: Tensor
-
-
-@dataclass(frozen=True)
-class _ViewSettings:
-    """The knobs that may differ between views; see `Augmentation`."""
-
-    order: Sequence[str]
-    crop_scale: Sequence[float]
-    crop_ratio: Sequence[float]
-    interpolation: str
-    flip: float
-    jitter: float
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
-    jitter_order: str
-    grayscale: float
-    blur: float
-    blur_sigma: Sequence[float]
-    blur_kernel: int | None
-    solarize: float
-    solarize_threshold: float
-
-    def probability(self, op: str) -> float:
-        """How often an op is applied; never when it is left out of `order`."""
-        return float(getattr(self, op)) if op in self.order else 0.0
-
-
-def _plain(value: Any) -> Any:
-    """Lists of any kind, such as Hydra's, as tuples."""
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _within(place: str, value: Any, low: float, high: float) -> None:
-    if not (isinstance(value, int | float) and low <= value <= high):
-        bounds = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-        raise UserError(f"augmentation.{place}={value!r}: give a number {bounds}")
-
-
-def _ordered(place: str, value: Any, high: float) -> None:
-    pair = isinstance(value, tuple) and len(value) == 2
-    numeric = pair and all(isinstance(number, int | float) for number in value)
-    if not (numeric and 0 < value[0] <= value[1] <= high):
-        top = f" <= {high:g}" if high < math.inf else ""
-        raise UserError(
-            f"augmentation.{place}={value!r}: give [low, high] with 0 < low <= high{top}"
-        )
-
-
-def _one_of(place: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(f"augmentation.{place}={value!r}: choose from {', '.join(choices)}")
-
-
-def _check(settings: _ViewSettings, prefix: str, size: int) -> None:
-    """Raise a UserError for the first knob that makes no sense; `prefix` says in which view."""
-    order = settings.order
-    if not isinstance(order, tuple):
-        raise UserError(f"augmentation.{prefix}order={order!r}: give a list of {', '.join(OPS)}")
-    for op in order:
-        _one_of(f"{prefix}order", op, OPS)
-    if len(set(order)) < len(order) or "crop" in order[1:]:
-        raise UserError(f"augmentation.{prefix}order={order!r}: name each op once, and crop first")
-    for name in ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold"):
-        _within(prefix + name, getattr(settings, name), 0, 1)
-    for name in ("brightness", "contrast", "saturation"):
-        _within(prefix + name, getattr(settings, name), 0, math.inf)
-    _within(f"{prefix}hue", settings.hue, 0, 0.5)
-    _ordered(f"{prefix}crop_scale", settings.crop_scale, 1)
-    _ordered(f"{prefix}crop_ratio", settings.crop_ratio, math.inf)
-    _ordered(f"{prefix}blur_sigma", settings.blur_sigma, math.inf)
-    _one_of(f"{prefix}interpolation", settings.interpolation, ("bilinear", "bicubic"))
-    _one_of(f"{prefix}jitter_order", settings.jitter_order, ("random", "fixed"))
-    kernel = settings.blur_kernel
-    if kernel is not None and (not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0):
-        raise UserError(f"augmentation.{prefix}blur_kernel={kernel!r}: give an odd number, or null")
-    if settings.probability("blur") > 0 and _blur_kernel(settings, size) // 2 >= size:
-        raise UserError(
-            f"augmentation.{prefix}blur_kernel={_blur_kernel(settings, size)} is too wide for "
-            f"augmentation.size={size}: at most {2 * size - 1} fits, or set blur=0"
-        )
-
-
-def _blur_kernel(settings: _ViewSettings, size: int) -> int:
-    """SimCLR's tenth of the image, made odd: 23 for 224, 3 for 32."""
-    return settings.blur_kernel or max(3, 2 * (size // 20) + 1)
-
-
-def _crop_boxes(settings: _ViewSettings, numbers: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Boxes (N, 4) of RandomResizedCrop from uniform numbers (N, 22), all tries at once."""
-    u = numbers[:, : 2 * _TRIES].view(-1, _TRIES, 2)
-    (low, high), (narrow, wide) = settings.crop_scale, settings.crop_ratio
-    area = (height * width)[:, None] * (low + (high - low) * u[:, :, 0])
-    ratio = torch.exp(math.log(narrow) + (math.log(wide) - math.log(narrow)) * u[:, :, 1])
-    h, w = torch.sqrt(area / ratio).round(), torch.sqrt(area * ratio).round()
-    fits = (h > 0) & (h <= height[:, None]) & (w > 0) & (w <= width[:, None])
-    first = fits.int().argmax(1, keepdim=True)
-    found = fits.any(1)
-    # If no try fits: the largest central crop whose ratio is within bounds.
-    box_height = torch.where(
-        found, h.gather(1, first)[:, 0], (width / narrow).round().minimum(height)
-    )
-    box_width = torch.where(found, w.gather(1, first)[:, 0], (height * wide).round().minimum(width))
-    free_height, free_width = height - box_height, width - box_width
-    top = torch.where(found, numbers[:, -2] * (free_height + 1), free_height / 2)
-    left = torch.where(found, numbers[:, -1] * (free_width + 1), free_width / 2)
-    return torch.stack((top.floor(), left.floor(), box_height, box_width), dim=1).long()
-
-
-def _central_boxes(height: Tensor, width: Tensor) -> Tensor:
-    """Boxes (N, 4) of the central squares, for views that are not cropped."""
-    side = height.minimum(width)
-    top, left = ((height - side) / 2).floor(), ((width - side) / 2).floor()
-    return torch.stack((top, left, side, side), dim=1).long()
 
 
 class Augmentation:
