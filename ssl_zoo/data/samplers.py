@@ -1,4 +1,4 @@
-"""The order of training: a function of (seed, epoch) alone."""
+"""The order of training: a function of (seed, epoch) only."""
 
 from __future__ import annotations
 
@@ -185,15 +185,15 @@ def check_images_per_class(labels: Tensor, m: int, micro_batch_size: int) -> Non
     """
     classes = len(labels[labels >= 0].unique())
     if classes == 0:
-        raise UserError(f"method.images_per_class={m} needs labels, but no image has one")
+        raise UserError(f"images_per_class={m} needs labels, but no image has one")
     if m < 1 or micro_batch_size % m:
         raise UserError(
-            f"method.images_per_class={m} does not divide the {micro_batch_size} images of a "
-            "micro-batch (batch_size / accumulate): change either"
+            f"images_per_class={m} does not divide the {micro_batch_size} images of a micro-batch "
+            "(batch_size / accumulate): change either"
         )
     if micro_batch_size // m > classes:
         raise UserError(
-            f"method.images_per_class={m} asks for {micro_batch_size // m} classes in each "
-            f"micro-batch of {micro_batch_size} images, but train has {classes}: lower batch_size "
-            f"to {classes * m} or less, or raise images_per_class"
+            f"images_per_class={m} asks for {micro_batch_size // m} classes in each micro-batch of "
+            f"{micro_batch_size} images, but train has {classes}: lower batch_size to "
+            f"{classes * m} or less, or raise images_per_class"
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssl_zoo.data.images import Splits, TensorImages
 from ssl_zoo.hashing import uniform
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 _CHUNK = 512  # images drawn at once: a few megabytes of float32, which stay in the cache
 _STREAM = 0x5A0E  # keeps these draws apart from those of augmentation and sampling
@@ -127,9 +127,7 @@ def draw_shapes(index: Tensor, seed: int, size: int = 32) -> tuple[Tensor, Tenso
             "give a one-dimensional int64 tensor."
         )
     if size < 8:
-        raise UserError(
-            f"draw_shapes: size={size} is too small to tell shapes apart; give 8 or more."
-        )
+        raise BadValue("size", size, "at least 8, to tell shapes apart")
     label = index % len(SHAPE_NAMES)
     images = torch.empty(len(index), 3, size, size, dtype=torch.uint8, device=index.device)
     for kind, outline in enumerate(_OUTLINES.values()):
@@ -203,10 +201,9 @@ def shapes(seed: int = 0, num_train: int = 10_000, num_test: int = 2_000) -> Spl
     Raises:
         UserError: A count is below 1.
     """
-    if min(num_train, num_test) < 1:
-        raise UserError(
-            f"shapes: num_train={num_train}, num_test={num_test}: give both as 1 or more"
-        )
+    for name, count in (("num_train", num_train), ("num_test", num_test)):
+        if count < 1:
+            raise BadValue(name, count, "at least 1")
     train = draw_shapes(torch.arange(num_train), seed)
     test = draw_shapes(torch.arange(num_test) + _FIRST_TEST_SHAPE, seed)
     return Splits(TensorImages(*train), TensorImages(*test), list(SHAPE_NAMES))
