@@ -1,4 +1,4 @@
-"""What is done to each image in a view: drawn on the CPU."""
+"""What is done to each image in a view, drawn on the CPU: a function of integers only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_zoo.data.augment.settings import _ViewSettings
+from ssl_zoo.data.augment.settings import OPS, ViewSettings
+from ssl_zoo.hashing import uniform
 
 _TRIES = 10  # of torchvision's RandomResizedCrop, before it takes the central crop
 # Which of an image's uniform numbers belong to which op: one hash serves all ops of a view.
@@ -55,7 +56,68 @@ class ViewParameters(NamedTuple):
     solarize: Tensor
 
 
-def _crop_boxes(settings: _ViewSettings, numbers: Tensor, height: Tensor, width: Tensor) -> Tensor:
+def draw(
+    settings: ViewSettings,
+    index: Tensor,
+    key: tuple[int, int, int],
+    height: Tensor | int,
+    width: Tensor | int,
+) -> ViewParameters:
+    """The parameters of one view.
+
+    Args:
+        settings: Of the view.
+        index: Int64 CPU tensor (N,), the images' positions in the training split.
+        key: Seed, epoch and number of the view.
+        height: Height of the images in pixels, one for all or (N,).
+        width: Width likewise.
+
+    Returns:
+        The same parameters for an index, whatever the other entries are.
+    """
+    u = uniform(index, _PLACES["solarize"].stop, *key)
+    applied = {op: u[:, _PLACES[op].start] < settings.probability(op) for op in OPS[1:]}
+    jitter, v = applied["jitter"], u[:, _PLACES["jitter"]][:, 1:]
+    strength = torch.tensor([settings.brightness, settings.contrast, settings.saturation])
+    low, high = (1 - strength).clamp(min=0), 1 + strength
+    factors = torch.where(jitter[:, None], low + (high - low) * v[:, :3], 1.0).float()
+    order = torch.arange(4).expand(len(index), 4)
+    if settings.jitter_order == "random":
+        order = v[:, 4:].argsort(dim=1)
+    least, greatest = settings.blur_sigma
+    sigma = least + (greatest - least) * u[:, _PLACES["blur"]][:, 1]
+    return ViewParameters(
+        boxes=_boxes(settings, u, height, width),
+        brightness=factors[:, 0],
+        contrast=factors[:, 1],
+        saturation=factors[:, 2],
+        hue=torch.where(jitter, settings.hue * (2 * v[:, 3] - 1), 0.0).float(),
+        order=order,
+        blur_sigma=sigma.float(),
+        **applied,
+    )
+
+
+def draw_box(
+    settings: ViewSettings, index: int, key: tuple[int, int, int], height: int, width: int
+) -> list[int]:
+    """The box that `draw` gives one image: top, left, height, width."""
+    numbers = uniform(torch.tensor([index]), _PLACES["crop"].stop, *key)
+    box: list[int] = _boxes(settings, numbers, height, width)[0].tolist()
+    return box
+
+
+def _boxes(
+    settings: ViewSettings, numbers: Tensor, height: Tensor | int, width: Tensor | int
+) -> Tensor:
+    high = torch.as_tensor(height, dtype=torch.float64).expand(len(numbers))
+    wide = torch.as_tensor(width, dtype=torch.float64).expand(len(numbers))
+    if "crop" not in settings.order:
+        return _central_boxes(high, wide)
+    return _crop_boxes(settings, numbers[:, _PLACES["crop"]], high, wide)
+
+
+def _crop_boxes(settings: ViewSettings, numbers: Tensor, height: Tensor, width: Tensor) -> Tensor:
     """Boxes (N, 4) of RandomResizedCrop from uniform numbers (N, 22), all tries at once."""
     u = numbers[:, : 2 * _TRIES].view(-1, _TRIES, 2)
     (low, high), (narrow, wide) = settings.crop_scale, settings.crop_ratio

@@ -1,21 +1,25 @@
-"""The knobs of a view, checked."""
+"""The settings of views: which knobs a view has, checked, and which settings each view gets."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ssl_zoo.types import UserError
+import torch
+from torch import Tensor
+
+from ssl_zoo.types import BadValue, UserError
 
 OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
 
 
 @dataclass(frozen=True)
-class _ViewSettings:
+class ViewSettings:
     """The knobs that may differ between views; see `Augmentation`."""
 
+    size: int
     order: Sequence[str]
     crop_scale: Sequence[float]
     crop_ratio: Sequence[float]
@@ -38,16 +42,96 @@ class _ViewSettings:
         """How often an op is applied; never when it is left out of `order`."""
         return float(getattr(self, op)) if op in self.order else 0.0
 
+    @property
+    def blur_width(self) -> int:
+        """Of the kernel; SimCLR's tenth of the image, made odd: 23 for 224, 3 for 32."""
+        return self.blur_kernel or max(3, 2 * (self.size // 20) + 1)
+
+
+def view_settings(**knobs: Any) -> ViewSettings:
+    """The settings that all views start from.
+
+    Raises:
+        UserError: If a knob's value makes no sense.
+    """
+    shared = ViewSettings(**{name: _plain(value) for name, value in knobs.items()})
+    _check(shared, "")
+    return shared
+
+
+def settings_of_views(
+    shared: ViewSettings, num_views: int, views: Sequence[Mapping[str, Any]]
+) -> list[ViewSettings]:
+    """The settings of each view, in the views' order.
+
+    Args:
+        shared: What an entry does not name.
+        num_views: How many views, where there are no entries.
+        views: Entries, each the knobs that differ, and `count`, the number of views that it
+            stands for.
+
+    Raises:
+        UserError: If an entry makes no sense; the line names it.
+    """
+    _whole("num_views", num_views)
+    if not views:
+        return [shared] * num_views
+    settings = []
+    for number, entry in enumerate(views):
+        settings += _entry(shared, f"views[{number}]", entry)
+    return settings
+
+
+def _entry(shared: ViewSettings, place: str, entry: Mapping[str, Any]) -> list[ViewSettings]:
+    if not isinstance(entry, Mapping):
+        raise BadValue(place, entry, "knobs and their values, such as {blur: 0.1}")
+    known = [field.name for field in fields(ViewSettings)]
+    for name in entry:
+        if name not in (*known, "count"):
+            raise UserError(
+                f"{place}.{name} is not a knob of a view: choose from {', '.join(known)}, count"
+            )
+    knobs = {str(name): _plain(value) for name, value in entry.items()}
+    count = knobs.pop("count", 1)
+    _whole(f"{place}.count", count)
+    settings = replace(shared, **knobs)
+    _check(settings, f"{place}.")
+    return [settings] * count
+
+
+def channel_scale(
+    mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and standard deviation as (3, 1, 1) tensors, or neither.
+
+    Raises:
+        UserError: If one is missing, or is not three numbers that make sense.
+    """
+    if mean is None and std is None:
+        return None, None
+    for name, values in (("mean", mean), ("std", std)):
+        if values is None or len(values) != 3:
+            raise BadValue(name, values, "three numbers, or mean and std both null")
+    channels = torch.tensor([list(mean or ()), list(std or ())])[:, :, None, None]
+    if bool((channels[1] <= 0).any()):
+        raise BadValue("std", std, "three numbers above 0")
+    return channels[0], channels[1]
+
 
 def _plain(value: Any) -> Any:
     """Lists of any kind, such as Hydra's, as tuples."""
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
+def _whole(place: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise BadValue(place, value, "a whole number of at least 1")
+
+
 def _within(place: str, value: Any, low: float, high: float) -> None:
     if not (isinstance(value, int | float) and low <= value <= high):
-        bounds = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-        raise UserError(f"augmentation.{place}={value!r}: give a number {bounds}")
+        bounds = f"in [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}"
+        raise BadValue(place, value, f"a number {bounds}")
 
 
 def _ordered(place: str, value: Any, high: float) -> None:
@@ -55,25 +139,18 @@ def _ordered(place: str, value: Any, high: float) -> None:
     numeric = pair and all(isinstance(number, int | float) for number in value)
     if not (numeric and 0 < value[0] <= value[1] <= high):
         top = f" <= {high:g}" if high < math.inf else ""
-        raise UserError(
-            f"augmentation.{place}={value!r}: give [low, high] with 0 < low <= high{top}"
-        )
+        raise BadValue(place, value, f"[low, high] with 0 < low <= high{top}")
 
 
 def _one_of(place: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise UserError(f"augmentation.{place}={value!r}: choose from {', '.join(choices)}")
+        raise BadValue(place, value, f"one of {', '.join(choices)}")
 
 
-def _check(settings: _ViewSettings, prefix: str, size: int) -> None:
+def _check(settings: ViewSettings, prefix: str) -> None:
     """Raise a UserError for the first knob that makes no sense; `prefix` says in which view."""
-    order = settings.order
-    if not isinstance(order, tuple):
-        raise UserError(f"augmentation.{prefix}order={order!r}: give a list of {', '.join(OPS)}")
-    for op in order:
-        _one_of(f"{prefix}order", op, OPS)
-    if len(set(order)) < len(order) or "crop" in order[1:]:
-        raise UserError(f"augmentation.{prefix}order={order!r}: name each op once, and crop first")
+    _whole(f"{prefix}size", settings.size)
+    _check_order(f"{prefix}order", settings.order)
     for name in ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold"):
         _within(prefix + name, getattr(settings, name), 0, 1)
     for name in ("brightness", "contrast", "saturation"):
@@ -84,16 +161,22 @@ def _check(settings: _ViewSettings, prefix: str, size: int) -> None:
     _ordered(f"{prefix}blur_sigma", settings.blur_sigma, math.inf)
     _one_of(f"{prefix}interpolation", settings.interpolation, ("bilinear", "bicubic"))
     _one_of(f"{prefix}jitter_order", settings.jitter_order, ("random", "fixed"))
-    kernel = settings.blur_kernel
+    _check_blur_kernel(f"{prefix}blur_kernel", settings)
+
+
+def _check_order(place: str, order: Any) -> None:
+    if not isinstance(order, tuple):
+        raise BadValue(place, order, f"a list of {', '.join(OPS)}")
+    for op in order:
+        _one_of(place, op, OPS)
+    if len(set(order)) < len(order) or "crop" in order[1:]:
+        raise BadValue(place, list(order), "each op once, crop first")
+
+
+def _check_blur_kernel(place: str, settings: ViewSettings) -> None:
+    kernel, size = settings.blur_kernel, settings.size
     if kernel is not None and (not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0):
-        raise UserError(f"augmentation.{prefix}blur_kernel={kernel!r}: give an odd number, or null")
-    if settings.probability("blur") > 0 and _blur_kernel(settings, size) // 2 >= size:
-        raise UserError(
-            f"augmentation.{prefix}blur_kernel={_blur_kernel(settings, size)} is too wide for "
-            f"augmentation.size={size}: at most {2 * size - 1} fits, or set blur=0"
-        )
-
-
-def _blur_kernel(settings: _ViewSettings, size: int) -> int:
-    """SimCLR's tenth of the image, made odd: 23 for 224, 3 for 32."""
-    return settings.blur_kernel or max(3, 2 * (size // 20) + 1)
+        raise BadValue(place, kernel, "an odd number, or null")
+    if settings.probability("blur") > 0 and settings.blur_width // 2 >= size:
+        allowed = f"at most {2 * size - 1} for views of size {size}, unless blur is 0"
+        raise BadValue(place, settings.blur_width, allowed)
