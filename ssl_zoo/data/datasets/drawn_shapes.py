@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.data.images import Splits, TensorImages
-from ssl_zoo.hashing import uniform
+from ssl_zoo.hashing import SHAPES_STREAM, uniform
 from ssl_zoo.types import BadValue, UserError
 
 _CHUNK = 512  # images drawn at once: a few megabytes of float32, which stay in the cache
-_STREAM = 0x5A0E  # keeps these draws apart from those of augmentation and sampling
 _NUM_DRAWS = 13
 _SHIFT = 0.3  # of half the image's side, either way, on each axis
 _SMALLEST, _LARGEST = 0.5, 0.8  # the shape's outer radius, of half the image's side
@@ -134,7 +133,8 @@ def draw_shapes(index: Tensor, seed: int, size: int = 32) -> tuple[Tensor, Tenso
         of_kind = (label == kind).nonzero()[:, 0]
         for start in range(0, len(of_kind), _CHUNK):
             rows = of_kind[start : start + _CHUNK]
-            images[rows] = _draw(outline, uniform(index[rows], _NUM_DRAWS, _STREAM, seed), size)
+            draws = uniform(index[rows], _NUM_DRAWS, SHAPES_STREAM, seed)
+            images[rows] = _draw(outline, draws, size)
     return images, label
 
 
