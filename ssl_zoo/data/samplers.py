@@ -1,21 +1,18 @@
-"""The order of training: a function of (seed, epoch) alone."""
+"""The order of training: a function of (seed, epoch) only."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ssl_zoo.hashing import hash_int64
+from ssl_zoo.hashing import CLASS_STREAM, ORDER_STREAM, hash_int64
 from ssl_zoo.types import UserError
-
-_ORDER_STREAM = 0x6F72646572  # keeps these draws apart from the augmentation's
-_CLASS_STREAM = 0x636C617373
 
 
 def epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
     """The permutation (num_images,) of an epoch: sorted by a hash of (seed, epoch, index)."""
     index = torch.arange(num_images)
-    return hash_int64(index, _ORDER_STREAM, seed, epoch).argsort(stable=True)
+    return hash_int64(index, ORDER_STREAM, seed, epoch).argsort(stable=True)
 
 
 def m_per_class_order(
@@ -50,7 +47,7 @@ def m_per_class_order(
     handed_out = torch.zeros_like(counts)
     batches = []
     for batch in range(num_batches):
-        draw = hash_int64(ids, _CLASS_STREAM, seed, epoch, batch)
+        draw = hash_int64(ids, CLASS_STREAM, seed, epoch, batch)
         chosen = draw.argsort(stable=True)[: batch_size // m]
         turn = handed_out[chosen, None] + torch.arange(m)
         handed_out[chosen] += m
@@ -185,15 +182,15 @@ def check_images_per_class(labels: Tensor, m: int, micro_batch_size: int) -> Non
     """
     classes = len(labels[labels >= 0].unique())
     if classes == 0:
-        raise UserError(f"method.images_per_class={m} needs labels, but no image has one")
+        raise UserError(f"images_per_class={m} needs labels, but no image has one")
     if m < 1 or micro_batch_size % m:
         raise UserError(
-            f"method.images_per_class={m} does not divide the {micro_batch_size} images of a "
-            "micro-batch (batch_size / accumulate): change either"
+            f"images_per_class={m} does not divide the {micro_batch_size} images of a micro-batch "
+            "(batch_size / accumulate): change either"
         )
     if micro_batch_size // m > classes:
         raise UserError(
-            f"method.images_per_class={m} asks for {micro_batch_size // m} classes in each "
-            f"micro-batch of {micro_batch_size} images, but train has {classes}: lower batch_size "
-            f"to {classes * m} or less, or raise images_per_class"
+            f"images_per_class={m} asks for {micro_batch_size // m} classes in each micro-batch of "
+            f"{micro_batch_size} images, but train has {classes}: lower batch_size to "
+            f"{classes * m} or less, or raise images_per_class"
         )

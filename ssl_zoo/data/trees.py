@@ -88,11 +88,11 @@ def find_names(root: Path) -> list[str]:
     """
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{root} {state}: set dataset.root to a folder of images")
+        raise UserError(f"{root} {state}: set root to a folder of images")
     names = list(_walk(str(root), "", frozenset()))
     if not names:
         kinds = " ".join(kind[1:] for kind in EXTENSIONS)
-        raise UserError(f"{root} holds no image: set dataset.root to a folder with any of {kinds}")
+        raise UserError(f"{root} holds no image: set root to a folder with any of {kinds}")
     return names
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from ssl_zoo.distributed import global_mean, rank
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.hashing import uniform
+from ssl_zoo.hashing import PAIRS_STREAM, uniform
 from ssl_zoo.losses.base import (
     ContrastiveLoss,
     check_choice,
@@ -24,7 +24,6 @@ from ssl_zoo.losses.base import (
 from ssl_zoo.types import UserError
 
 Mode = Literal["all", "subsample", "reweight", "semi_hard"]
-_STREAM = 0x6E65676174  # keeps these draws apart from those of data and augmentation
 
 
 class NTLogistic(ContrastiveLoss):
@@ -103,7 +102,7 @@ class NTLogistic(ContrastiveLoss):
         """`num_subsampled` of the valid columns of each row, as a mask (N, K)."""
         n, k = valid.shape
         row = rank() * n + torch.arange(n, device=valid.device)
-        numbers = uniform((self.calls << 32) + row, k, _STREAM, self.seed)
+        numbers = uniform((self.calls << 32) + row, k, PAIRS_STREAM, self.seed)
         self.calls += 1
         drawn = numbers.masked_fill(~valid, -1).topk(min(self.num_subsampled, k), dim=1).indices
         return torch.zeros_like(valid).scatter(1, drawn, True) & valid

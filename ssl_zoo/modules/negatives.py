@@ -8,10 +8,8 @@ from torch.nn import functional
 
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.hashing import uniform
+from ssl_zoo.hashing import BANK_STREAM, uniform
 from ssl_zoo.types import UserError
-
-_STREAM = 0x62616E6B  # keeps the draws of negatives apart from other draws
 
 
 class InBatch(nn.Module):
@@ -171,7 +169,7 @@ class MemoryBank(nn.Module):
             return pos, neg.masked_fill(is_own, -float("inf")) if self.exclude_own else neg
 
     def _draw(self, index: Tensor, count: int) -> Tensor:
-        numbers = uniform((self.steps << 32) + index, count, _STREAM, self.seed)
+        numbers = uniform((self.steps << 32) + index, count, BANK_STREAM, self.seed)
         return (numbers * len(self.bank)).long()
 
     @torch.no_grad()

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.distributed import all_gather, rank
-from ssl_zoo.hashing import hash_int64
+from ssl_zoo.hashing import SHUFFLE_STREAM, hash_int64
 from ssl_zoo.modules.norms import split_norms
 from ssl_zoo.types import UserError
-
-_STREAM = 0x73687566  # keeps the permutations apart from other draws
 
 
 class Target(nn.Module, ABC):
@@ -219,7 +217,7 @@ class ShuffleBN(Target):
         n, first = len(view), rank() * len(view)
         views = all_gather(view)
         rows = torch.arange(len(views), device=view.device)
-        order = hash_int64((self.calls << 32) + rows, _STREAM, self.seed).argsort()
+        order = hash_int64((self.calls << 32) + rows, SHUFFLE_STREAM, self.seed).argsort()
         self.calls += 1
         mine = self.target(views[order[first : first + n]], encoder)
         back = order.argsort()[first : first + n]

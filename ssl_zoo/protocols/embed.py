@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_zoo.console import info
-from ssl_zoo.data import DataModule, FileImages, Preprocess, TensorImages
+from ssl_zoo.data import DataModule, Preprocess
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.extras import need
 from ssl_zoo.figures import draw_maps, save
@@ -114,7 +114,7 @@ def _table(task: Task) -> Table:
     ]
     encoded = task.encode(loaders, f"{task.name}: encode")
     names = [name for name, images in parts.items() for _ in range(len(images))]
-    place = np.concatenate([_places(images) for images in parts.values()])
+    place = np.concatenate([images.places() for images in parts.values()])
     by_path = place.dtype.kind == "U"
     order = np.argsort(place, kind="stable") if by_path else np.arange(len(place))
     table = Table(
@@ -131,16 +131,6 @@ def _table(task: Task) -> Table:
 def _preprocess(task: Task, data: DataModule) -> Preprocess:
     """The backbone's own, at the size that the data set's knob asks for."""
     return Preprocess(**task.preprocess.options() | {"image_size": data.preprocess.image_size})
-
-
-def _places(images: TensorImages | FileImages) -> NDArray[Any]:
-    """Where each image is: its path, or its row in the array that the data set came as."""
-    if images.paths is not None:
-        return np.array(images.paths)
-    assert isinstance(images, TensorImages)
-    rows = torch.arange(len(images)) if images.rows is None else images.rows
-    array: NDArray[Any] = rows.cpu().numpy()
-    return array
 
 
 def _check_finite(table: Table) -> None:

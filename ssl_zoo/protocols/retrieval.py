@@ -22,12 +22,11 @@ from ssl_zoo.evaluation.retrieval import (
     retrieval_metrics,
 )
 from ssl_zoo.figures import draw_gallery, save
-from ssl_zoo.hashing import hash_int64
+from ssl_zoo.hashing import GALLERY_STREAM, hash_int64
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.types import UserError
 
 _SHOWN = 8  # queries in the picture, and neighbours of each
-_GALLERY_STREAM = 0x67616C6C657279
 
 
 class Retrieval:
@@ -141,7 +140,7 @@ class Retrieval:
         label = pool.label[rows]
         count = label.bincount()
         findable = (count[label] > 1).nonzero().flatten()
-        shown = findable[hash_int64(findable, _GALLERY_STREAM, self.seed).argsort()[:_SHOWN]]
+        shown = findable[hash_int64(findable, GALLERY_STREAM, self.seed).argsort()[:_SHOWN]]
         index = nearest(pool.representation[rows], _SHOWN, shown)
         loaders = task.loaders()[2:] if self.images == "test" else task.loaders()
         gallery = draw_gallery(

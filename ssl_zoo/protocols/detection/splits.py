@@ -17,14 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from ssl_zoo.console import bar, info, warn
 from ssl_zoo.data.decode import EXTENSIONS, decode, image_size
 from ssl_zoo.data.samplers import epoch_order
-from ssl_zoo.hashing import hash_int64
+from ssl_zoo.hashing import DETECTION_FLIP_STREAM, DETECTION_SPLIT_STREAM, hash_int64
 from ssl_zoo.types import UserError
 
 Format = Literal["auto", "voc", "coco"]
 Batch = list[tuple[Tensor, dict[str, Tensor]]]
 
-_FLIP_STREAM = 0x666C6970  # keeps the flips apart from other draws
-_CARVE_STREAM = 0x6361727665
 # A side of at most this many pixels is no area. VOC's two corners are pixels of the box, so equal
 # ones make one pixel: labelling tools write that for a click. COCO writes widths and heights.
 _NO_AREA = {"voc": 1.0, "coco": 0.0}
@@ -154,7 +152,7 @@ def _carve(
             f"protocol.detection.val_fraction={fraction} of {len(records)} images: there is no "
             "list left for val, so give a fraction between 0 and 1 of at least two images"
         )
-    order = hash_int64(torch.arange(len(records)), _CARVE_STREAM, seed).argsort()
+    order = hash_int64(torch.arange(len(records)), DETECTION_SPLIT_STREAM, seed).argsort()
     count = min(max(1, round(fraction * len(records))), len(records) - 1)
     held_out = set(order[:count].tolist())
     keep = [record for i, record in enumerate(records) if i not in held_out]
@@ -431,7 +429,7 @@ def _train_keys(
         epoch = 0
         while True:
             order = epoch_order(num_images, seed, epoch)
-            flips = hash_int64(order, _FLIP_STREAM, seed, epoch) & 1
+            flips = hash_int64(order, DETECTION_FLIP_STREAM, seed, epoch) & 1
             yield from zip(order.tolist(), flips.bool().tolist(), strict=True)
             epoch += 1
 

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 
 from ssl_zoo.checkpoints import Source
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
-from ssl_zoo.data.images import Images, TensorImages
 from ssl_zoo.hardware import has_native_bf16
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
@@ -23,7 +21,6 @@ from ssl_zoo.types import UserError
 
 # Where things lie and how fast they are read: not what a score means.
 _PLACES = {"root", "out", "num_workers"}
-_SAMPLED = 256  # images of a split whose pixels identify it
 _VERSION = 1  # raise it when code changes what a protocol's settings mean
 
 
@@ -49,19 +46,11 @@ def _data_identity(data: DataModule) -> dict[str, Any]:
     splits = [data.train, data.val, *([] if data.test is None else [data.test])]
     return {
         "labels": [_hash(json.dumps(split.labels.tolist()).encode()) for split in splits],
-        "images": [_fingerprint(split) for split in splits],
+        "images": [split.fingerprint() for split in splits],
         "class_names": data.class_names,
         "image_size": data.preprocess.image_size,
         "crop_fraction": data.preprocess.crop_fraction,
     }
-
-
-def _fingerprint(images: Images) -> str:
-    """A hash of some of the pixels, or of the files' names with their folders'."""
-    if isinstance(images, TensorImages):
-        some = torch.linspace(0, max(0, len(images) - 1), min(_SAMPLED, len(images))).long()
-        return _hash(images.batch(some).numpy().tobytes())
-    return _hash("\n".join("/".join(Path(path).parts[-2:]) for path in images.paths).encode())
 
 
 def _hash(content: bytes) -> str:
