@@ -1,10 +1,11 @@
-# make demo | test | lint | bench       (needs Python >= 3.10 and a package registry; nothing else)
+# make demo | test | test-all | soak | lint | bench       (needs Python >= 3.10 and a package registry; nothing else)
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 
 help:  ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
 
 $(BIN)/.installed: pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -23,8 +24,14 @@ $(DEMO)/.evaluated: $(DEMO)/.trained
 demo: $(DEMO)/.evaluated  ## train SimCLR on the embedded data set and evaluate it
 	@$(BIN)/python -m ssl_zoo.protocols.table $(DEMO)
 
-test: $(BIN)/.installed  ## the test suite
-	$(BIN)/pytest
+test: $(BIN)/.installed  ## the first tier of the tests: of each kind a case, under 6 minutes on 2 cores
+	$(PYTEST)
+
+test-all: $(BIN)/.installed  ## all tests but the soak tests, under an hour
+	$(PYTEST) -m "not soak"
+
+soak: $(BIN)/.installed  ## kills, whole recipes, whole installs: hours
+	$(PYTEST) -m soak
 
 lint: $(BIN)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -34,5 +41,5 @@ lint: $(BIN)/.installed  ## ruff and mypy
 bench: $(BIN)/.installed  ## the speed figures of the README
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-.PHONY: help demo test lint bench
+.PHONY: help demo test test-all soak lint bench
 .DEFAULT_GOAL := help

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch comes in, and for the processes that tests start: threads that outnumber the free
+# cores wait on each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -45,7 +53,7 @@ def make_config(tmp_path: Path) -> Callable[..., DictConfig]:
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     return run_train(tmp_path_factory.mktemp("trained"))

@@ -1,4 +1,7 @@
-"""Two real processes (gloo, started once for the file) against one."""
+"""Two real processes (gloo, started once for the file) against one.
+
+The methods, and what each needs in a complete run, are stated in their own test files.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, multiprocessing
 
-from helpers.two_processes import (
-    CASES,
-    IMAGES,
-    STEPS,
-    Steps,
-    bank_draws,
-    rows,
-    run_steps,
-    shuffles,
-    worker,
-)
+from helpers.method_cases import cases
+from helpers.steps import IMAGES, STEPS, Steps, run_steps
+from helpers.two_processes import bank_draws, rows, shuffles, worker
 from ssl_zoo import distributed
 from ssl_zoo.config import CONFIG_DIR, register_resolvers
 from ssl_zoo.train import train
@@ -31,7 +26,7 @@ from ssl_zoo.train import train
 TINY = [  # nothing in it depends on the batch statistics of one process
     "dataset.splits.num_train=200",
     "dataset.splits.num_test=60",
-    "backbone._target_=helpers.two_processes.NormFree",
+    "backbone._target_=helpers.steps.NormFree",
     "backbone.widths=[8,16]",
     "backbone.strides=[2,2]",
     "method.embed_dim=16",
@@ -43,15 +38,7 @@ TINY = [  # nothing in it depends on the batch statistics of one process
     "name=test",
 ]
 
-RUNS = {
-    "simclr": ["method.projector.hidden_norm=false"],
-    "moco": ["method=moco", "method.queue_size=100", "accumulate=2", "callbacks=none"],
-    "instdisc": ["method=instdisc", "method.num_negatives=32", "callbacks=none"],
-    "metric_learning": [
-        *("method=metric_learning", "method/metric_loss=arcface", "method.images_per_class=32"),
-        *("dataset.class_split=contiguous", "dataset.splits.num_train=480"),
-    ],
-}
+RUNS = cases("RUNS_OF_TWO")
 
 
 def free_port() -> int:
@@ -167,11 +154,11 @@ def test_drawn_slots(outcome: Outcome) -> None:
 
 @pytest.mark.ddp
 @pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", cases("TWO_PROCESSES"))
 def test_two_halves_of_a_batch_equal_the_whole(
     outcome: Outcome, case: str, accumulate: int
 ) -> None:
-    whole = run_steps(case, accumulate)
+    whole = run_steps(cases("TWO_PROCESSES")[case], accumulate)
     halves = [Steps(*found[f"{case} {accumulate}"]) for found in outcome.ranks]
     own = "running_"  # statistics are each process's own
     for half in halves:

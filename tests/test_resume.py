@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from helpers.configs import TINY, Make
-from helpers.paths import ROOT
-from helpers.runs import assert_equal, state, train_with_signal
+from helpers.method_cases import cases
+from helpers.runs import assert_equal, reached, start, state, train_with_signal
 from ssl_zoo.train import train
 from ssl_zoo.types import UserError
 
@@ -24,20 +21,6 @@ ARGS = [
     "batch_size=32",
     "monitor.every_n_epochs=2",
 ]
-
-
-def start(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "train.py", *args]
-    pipe = subprocess.PIPE
-    env = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env
-    )
-
-
-def reached(folder: Path, step: int) -> bool:
-    path = folder / "metrics.csv"
-    return path.exists() and f"\n{step}," in path.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -90,27 +73,19 @@ def test_a_stop_at_any_step_loses_nothing(
     assert rows(folder) == rows(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        ["method=simclr", "method/loss=nt_logistic", "method.loss.mode=subsample"],
-        ["method=moco", "method.queue_size=100", "accumulate=2", "method.target.num_splits=4"],
-        ["method=byol", "method.hidden_dim=16", "method.predictor_dim=16"],
-        ["ablation=simsiam_alternation_epoch", "method.hidden_dim=16", "method.embed_dim=16"],
-        ["method=instdisc", "method.num_negatives=20"],
-    ],
-    ids=lambda overrides: overrides[0],
-)
+@pytest.mark.parametrize("case", cases("RESUMES"))
 def test_what_a_method_needs_is_saved(
-    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: list[str]
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """Queue, bank, Z, copies, momentum schedule, and the counters that key random draws."""
-    overrides = ["epochs=3", "callbacks=none", *method]
+    """Queue, bank, Z, proxies, copies, momentum schedule, the counters that key random draws."""
+    overrides = ["epochs=3", "callbacks=none", *cases("RESUMES")[case]]
     train(make_config(*overrides, run="whole"))
-    train_with_signal(make_config(*overrides, run="stopped"), 5, monkeypatch)
+    code = train_with_signal(make_config(*overrides, run="stopped"), 5, monkeypatch)
+    assert code == 128 + signal.SIGTERM  # in mid-epoch: 4 steps make one
     train(make_config(f"resume={tmp_path / 'stopped'}"))
     ours, theirs = state(tmp_path / "stopped"), state(tmp_path / "whole")
-    assert_equal(ours["state_dict"], theirs["state_dict"], "weights")
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_equal(ours[part], theirs[part], part)
 
 
 def test_a_stop_at_the_last_step_finishes(

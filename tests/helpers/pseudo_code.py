@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,22 @@ from ssl_zoo.modules import MLP
 from ssl_zoo.types import MultiViewBatch
 
 STEPS, LR, BATCH = 5, 0.1, 8
+
+
+# The losses of a loop, and what is left, by its name in the method.
+Trained = tuple[list[float], dict[str, nn.Module | Tensor]]
+
+
+class Case(NamedTuple):
+    """A method, and its paper's loop in plain PyTorch.
+
+    The loop is handed the method before its first step and trains copies of its networks. `data`
+    is what both train on.
+    """
+
+    make: Callable[[], Method]
+    loop: Callable[[Method], Trained]
+    data: Callable[[], list[MultiViewBatch]] | None = None
 
 
 class Net(nn.Sequential):

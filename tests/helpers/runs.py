@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,29 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
+from helpers.paths import ROOT
 from ssl_zoo.train import train
 from ssl_zoo.training.run import build_callbacks
 
 
+def start(*args: str, program: str = "train.py") -> subprocess.Popen[str]:
+    """A program in a process of its own."""
+    command = [sys.executable, program, *args]
+    pipe = subprocess.PIPE
+    env = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env
+    )
+
+
 def state(folder: Path) -> dict[str, object]:
     return dict(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
+
+
+def reached(folder: Path, step: int) -> bool:
+    """Whether a run has logged this step."""
+    path = folder / "metrics.csv"
+    return path.exists() and f"\n{step}," in path.read_text()
 
 
 def assert_equal(a: object, b: object, place: str) -> None:

@@ -1,215 +1,23 @@
-"""What test_distributed.py runs in one process and in two: every method, step by step.
-
-A case is a method on a network without batch norm, so that nothing depends on which images share a
-process, unless it shuffles: batch norms are then split in one process as two processes split them.
-"""
+"""What each of two real processes does, and the collectives and draws that it is compared on."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from omegaconf import OmegaConf
-from pytorch_metric_learning import losses, miners
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
+from helpers.method_cases import cases
+from helpers.steps import IMAGES, run_steps
 from ssl_zoo import distributed
-from ssl_zoo.losses import NCE, InfoNCE, NegativeCosine, NormalizedMSE, NTLogistic
-from ssl_zoo.methods import BYOL, InstDisc, Method, MetricLearning, MoCo, SimCLR, SimSiam
-from ssl_zoo.modules import (
-    MLP,
-    InBatch,
-    Lagged,
-    MemoryBank,
-    Momentum,
-    Queue,
-    Shared,
-    ShuffleBN,
-    StopGradient,
-)
-from ssl_zoo.modules.miners import AllTuples
+from ssl_zoo.modules import MemoryBank, ShuffleBN
 from ssl_zoo.modules.targets import Target
 from ssl_zoo.train import train
-from ssl_zoo.types import MultiViewBatch
-
-STEPS, IMAGES, TRAIN_IMAGES, CLASSES = 5, 8, 13, 3
-
-
-class NormFree(nn.Sequential):
-    """Convolutions without batch norm, and the mean over positions."""
-
-    def __init__(self, widths: list[int], strides: list[int]) -> None:
-        layers: list[nn.Module] = []
-        for a, b, stride in zip([3, *widths[:-1]], widths, strides, strict=True):
-            layers += [nn.Conv2d(a, b, 3, stride, padding=1), nn.ReLU()]
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.num_features = widths[-1]
-
-
-class Normed(nn.Sequential):
-    """A convolution with batch norm, and the mean over positions."""
-
-    num_features = 6
-
-    def __init__(self) -> None:
-        layers = [nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()]
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
-# --- the methods --------------------------------------------------------------------------------
-
-HEAD = partial(MLP, out_dim=5, hidden_norm=False)
-
-PREDICTOR = partial(MLP, hidden_dim=7, hidden_norm=False)
-
-EMA = partial(Momentum, momentum=0.8)
-
-QUEUED = partial(Queue, size=20)  # no multiple of a step's 8 keys, nor of 16
-
-INFO_NCE = partial(InfoNCE, 0.2)
-
-SUBSAMPLED = partial(NTLogistic, 0.5, "subsample", num_subsampled=2)
-
-
-def net() -> nn.Module:
-    return NormFree([8, 8], [2, 1])
-
-
-def simclr(loss: Callable[[], nn.Module] = INFO_NCE) -> Method:
-    return SimCLR(net(), HEAD, InBatch, loss())
-
-
-def moco(
-    target: Callable[..., nn.Module] = EMA,
-    negatives: Callable[..., nn.Module] = QUEUED,
-    loss: Callable[[], nn.Module] = INFO_NCE,
-    symmetric: bool = False,
-) -> Method:
-    images = TRAIN_IMAGES
-    return MoCo(net(), HEAD, target, negatives, loss(), symmetric=symmetric, num_images=images)
-
-
-def simsiam(target: Callable[..., nn.Module] = StopGradient) -> Method:
-    return SimSiam(net(), HEAD, PREDICTOR, target, NegativeCosine())
-
-
-def byol() -> Method:
-    target = partial(Momentum, momentum=0.6, final_momentum=1.0)
-    return BYOL(net(), HEAD, PREDICTOR, target, NormalizedMSE())
-
-
-def instdisc(loss: Any, num_negatives: int | None) -> Method:
-    bank = partial(MemoryBank, num_negatives=num_negatives)
-    return InstDisc(net(), HEAD, bank, loss, proximal_weight=0.3, num_images=TRAIN_IMAGES)
-
-
-def metric_learning(loss: Any, miner: nn.Module) -> Method:
-    return MetricLearning(net(), HEAD, loss, miner, num_classes=CLASSES)
-
-
-def shuffled_norms(inner: Callable[..., nn.Module], negatives: Callable[..., nn.Module]) -> Method:
-    splits = 2 // distributed.world_size()  # one process splits its norms as two processes would
-    target = partial(ShuffleBN, target=inner, num_splits=splits, seed=3)
-    head = partial(MLP, out_dim=5)
-    return MoCo(Normed(), head, target, negatives, INFO_NCE())
-
-
-CASES: dict[str, Callable[[], Method]] = {
-    "simclr": simclr,
-    "simclr_subsampled": partial(simclr, SUBSAMPLED),
-    "moco": moco,
-    "moco_symmetric": partial(moco, symmetric=True),
-    "moco_shuffled": partial(moco, partial(ShuffleBN, target=EMA), symmetric=True),
-    "moco_end_to_end": partial(moco, Shared, InBatch, symmetric=True),
-    "moco_bank": partial(moco, negatives=partial(MemoryBank, num_negatives=6), symmetric=True),
-    "moco_subsampled": partial(moco, loss=SUBSAMPLED),
-    "simsiam": simsiam,
-    "simsiam_lagged": partial(simsiam, partial(Lagged, every=2)),
-    "byol": byol,
-    "instdisc": partial(instdisc, partial(NCE, temperature=0.5), 6),
-    "instdisc_softmax": partial(instdisc, InfoNCE(0.5), None),
-    "metric_learning_pairs": partial(
-        metric_learning, losses.MultiSimilarityLoss(), miners.MultiSimilarityMiner()
-    ),
-    "metric_learning_proxies": partial(
-        metric_learning, partial(losses.ArcFaceLoss, scale=4), AllTuples()
-    ),
-    "shuffled_norms": partial(shuffled_norms, EMA, QUEUED),
-    "shuffled_norms_end_to_end": partial(shuffled_norms, Shared, InBatch),
-}
-
-# --- optimizer steps ----------------------------------------------------------------------------
-
-
-class LossOf(nn.Module):
-    """What DDP wraps: the loss of a method's step."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, batch: MultiViewBatch) -> Tensor:
-        return self.method.step(batch).loss
-
-
-def make_batch(step: int, num_views: int) -> MultiViewBatch:
-    """The global batch; in odd steps some images are there twice, within and across the halves."""
-    generator = torch.Generator().manual_seed(step)
-    colour = 3 * torch.randn(2, IMAGES, 3, 1, 1, generator=generator, dtype=torch.float64)
-    views = colour + torch.randn(2, IMAGES, 3, 6, 6, generator=generator, dtype=torch.float64)
-    index = torch.arange(IMAGES) if step % 2 == 0 else torch.tensor([0, 1, 1, 2, 3, 0, 5, 2])
-    label = index % CLASSES  # the supervised method reads it
-    return MultiViewBatch(list(views[:num_views]), label, index + step)
-
-
-def part_of(batch: MultiViewBatch, part: int, num_parts: int) -> MultiViewBatch:
-    def cut(x: Tensor) -> Tensor:
-        return x.chunk(num_parts)[part]
-
-    return MultiViewBatch([cut(view) for view in batch.views], cut(batch.label), cut(batch.index))
-
-
-class Steps(NamedTuple):
-    """Of each micro-batch the loss, of each optimizer step the gradients, and what is left."""
-
-    losses: list[float]
-    gradients: list[dict[str, Tensor]]
-    state: dict[str, Tensor]
-
-
-def run_steps(case: str, accumulate: int) -> Steps:
-    """Optimizer steps on this process's part of each micro-batch, as Lightning takes them."""
-    rank, world_size = distributed.rank(), distributed.world_size()
-    torch.manual_seed(0)
-    method = CASES[case]().double()
-    model: Any = LossOf(method)
-    if world_size > 1:
-        model = DistributedDataParallel(model, broadcast_buffers=False)
-    optimizer = torch.optim.SGD(method.param_groups(), lr=0.05, momentum=0.9)
-    losses, gradients = [], []
-    for step in range(STEPS):
-        batch = make_batch(step, method.num_views)
-        optimizer.zero_grad()
-        for j in range(accumulate):
-            averaged = world_size == 1 or j == accumulate - 1  # over ranks, once a step
-            with nullcontext() if averaged else model.no_sync():
-                loss = model(part_of(part_of(batch, j, accumulate), rank, world_size))
-                (loss / accumulate).backward()
-            losses.append(loss.item())
-        named = method.named_parameters()
-        gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
-        optimizer.step()
-        method.update(step / STEPS)
-    return Steps(losses, gradients, dict(method.state_dict()))
-
 
 # --- random draws -------------------------------------------------------------------------------
 
@@ -293,9 +101,9 @@ def worker(rank: int, folder: Path, port: int, configs: dict[str, dict[str, Any]
     )
     results = collectives(rank)
     results["shuffles"], results["bank_draws"] = shuffles(), bank_draws()
-    for case in CASES:
+    for case, make in cases("TWO_PROCESSES").items():
         for accumulate in (1, 2):
-            results[f"{case} {accumulate}"] = tuple(run_steps(case, accumulate))
+            results[f"{case} {accumulate}"] = tuple(run_steps(make, accumulate))
     dist.destroy_process_group()
     # as a cluster starts the processes of a run
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}

@@ -11,20 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers.pseudo_code import (
-    BATCH,
-    LR,
-    STEPS,
-    Net,
-    assert_same,
-    batches,
-    descend,
-    plain,
-    train_ours,
-    unit,
-)
+from helpers.pseudo_code import BATCH, LR, STEPS, Case, Net, Trained, batches, descend, plain, unit
+from helpers.steps import HEAD, TRAIN_IMAGES, net
 from ssl_zoo.losses import NCE, InfoNCE, NegativeCosine
-from ssl_zoo.methods import InstDisc
+from ssl_zoo.methods import InstDisc, Method
 from ssl_zoo.modules import Identity, Linear, MemoryBank, Queue
 from ssl_zoo.types import MultiViewBatch, UserError
 
@@ -58,45 +48,6 @@ def nce(exp_scores: Tensor, index: Tensor, drawn: Tensor, z: float) -> Tensor:
         for j in slots:
             total = total - (noise / (row[j] / z + noise + eps)).log()
     return total / BATCH
-
-
-@pytest.mark.parametrize("proximal_weight", [0.0, 30.0])
-@pytest.mark.parametrize("num_negatives", [None, 4, 50])
-def test_instdisc_equals_its_pseudo_code(num_negatives: int | None, proximal_weight: float) -> None:
-    temperature, momentum = 0.2, 0.5
-    method = InstDisc(
-        Net(),
-        partial(Linear, out_dim=4),
-        partial(MemoryBank, num_negatives=num_negatives, momentum=momentum),
-        InfoNCE(temperature) if num_negatives is None else partial(NCE, temperature=temperature),
-        proximal_weight=proximal_weight,
-        num_images=IMAGES,
-    )
-    f_theta, v = plain(method), method.negatives.bank.clone()
-    dice = copy.deepcopy(method.negatives)
-    optimizer = torch.optim.SGD(f_theta.parameters(), lr=LR, momentum=0.9)
-    expected, z = [], 0.0
-    for step, batch in enumerate(instances()):
-        index = batch.index
-        f = unit(f_theta(batch.views[0]))
-        exp_scores = (f @ v.T / temperature).exp()
-        if num_negatives is None:
-            loss = full_softmax(exp_scores, index)
-        else:
-            dice.steps.fill_(step)
-            drawn = dice._draw(index, num_negatives)
-            if step == 0:  # a constant from then on
-                columns = torch.cat([index[:, None], drawn], dim=1)
-                z = IMAGES * exp_scores.gather(1, columns).mean().item()
-            loss = nce(exp_scores, index, drawn, z)
-        proximal = (v[index] - f).square().sum(dim=1).mean()
-        loss = loss + proximal_weight * proximal
-        descend(optimizer, loss)
-        v[index] = unit(momentum * v[index] + (1 - momentum) * f.detach())
-        expected.append(loss.item())
-    assert train_ours(method, instances()) == pytest.approx(expected, abs=1e-9)
-    assert_same(method.encoder, f_theta)
-    torch.testing.assert_close(method.negatives.bank, v, atol=1e-9, rtol=0)
 
 
 class Pixels(nn.Flatten):
@@ -134,3 +85,68 @@ def test_instdisc_errors(
 ) -> None:
     with pytest.raises(UserError, match=message):
         InstDisc(Net(), partial(Linear, out_dim=4), negatives, loss, **{"num_images": 9, **options})
+
+
+# --- cases that the harness runs (helpers/method_cases.py) ---------------------------------------
+
+
+def on_two(loss: Any, num_negatives: int | None) -> Method:
+    bank = partial(MemoryBank, num_negatives=num_negatives)
+    return InstDisc(net(), HEAD, bank, loss, proximal_weight=0.3, num_images=TRAIN_IMAGES)
+
+
+TWO_PROCESSES = {
+    "instdisc": partial(on_two, partial(NCE, temperature=0.5), 6),
+    "instdisc_softmax": partial(on_two, InfoNCE(0.5), None),
+}
+RUNS_OF_TWO = {"instdisc": ["method=instdisc", "method.num_negatives=32", "callbacks=none"]}
+RESUMES = {"instdisc": ["method=instdisc", "method.num_negatives=20"]}
+
+
+def pseudo_code(method: Method, num_negatives: int | None, weight: float) -> Trained:
+    temperature, momentum = 0.2, 0.5
+    f_theta, v = plain(method), method.negatives.bank.clone()
+    dice = copy.deepcopy(method.negatives)
+    optimizer = torch.optim.SGD(f_theta.parameters(), lr=LR, momentum=0.9)
+    losses, z = [], 0.0
+    for step, batch in enumerate(instances()):
+        index = batch.index
+        f = unit(f_theta(batch.views[0]))
+        exp_scores = (f @ v.T / temperature).exp()
+        if num_negatives is None:
+            loss = full_softmax(exp_scores, index)
+        else:
+            dice.steps.fill_(step)
+            drawn = dice._draw(index, num_negatives)
+            if step == 0:  # a constant from then on
+                columns = torch.cat([index[:, None], drawn], dim=1)
+                z = IMAGES * exp_scores.gather(1, columns).mean().item()
+            loss = nce(exp_scores, index, drawn, z)
+        proximal = (v[index] - f).square().sum(dim=1).mean()
+        loss = loss + weight * proximal
+        descend(optimizer, loss)
+        v[index] = unit(momentum * v[index] + (1 - momentum) * f.detach())
+        losses.append(loss.item())
+    return losses, {"encoder": f_theta, "negatives.bank": v}
+
+
+def of_pseudo_code(num_negatives: int | None, weight: float) -> Method:
+    return InstDisc(
+        Net(),
+        partial(Linear, out_dim=4),
+        partial(MemoryBank, num_negatives=num_negatives, momentum=0.5),
+        InfoNCE(0.2) if num_negatives is None else partial(NCE, temperature=0.2),
+        proximal_weight=weight,
+        num_images=IMAGES,
+    )
+
+
+PSEUDO_CODE = {
+    f"instdisc_{negatives}_proximal_{weight}": Case(
+        partial(of_pseudo_code, negatives, weight),
+        partial(pseudo_code, num_negatives=negatives, weight=weight),
+        instances,
+    )
+    for negatives in (None, 4, 50)
+    for weight in (0.0, 30.0)
+}

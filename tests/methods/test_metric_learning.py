@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from pytorch_metric_learning import losses
+from pytorch_metric_learning import losses, miners
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from helpers import steps
 from helpers.configs import Make
-from helpers.metric_learning import DIM, batch_of
+from helpers.metric_learning import ARCFACE, DIM, batch_of
+from helpers.pseudo_code import BATCH, LR, Case, Net, Trained, batches, descend, plain, unit
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule
-from ssl_zoo.methods import MetricLearning
+from ssl_zoo.methods import Method, MetricLearning
 from ssl_zoo.modules import MLP, Linear
 from ssl_zoo.modules.miners import AllTuples, DisjointPairs, DisjointTriplets
 from ssl_zoo.training.run import build_method
@@ -146,3 +149,57 @@ def test_without_the_library_it_is_told(make_config: Make, monkeypatch: pytest.M
         build_method(cfg, data)
     simclr = make_config("method=simclr")
     assert build_method(simclr, build(simclr.data))
+
+
+# --- cases that the harness runs (helpers/method_cases.py) ---------------------------------------
+
+
+def on_two(loss: Any, miner: nn.Module) -> Method:
+    return MetricLearning(steps.net(), steps.HEAD, loss, miner, num_classes=steps.CLASSES)
+
+
+TWO_PROCESSES = {
+    "metric_learning_pairs": partial(
+        on_two, losses.MultiSimilarityLoss(), miners.MultiSimilarityMiner()
+    ),
+    "metric_learning_proxies": partial(on_two, partial(losses.ArcFaceLoss, scale=4), AllTuples()),
+}
+RUNS_OF_TWO = {
+    "metric_learning": [
+        *("method=metric_learning", "method/metric_loss=arcface", "method.images_per_class=32"),
+        *("dataset.class_split=contiguous", "dataset.splits.num_train=480"),
+    ]
+}
+RESUMES = {"metric_learning": ARCFACE}
+
+
+def labelled() -> list[MultiViewBatch]:
+    return [batch._replace(views=batch.views[:1], label=batch.index % 3) for batch in batches()]
+
+
+def contrastive(method: Method) -> Trained:
+    """Musgrave et al. 2020: the means over the pairs of either kind that cost something."""
+    f = plain(method)
+    optimizer = torch.optim.SGD(f.parameters(), lr=LR, momentum=0.9)
+    losses = []
+    for batch in labelled():
+        z, label = unit(f(batch.views[0])), batch.label
+        near, far = [], []
+        for i, j in itertools.permutations(range(BATCH), 2):
+            distance = (z[i] - z[j]).square().sum().sqrt()
+            if label[i] == label[j]:
+                near.append(distance)
+            elif distance < 1:
+                far.append(1 - distance)
+        loss = torch.stack(near).mean() + torch.stack(far).mean()
+        descend(optimizer, loss)
+        losses.append(loss.item())
+    return losses, {"encoder": f}
+
+
+def of_contrastive() -> Method:
+    projector, loss = partial(Linear, out_dim=4), losses.ContrastiveLoss()
+    return MetricLearning(Net(), projector, loss, AllTuples(), num_classes=3)
+
+
+PSEUDO_CODE = {"metric_learning": Case(of_contrastive, contrastive, labelled)}

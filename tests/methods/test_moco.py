@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from helpers.pseudo_code import (
     BATCH,
     LR,
+    Case,
     Net,
+    Trained,
     assert_same,
     batches,
     descend,
@@ -20,56 +23,15 @@ from helpers.pseudo_code import (
     train_ours,
     unit,
 )
+from helpers.steps import EMA, HEAD, INFO_NCE, QUEUED, SUBSAMPLED, TRAIN_IMAGES, Normed, net
+from ssl_zoo import distributed
 from ssl_zoo.losses import InfoNCE
-from ssl_zoo.methods import MoCo
-from ssl_zoo.modules import InBatch, Linear, Momentum, Queue, Shared, ShuffleBN
+from ssl_zoo.methods import Method, MoCo
+from ssl_zoo.modules import MLP, InBatch, Linear, MemoryBank, Momentum, Queue, Shared, ShuffleBN
 
 pytestmark = pytest.mark.usefixtures("double")
 
-
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_moco_equals_algorithm_1(symmetric: bool) -> None:
-    size, momentum, temperature = 20, 0.9, 0.2  # 20 is no multiple of 8 or 16 keys
-    method = MoCo(
-        Net(),
-        partial(Linear, out_dim=4),
-        partial(Momentum, momentum=momentum),
-        partial(Queue, size=size),
-        InfoNCE(temperature),
-        symmetric=symmetric,
-    )
-    f_q = nn.Sequential(method.encoder.backbone, method.encoder.projector)
-    f_q = copy.deepcopy(f_q)
-    f_k = copy.deepcopy(f_q)
-    queue = list(method.negatives.queue.clone())  # oldest first
-    expected = []
-    optimizer = torch.optim.SGD(f_q.parameters(), lr=LR, momentum=0.9)
-    for batch in batches():
-        x1, x2 = batch.views
-        loss, new_keys = torch.zeros(()), []
-        pairs = [(x1, x2), (x2, x1)] if symmetric else [(x1, x2)]
-        # Batch statistics do not depend on the order of these passes.
-        for x_q, x_k in pairs:
-            q = unit(f_q(x_q))
-            with torch.no_grad():
-                k = unit(f_k(x_k))
-            for i in range(BATCH):
-                logits = torch.stack([q[i] @ k[i], *[q[i] @ old for old in queue]]) / temperature
-                loss = loss - torch.log(logits[0].exp() / logits.exp().sum()) / BATCH
-            new_keys.append(k)
-        descend(optimizer, loss)
-        with torch.no_grad():
-            for p_k, p_q in zip(f_k.parameters(), f_q.parameters(), strict=True):
-                p_k.copy_(momentum * p_k + (1 - momentum) * p_q)
-        queue = [*queue, *torch.cat(new_keys[::-1])][-size:]  # key1, then key2
-        expected.append(loss.item())
-
-    assert train_ours(method) == pytest.approx(expected, abs=1e-9)
-    assert_same(method.encoder, f_q)
-    assert_same(method.target.encoder, f_k)
-    pointer = int(method.negatives.pointer)
-    ours = torch.cat([method.negatives.queue[pointer:], method.negatives.queue[:pointer]])
-    torch.testing.assert_close(ours, torch.stack(queue), atol=1e-9, rtol=0)
+SIZE, MOMENTUM, TEMPERATURE = 20, 0.9, 0.2  # 20 is no multiple of 8 or 16 keys
 
 
 def halves(net: nn.Module, x: Tensor) -> Tensor:
@@ -142,3 +104,82 @@ def test_moco_end_to_end(shuffle: bool) -> None:
         expected.append(loss.item())
     assert losses == pytest.approx(expected, abs=1e-9)
     assert_same(method.encoder, f)
+
+
+# --- cases that the harness runs (helpers/method_cases.py) ---------------------------------------
+
+
+def on_two(
+    target: Callable[..., nn.Module] = EMA,
+    negatives: Callable[..., nn.Module] = QUEUED,
+    loss: Callable[[], nn.Module] = INFO_NCE,
+    symmetric: bool = False,
+) -> Method:
+    images = TRAIN_IMAGES
+    return MoCo(net(), HEAD, target, negatives, loss(), symmetric=symmetric, num_images=images)
+
+
+def shuffled_norms(inner: Callable[..., nn.Module], negatives: Callable[..., nn.Module]) -> Method:
+    splits = 2 // distributed.world_size()  # one process splits its norms as two processes would
+    target = partial(ShuffleBN, target=inner, num_splits=splits, seed=3)
+    head = partial(MLP, out_dim=5)
+    return MoCo(Normed(), head, target, negatives, INFO_NCE())
+
+
+TWO_PROCESSES = {
+    "moco": on_two,
+    "moco_symmetric": partial(on_two, symmetric=True),
+    "moco_shuffled": partial(on_two, partial(ShuffleBN, target=EMA), symmetric=True),
+    "moco_end_to_end": partial(on_two, Shared, InBatch, symmetric=True),
+    "moco_bank": partial(on_two, negatives=partial(MemoryBank, num_negatives=6), symmetric=True),
+    "moco_subsampled": partial(on_two, loss=SUBSAMPLED),
+    "shuffled_norms": partial(shuffled_norms, EMA, QUEUED),
+    "shuffled_norms_end_to_end": partial(shuffled_norms, Shared, InBatch),
+}
+RUNS_OF_TWO = {"moco": ["method=moco", "method.queue_size=100", "accumulate=2", "callbacks=none"]}
+RESUMES = {
+    "moco": ["method=moco", "method.queue_size=100", "accumulate=2", "method.target.num_splits=4"]
+}
+
+
+def algorithm_1(method: Method, symmetric: bool) -> Trained:
+    f_q = nn.Sequential(method.encoder.backbone, method.encoder.projector)
+    f_q = copy.deepcopy(f_q)
+    f_k = copy.deepcopy(f_q)
+    queue = list(method.negatives.queue.clone())  # oldest first
+    losses, pushed = [], 0
+    optimizer = torch.optim.SGD(f_q.parameters(), lr=LR, momentum=0.9)
+    for batch in batches():
+        x1, x2 = batch.views
+        loss, new_keys = torch.zeros(()), []
+        pairs = [(x1, x2), (x2, x1)] if symmetric else [(x1, x2)]
+        # Batch statistics do not depend on the order of these passes.
+        for x_q, x_k in pairs:
+            q = unit(f_q(x_q))
+            with torch.no_grad():
+                k = unit(f_k(x_k))
+            for i in range(BATCH):
+                logits = torch.stack([q[i] @ k[i], *[q[i] @ old for old in queue]]) / TEMPERATURE
+                loss = loss - torch.log(logits[0].exp() / logits.exp().sum()) / BATCH
+            new_keys.append(k)
+        descend(optimizer, loss)
+        with torch.no_grad():
+            for p_k, p_q in zip(f_k.parameters(), f_q.parameters(), strict=True):
+                p_k.copy_(MOMENTUM * p_k + (1 - MOMENTUM) * p_q)
+        queue = [*queue, *torch.cat(new_keys[::-1])][-SIZE:]  # key1, then key2
+        pushed += BATCH * len(pairs)
+        losses.append(loss.item())
+    ring = torch.stack(queue).roll(pushed % SIZE, dims=0)
+    return losses, {"encoder": f_q, "target.encoder": f_k, "negatives.queue": ring}
+
+
+def of_algorithm_1(symmetric: bool) -> Method:
+    target, queue = partial(Momentum, momentum=MOMENTUM), partial(Queue, size=SIZE)
+    projector, loss = partial(Linear, out_dim=4), InfoNCE(TEMPERATURE)
+    return MoCo(Net(), projector, target, queue, loss, symmetric=symmetric)
+
+
+PSEUDO_CODE = {
+    name: Case(partial(of_algorithm_1, symmetric), partial(algorithm_1, symmetric=symmetric))
+    for name, symmetric in (("moco", False), ("moco_symmetric", True))
+}
