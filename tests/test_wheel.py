@@ -58,6 +58,7 @@ def test_the_wheel_holds_every_config_and_module(wheel: Path) -> None:
     assert {name.split("/")[0] for name in inside} == {"ssl_zoo", "ssl_zoo-0.1.0.dist-info"}
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_trains_and_evaluates(wheel: Path, tmp_path: Path) -> None:
     """In an environment of its own, which borrows our packages but not our checkout."""
     environment, empty = tmp_path / "environment", tmp_path / "empty"
