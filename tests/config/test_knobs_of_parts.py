@@ -26,6 +26,7 @@ def build(cfg: DictConfig) -> None:
     build_method(cfg, data)
 
 
+SIMSIAM = "method=simsiam method/target=momentum method.target.momentum=8"  # it has no momentum
 VIEWS = "augmentation.views=[{blur:0.1},{blur:2}]"
 
 
@@ -33,6 +34,8 @@ VIEWS = "augmentation.views=[{blur:0.1},{blur:2}]"
     ("overrides", "line"),
     [
         ("method=moco method/target=momentum method.momentum=8", "method.momentum=8"),
+        (SIMSIAM, "method.target.momentum=8"),
+        ("method=moco method.embed_dim=0", "method.embed_dim=0"),
         ("method=moco method.momentum=8", "method.momentum=8"),
         ("method=moco method.queue_size=0", "method.queue_size=0"),
         ("method.temperature=0", "method.temperature=0"),
