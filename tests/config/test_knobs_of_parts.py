@@ -26,6 +26,7 @@ def build(cfg: DictConfig) -> None:
     build_method(cfg, data)
 
 
+SIMSIAM = "method=simsiam method/target=momentum method.target.momentum=8"  # it has no momentum
 VIEWS = "augmentation.views=[{blur:0.1},{blur:2}]"
 
 
@@ -33,6 +34,8 @@ VIEWS = "augmentation.views=[{blur:0.1},{blur:2}]"
     ("overrides", "line"),
     [
         ("method=moco method/target=momentum method.momentum=8", "method.momentum=8"),
+        (SIMSIAM, "method.target.momentum=8"),
+        ("method=moco method.embed_dim=0", "method.embed_dim=0"),
         ("method=moco method.momentum=8", "method.momentum=8"),
         ("method=moco method.queue_size=0", "method.queue_size=0"),
         ("method.temperature=0", "method.temperature=0"),
@@ -103,13 +106,22 @@ def test_a_run_that_is_resumed(make_config: Make, run: Path) -> None:
         train(make_config(f"resume={run}"))
 
 
-def test_a_protocol(tmp_path: Path) -> None:
-    picky = ["protocol.knn._target_=helpers.picky.Part", "+protocol.knn.momentum=-1"]
-    with (
-        command_line("evaluate", f"out={tmp_path}", "ckpt=random", *picky) as cfg,
-        pytest.raises(UserError, match=r"^protocol\.knn\.momentum=-1: must be at least 0$"),
-    ):
+PICKY_KNN = "protocol.knn._target_=helpers.picky.Part +protocol.knn.momentum=-1"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (PICKY_KNN, "protocol.knn.momentum=-1: must be at least 0"),
+        ("protocol.knn.k=7", "protocol.knn.k=7"),
+        ("protocol=linear protocol.linear.learning_rates=3", "protocol.linear.learning_rates=3"),
+    ],
+)
+def test_a_protocol(tmp_path: Path, overrides: str, line: str) -> None:
+    base = [f"out={tmp_path}", "ckpt=random", *overrides.split()]
+    with command_line("evaluate", *base) as cfg, pytest.raises(UserError) as caught:
         evaluate(cfg)
+    assert str(caught.value).startswith(line)
 
 
 def test_a_part_of_the_library_has_no_knob() -> None:
