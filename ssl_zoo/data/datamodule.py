@@ -159,7 +159,7 @@ class DataModule(LightningDataModule):
         return self._clean(self.val, torch.arange(len(self.val)))
 
     def test_dataloader(self) -> CleanLoader:
-        """The test images; evaluate.py alone opens them.
+        """The test images; only evaluate.py opens them.
 
         Raises:
             UserError: If the data set has none.

@@ -145,7 +145,7 @@ class MPerClassSampler(EpochSampler):
         world_size: Number of processes.
 
     Raises:
-        UserError: Also if a micro-batch is no multiple of m, or takes more classes than there are.
+        UserError: Also if a micro-batch is not a multiple of m, or takes too many classes.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The default data set: ten classes of shape, drawn by the program: nothing to download.
 
-The label is the shape alone. Colour, contrast, position, size, rotation and lighting are drawn at
+The label is the shape only. Colour, contrast, position, size, rotation and lighting are drawn at
 random, which makes raw pixels a poor guide; and none of them survives the usual colour jitter and
 crops well enough for two views to be matched without looking at the shape.
 """
