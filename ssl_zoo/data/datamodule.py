@@ -16,7 +16,7 @@ from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.images import FileImages, Images, Splits, TensorImages
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler
+from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler, limited
 from ssl_zoo.data.splits import ClassSplit, Mode, class_disjoint, stratified_split
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
 from ssl_zoo.types import MultiViewBatch, UserError
@@ -58,6 +58,8 @@ class DataModule(LightningDataModule):
         fold: Of the class split: which classes are val.
         images_per_class: Training batches hold so many images of each of their classes; None =
             whatever comes.
+        overfit_batches: Every epoch takes the first micro-batches of the first: so many, or this
+            fraction of them; 0 = all, each epoch in an order of its own.
 
     Attributes:
         num_images: Images in the training split.
@@ -85,6 +87,7 @@ class DataModule(LightningDataModule):
         class_split_seed: int = 0,
         fold: int = 0,
         images_per_class: int | None = None,
+        overfit_batches: int | float = 0,
     ) -> None:
         super().__init__()
         if not 0 <= val_fraction < 1:
@@ -114,6 +117,7 @@ class DataModule(LightningDataModule):
         self.num_images = len(self.train)
         self.images_per_class = images_per_class
         self.batch_size, self.accumulate = batch_size, accumulate
+        self.overfit_batches = overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
         self.preprocess = self._preprocess(splits, image_size, mean, std)
         self.augmentation = augmentation(
@@ -142,9 +146,16 @@ class DataModule(LightningDataModule):
         return Preprocess(size, fraction, mean, std)
 
     @property
+    def num_batches(self) -> int:
+        """Micro-batches an epoch."""
+        whole = self.num_images // self.batch_size * self.accumulate
+        part = self.overfit_batches or None
+        return limited("overfit_batches", part, whole)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch."""
-        return self.num_images // self.batch_size
+        return -(-self.num_batches // self.accumulate)
 
     def train_dataloader(self) -> TrainLoader:
         shared = {
@@ -164,6 +175,8 @@ class DataModule(LightningDataModule):
                     f"images_per_class={self.images_per_class}: batches repeat them"
                 )
                 self._num_short_classes = 0  # told once
+        if self.overfit_batches:
+            sampler.repeat_first(self.num_batches)
         return TrainLoader(self.train, sampler, self.augmentation, self.num_workers)
 
     @cached_property

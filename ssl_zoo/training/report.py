@@ -1,20 +1,60 @@
-"""What a run says of itself: its pictures, and a table at its end."""
+"""What a run says of itself: result.json, its pictures, and a table at its end."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import torch
 
+from ssl_zoo.config import task_overrides
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import save_curves, save_map, save_views
-from ssl_zoo.training.loggers import read_metrics
+from ssl_zoo.metric_names import METRICS
+from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.sweep import is_sweep, summarize
 
 
-def save_first_views(data: DataModule, folder: Path) -> dict[str, Path]:
+class Result:
+    """result.json: how a run stands, with its last metrics; a resumed run goes on with the old one.
+
+    Args:
+        folder: The run's.
+        config: Resolved.
+        earlier: The result.json of the part before a resume; empty for a new run.
+    """
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any], earlier: dict[str, Any]) -> None:
+        self.folder, self.start, self.resumed = folder, monotonic(), bool(earlier)
+        self.earlier_seconds = float(earlier.get("seconds", 0.0))
+        self.head = {
+            "name": config["name"],
+            "overrides": earlier.get("overrides", task_overrides()),
+            "seed": config["seed"],
+        }
+
+    def seconds(self) -> float:
+        """Wall clock of all parts so far."""
+        return self.earlier_seconds + monotonic() - self.start
+
+    def write(
+        self, status: str, metrics: dict[str, float] | None = None, error: str | None = None
+    ) -> None:
+        """Write it, and anew the summary of the sweep that a resumed job belongs to."""
+        if not is_main_process():
+            return
+        end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
+        failure = {} if error is None else {"error": error}
+        self.folder.write_result(self.head | end | failure)
+        if self.resumed and is_sweep(self.folder.path.parent):
+            summarize(self.folder.path.parent)
+
+
+def save_first_views(data: DataModule, folder: RunFolder) -> dict[str, Path]:
     """The first batch's images and views as a picture."""
     if not is_main_process():
         return {}
@@ -22,41 +62,28 @@ def save_first_views(data: DataModule, folder: Path) -> dict[str, Path]:
     batch = data.transfer_batch_to_device(raw, torch.device("cpu"), 0)
     images = raw.images if isinstance(raw.images, torch.Tensor) else torch.empty(0)
     mean, std = data.preprocess.mean, data.preprocess.std
-    path = folder / "figures" / "views.png"
+    path = folder.figures / "views.png"
     return {"views": save_views(images, batch.views, mean, std, path)}
 
 
-def save_last_figures(data: DataModule, folder: Path, val: Features | None) -> dict[str, Path]:
+def save_last_figures(data: DataModule, folder: RunFolder, val: Features | None) -> dict[str, Path]:
     """The curves, and a map of the validation features where a monitor made them."""
     if not is_main_process():
         return {}
-    curves = read_metrics(folder / "metrics.csv")
-    figures = {"curves": save_curves(curves, folder / "figures" / "curves.png")}
+    figures = {"curves": save_curves(folder.read_metrics(), folder.figures / "curves.png")}
     if val is not None and len(val.label) > 3:
-        figures["map"] = save_map(*val, data.class_names, folder / "figures" / "map.png")
+        figures["map"] = save_map(*val, data.class_names, folder.figures / "map.png")
     return figures
 
 
-def report(folder: Path, metrics: dict[str, float], seconds: float) -> None:
-    """A short table and where the run lies."""
-    names = [
-        "val/knn_top1",
-        "val/probe_top1",
-        "val/map_at_r",
-        "val/precision_at_1",
-        "train/loss",
-        "collapse/std",
-        "collapse/effective_rank",
-    ]
-    rows = [
-        [name, f"{100 * metrics[name]:.1f}%" if name[:3] == "val" else f"{metrics[name]:.3f}"]
-        for name in names
-        if name in metrics
-    ]
+def report(folder: RunFolder, metrics: dict[str, float], seconds: float) -> None:
+    """A short table, where the run lies, and how to score it."""
+    known = [metric for metric in METRICS if metric.name in metrics]
+    known.sort(key=lambda metric: not metric.is_share)  # stable: scores come first
+    rows = [[metric.name, metric.shown(metrics[metric.name])] for metric in known]
     print_table(f"{seconds / 60:.1f} minutes", ["metric", "last"], rows)
     if is_main_process():
         print(f"run folder: {folder}")
-        if "val/knn_top1" in metrics:
-            print(f"evaluate:   python evaluate.py ckpt={folder} protocol=linear")
-        if "val/map_at_r" in metrics:
-            print(f"evaluate:   python evaluate.py ckpt={folder} protocol=retrieval")
+        for metric in known:
+            if metric.protocol:
+                print(f"evaluate:   python evaluate.py ckpt={folder} protocol={metric.protocol}")

@@ -6,26 +6,26 @@ import gc
 import signal
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from ssl_zoo.callbacks import CleanFeatures, Interrupted
-from ssl_zoo.config import instantiate, task_overrides, to_plain
+from ssl_zoo.config import instantiate, remove_if_empty, task_overrides, to_plain
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.methods import Method
-from ssl_zoo.run_folder import Result, read_result
+from ssl_zoo.run_folder import RunFolder, moved
 from ssl_zoo.training import loggers as run_loggers
 from ssl_zoo.training.build import build_callbacks, build_loggers, build_method, build_trainer
-from ssl_zoo.training.report import report, save_first_views, save_last_figures
+from ssl_zoo.training.report import Result, report, save_first_views, save_last_figures
 from ssl_zoo.types import UserError
 
 
@@ -41,21 +41,63 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     quiet_lightning()
     keep_freed_memory()
-    resume = Path(cfg.resume).expanduser() if cfg.resume else None
-    config = saved_config(resume) if resume else to_plain(cfg)
-    folder = Path(config["run_dir"])
-    ended = read_result(folder)
-    if resume and ended.get("status") == "finished":
-        info(f"{folder} is finished: nothing is left to do")
-        return dict(ended["metrics"])
-    if resume is None:
-        start_folder(config, folder)
+    if cfg.resume:
+        return _go_on(RunFolder(Path(cfg.resume).expanduser()))
+    config = to_plain(cfg)
+    if config["trainer"]["fast_dev_run"]:
+        return _try_out(config)
+    folder = RunFolder(config["run_dir"])
+    if is_main_process():
+        folder.start(config, f"python train.py {' '.join(task_overrides())}")
+    return _run(config, folder, earlier=None)
 
-    result = Result(folder, config, ended if resume else {})
+
+def _go_on(folder: RunFolder) -> dict[str, float]:
+    """Go on with a stopped run, with its own config.
+
+    Raises:
+        UserError: If there is none, or overrides stand beside `resume`.
+    """
+    if not folder.last.is_file():
+        raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
+    others = [override for override in task_overrides() if not override.startswith("resume=")]
+    if others:
+        raise UserError(f"resume goes on with the run's own config: remove {', '.join(others)}")
+    config = folder.read_config()
+    if "trainer" not in config:
+        raise UserError(
+            f"resume={folder} was made by an earlier version of ssl_zoo, whose config has no "
+            "trainer: go on with that version, or start the run again"
+        )
+    ended = folder.read_result()
+    if ended.get("status") == "finished":
+        info(f"{config['run_dir']} is finished: nothing is left to do")
+        return dict(ended["metrics"])
+    return _run(config, RunFolder(config["run_dir"]), earlier=ended)
+
+
+def _try_out(config: dict[str, Any]) -> dict[str, float]:
+    """A few batches of everything, in a folder that is thrown away (`trainer.fast_dev_run`)."""
+    try:
+        with TemporaryDirectory(prefix="ssl_zoo-") as folder:
+            elsewhere = moved(config, config["run_dir"], folder)
+            metrics = _train(elsewhere, RunFolder(folder), resume=False, loggers=[])
+    finally:
+        release()
+        remove_if_empty(config["run_dir"])  # Hydra made it
+    info("trainer.fast_dev_run: it runs; nothing was kept")
+    return metrics
+
+
+def _run(
+    config: dict[str, Any], folder: RunFolder, earlier: dict[str, Any] | None
+) -> dict[str, float]:
+    """Train in a folder, and keep its result.json; `earlier` is that of a run that goes on."""
+    result = Result(folder, config, earlier or {})
     loggers: list[Logger] = []
     try:
         result.write("running")
-        metrics = _train(config, folder, resume, loggers)
+        metrics = _train(config, folder, earlier is not None, loggers)
     except Interrupted as stop:
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
@@ -75,53 +117,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def saved_config(folder: Path) -> dict[str, Any]:
-    """The config of a run that is to go on, its paths made those of the folder as it lies now.
-
-    Raises:
-        UserError: If there is none, or overrides stand beside `resume`.
-    """
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
-        raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
-    others = [override for override in task_overrides() if not override.startswith("resume=")]
-    if others:
-        raise UserError(f"resume goes on with the run's own config: remove {', '.join(others)}")
-    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
-    moved: dict[str, Any] = _moved(config, config["run_dir"], str(folder.resolve()))
-    return moved
-
-
-def _moved(node: Any, old: str, new: str) -> Any:
-    """A config in which paths below `old` are below `new`."""
-    if isinstance(node, dict):
-        return {key: _moved(value, old, new) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_moved(value, old, new) for value in node]
-    if isinstance(node, str) and (node == old or node.startswith(f"{old}/")):
-        return new + node[len(old) :]
-    return node
-
-
-def start_folder(config: dict[str, Any], folder: Path) -> None:
-    """Make the run folder, with config.yaml: resolved, and the command line above it.
-
-    Raises:
-        UserError: If a run lies there already.
-    """
-    if not is_main_process():
-        return
-    if (folder / "checkpoints" / "last.ckpt").exists():
-        raise UserError(
-            f"{folder} holds a run: go on with resume={folder}, or choose another folder"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that never saved
-    header = f"# python train.py {' '.join(task_overrides())}\n"
-    (folder / "config.yaml").write_text(header + yaml.safe_dump(config, sort_keys=False))
-
-
 def _train(
-    config: dict[str, Any], folder: Path, resume: Path | None, loggers: list[Logger]
+    config: dict[str, Any], folder: RunFolder, resume: bool, loggers: list[Logger]
 ) -> dict[str, float]:
     """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
     cfg = OmegaConf.create(config)
@@ -140,9 +137,9 @@ def _train(
 
     features = CleanFeatures(config["monitor"]["bank_size"])
     callbacks = build_callbacks(cfg, features, folder)
-    trainer = build_trainer(cfg, config, loggers, callbacks)
+    trainer = build_trainer(cfg, loggers, callbacks)
     run_loggers.log_figures(loggers, save_first_views(data, folder))
-    checkpoint = str(resume / "checkpoints" / "last.ckpt") if resume else None
+    checkpoint = str(folder.last) if resume else None
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_callbacks
+from ssl_zoo.training.build import build_callbacks
 
 
 def state(folder: Path) -> dict[str, object]:
