@@ -16,7 +16,7 @@ from ssl_zoo.config import CONFIG_DIR, instantiate, naming_knobs
 from ssl_zoo.data import DataModule
 from ssl_zoo.losses import PredictiveLoss
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 from ssl_zoo.types import UserError
 
 NEEDS = {  # what an option cannot do without
@@ -137,7 +137,7 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
         ),
         (
             "method=metric_learning method.metric_loss.neg_margin=abc",
-            r"^method\.metric_loss\.neg_margin=abc: give a number$",
+            r"^method\.metric_loss\.neg_margin=abc: must be a number$",
         ),
         ("optimizer.weight_decay=foo", r"^optimizer\.weight_decay=foo: give a number$"),
         ("augmentation.jitter=foo", r"^augmentation\.jitter=foo: give a number$"),

@@ -20,13 +20,13 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-import train as program
 from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from helpers.paths import ROOT
 from helpers.wandb_reader import OfflineRun, read_run, records
+from ssl_zoo import train as program
 from ssl_zoo.config import TRAIN_ROOTS, check_overrides, flatten, to_plain
-from ssl_zoo.training.loggers import read_metrics
+from ssl_zoo.run_folder import RunFolder
 
 
 @dataclass
@@ -147,7 +147,7 @@ def test_metrics_and_their_names(grid: Sweep) -> None:
     assert names <= run.names
     (knn,) = [metric for metric in run.metrics if metric.name == "val/knn_top1"]
     assert knn.summary.max
-    curves = read_metrics(grid.folder / "1" / "metrics.csv")
+    curves = RunFolder(grid.folder / "1").read_metrics()
     assert run.summary["val/knn_top1"] == {"max": max(value for _, value in curves["val/knn_top1"])}
     logged = [
         (row["trainer/global_step"], row["train/loss"])
@@ -268,7 +268,7 @@ def test_tensorboard_and_the_objective(tmp_path: Path) -> None:
     assert objective == metrics["val/knn_top1"]
 
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    curves = read_metrics(tmp_path / "metrics.csv")
+    curves = RunFolder(tmp_path).read_metrics()
     assert {"train/loss", "lr/all", "val/knn_top1", "speed/images_per_second"} <= set(curves)
     assert {point.step for point in events.Scalars("lr/all")} == set(dict(curves["train/loss"]))
     for name, points in curves.items():

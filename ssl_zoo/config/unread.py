@@ -12,10 +12,9 @@ from ssl_zoo.types import UserError
 
 # What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
 TRAIN_ROOTS = (
-    *("data", "method.module", "callbacks", "logger", "strategy", "monitor.bank_size"),
-    *("seed", "epochs", "batch_size", "accumulate", "clip_norm", "precision", "devices"),
-    *("sync_batchnorm", "compile", "num_nodes", "name", "resume", "init"),
-    *("save_every_n_minutes", "log_every_n_steps", "run_dir"),
+    *("data", "method.module", "callbacks", "logger", "trainer", "monitor.bank_size"),
+    *("seed", "batch_size", "compile", "name", "resume", "init"),
+    *("save_every_n_minutes", "run_dir"),
 )
 
 

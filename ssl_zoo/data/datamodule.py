@@ -16,7 +16,7 @@ from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.images import Images, Splits
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler
+from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler, limited
 from ssl_zoo.data.splits import Mode, Parts, class_disjoint, within_classes
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
 from ssl_zoo.types import BadValue, MultiViewBatch, UserError
@@ -59,6 +59,8 @@ class DataModule(LightningDataModule):
         fold: Of the class split: which classes are val.
         images_per_class: Training batches hold so many images of each of their classes; None =
             whatever comes.
+        overfit_batches: Every epoch takes the first micro-batches of the first: so many, or this
+            fraction of them; 0 = all, each epoch in an order of its own.
 
     Attributes:
         num_images: Images in the training split.
@@ -86,6 +88,7 @@ class DataModule(LightningDataModule):
         class_split_seed: int = 0,
         fold: int = 0,
         images_per_class: int | None = None,
+        overfit_batches: int | float = 0,
     ) -> None:
         super().__init__()
         parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
@@ -95,6 +98,7 @@ class DataModule(LightningDataModule):
         self.num_classes, self.num_images = len(self.class_names), len(self.train)
         self.batch_size, self.accumulate = batch_size, accumulate
         self.images_per_class = images_per_class
+        self.overfit_batches = overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
         self.preprocess = _preprocess(
             self.train, image_size, mean or splits.mean, std or splits.std
@@ -107,9 +111,16 @@ class DataModule(LightningDataModule):
         )
 
     @property
+    def num_batches(self) -> int:
+        """Micro-batches an epoch."""
+        whole = self.num_images // self.batch_size * self.accumulate
+        part = self.overfit_batches or None
+        return limited("overfit_batches", part, whole)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch."""
-        return self.num_images // self.batch_size
+        return -(-self.num_batches // self.accumulate)
 
     @property
     def num_views(self) -> int:
@@ -118,6 +129,8 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         sampler = self._sampler()
+        if self.overfit_batches:
+            sampler.repeat_first(self.num_batches)
         return TrainLoader(self.train, sampler, self.augmentation, self.num_workers)
 
     def _sampler(self) -> EpochSampler:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.hashing import CLASS_STREAM, ORDER_STREAM, hash_int64
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 
 def epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
@@ -53,6 +53,32 @@ def m_per_class_order(
         handed_out[chosen] += m
         batches.append(order[starts[chosen, None] + turn % counts[chosen, None]].flatten())
     return torch.cat(batches)
+
+
+def limited(name: str, limit: int | float | None, num_batches: int) -> int:
+    """How many of so many batches one of Lightning's limits leaves.
+
+    Args:
+        name: Of the limit.
+        limit: A count, where it is a whole number of at least 1, or a fraction; None = all.
+        num_batches: What there is; of none, none is left.
+
+    Raises:
+        BadValue: If it is neither, or leaves none.
+    """
+    if limit is None or num_batches == 0:
+        return num_batches
+    left = 0
+    if isinstance(limit, int) and not isinstance(limit, bool):
+        left = min(limit, num_batches)
+    elif isinstance(limit, float) and limit <= 1:
+        left = int(limit * num_batches)
+    elif isinstance(limit, float) and limit.is_integer():
+        left = min(int(limit), num_batches)
+    if left < 1:
+        allowed = f"a count, or a fraction that leaves at least one of {num_batches} micro-batches"
+        raise BadValue(name, limit, allowed)
+    return left
 
 
 class EpochSampler:
@@ -107,15 +133,25 @@ class EpochSampler:
         self.micro_batch_size = batch_size // accumulate
         self.num_batches = num_images // batch_size * accumulate
         self.epoch, self.position = 0, 0
+        self.repeats = False
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of another epoch; in the current one, stay."""
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
+    def repeat_first(self, num_batches: int) -> None:
+        """Make every epoch the first micro-batches of epoch 0, to overfit them."""
+        self.num_batches, self.repeats = num_batches, True
+
+    @property
+    def order_epoch(self) -> int:
+        """The epoch whose order this one takes: its own, unless every epoch takes the first's."""
+        return 0 if self.repeats else self.epoch
+
     def order(self) -> Tensor:
         """The indices of this epoch's micro-batches, of all ranks, one after the other."""
-        order = epoch_order(self.num_images, self.seed, self.epoch)
+        order = epoch_order(self.num_images, self.seed, self.order_epoch)
         return order[: self.num_batches * self.micro_batch_size]
 
     def pending(self) -> list[Tensor]:
@@ -170,7 +206,7 @@ class MPerClassSampler(EpochSampler):
             self.micro_batch_size,
             self.num_batches,
             self.seed,
-            self.epoch,
+            self.order_epoch,
         )
 
 

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_zoo.figures.canvas import show_image, subplots
-
-_CURVES = {
-    "loss": ["train/loss"],
-    "top-1 on val": ["val/knn_top1", "val/probe_top1"],
-    "retrieval on val's classes": ["val/map_at_r", "val/precision_at_1"],
-    "collapse/std (1 = healthy)": ["collapse/std"],
-    "collapse/effective_rank": ["collapse/effective_rank"],
-    "learning rate": [
-        "lr/all",
-        "lr/encoder",
-        "lr/predictor",
-        "lr/backbone",
-        "lr/embedder",
-        "lr/loss",
-    ],
-    "images per second": ["speed/images_per_second"],
-}
+from ssl_zoo.metric_names import METRICS
 
 
 def draw_views(images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor) -> Figure:
@@ -54,8 +38,7 @@ def draw_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
     Args:
         curves: For each metric name its (step, value) pairs.
     """
-    panels = {title: [name for name in names if name in curves] for title, names in _CURVES.items()}
-    panels = {title: names for title, names in panels.items() if names}
+    panels = _panels(curves)
     columns = 3
     rows = max(1, -(-len(panels) // columns))
     figure, axes = subplots(rows, columns, (4 * columns, 2.6 * rows))
@@ -71,3 +54,14 @@ def draw_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
         if len(names) > 1:
             axis.legend()
     return figure
+
+
+def _panels(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names of each panel that has any; groups without decay have the rate of their twins."""
+    panels: dict[str, list[str]] = {}
+    for metric in METRICS:
+        for name in names:
+            family = metric.name.endswith("/") and name.startswith(metric.name)
+            if name == metric.name or (family and not name.endswith("_no_decay")):
+                panels.setdefault(metric.panel, []).append(name)
+    return panels

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssl_zoo.modules import Encoder
-from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
+from ssl_zoo.types import Facts, MultiViewBatch, StepOutput, UserError
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
@@ -75,6 +75,7 @@ class Method(LightningModule, ABC):
         num_images: Size of the training split; a memory bank and NCE need it.
         steps_per_epoch: Optimizer steps; a target that moves with the epoch needs it.
         num_classes: Of the training split, 0 = unlabelled; losses with class weights need it.
+        total_steps: Optimizer steps of the whole run; None = as a Trainer estimates them.
 
     Attributes:
         num_views: Views of each image that a step takes.
@@ -94,8 +95,10 @@ class Method(LightningModule, ABC):
         num_images: int | None = None,
         steps_per_epoch: int | None = None,
         num_classes: int | None = None,
+        total_steps: int | None = None,
     ) -> None:
         super().__init__()
+        self.facts = Facts(num_images, num_classes, steps_per_epoch, total_steps)
         self.num_images, self.steps_per_epoch = num_images, steps_per_epoch
         self.num_classes = num_classes
         self._optimizer_factory = optimizer
@@ -149,6 +152,8 @@ class Method(LightningModule, ABC):
         }
 
     def _total_steps(self) -> int:
+        if self.facts.total_steps is not None:  # MERGE: facts.total_steps is all that is needed
+            return self.facts.total_steps
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None or self.trainer.max_epochs is None:
             return int(self.trainer.estimated_stepping_batches)

@@ -15,7 +15,7 @@ from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.methods.base import Method, built
 from ssl_zoo.modules import Encoder
-from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
+from ssl_zoo.types import BadValue, MultiViewBatch, StepOutput, UserError
 
 _TUPLES = {3: {"triplets": 0}, 4: {"positive_pairs": 0, "negative_pairs": 2}}
 
@@ -124,3 +124,20 @@ def _check_multipliers(multipliers: Mapping[str, float]) -> None:
             raise UserError(f"method.lr_multipliers.{name}: there are backbone and embedder alone")
         if not isinstance(value, int | float) or value < 0:
             raise UserError(f"method.lr_multipliers.{name}={value}: give a number of at least 0")
+
+
+def check_numbers(slots: Mapping[str, Any]) -> None:
+    """Refuse a text where a loss or miner of pytorch-metric-learning computes with a number.
+
+    The library's classes would take it, and fail at the first batch.
+
+    Args:
+        slots: By name the settings of the parts, `metric_loss` and `miner` among them or not.
+
+    Raises:
+        BadValue: Naming the slot and its argument.
+    """
+    for slot in ("metric_loss", "miner"):
+        for key, value in (slots.get(slot) or {}).items():
+            if isinstance(value, str) and not key.startswith("_") and "strategy" not in key:
+                raise BadValue(f"{slot}.{key}", value, "a number")

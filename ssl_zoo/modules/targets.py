@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssl_zoo.distributed import all_gather, rank
 from ssl_zoo.hashing import SHUFFLE_STREAM, hash_int64
-from ssl_zoo.modules.norms import split_norms
+from ssl_zoo.modules.norms import SplitBatchNorm, split_norms
 from ssl_zoo.types import UserError
 
 
@@ -226,3 +226,32 @@ class ShuffleBN(Target):
 
     def update(self, encoder: nn.Module, progress: float) -> None:
         self.target.update(encoder, progress)  # type: ignore[operator]
+
+
+def check_splits(module: nn.Module, rows: int, batch_size: int, synchronised: bool) -> None:
+    """Refuse split norms that a process's micro-batch does not fill, or that would be joined again.
+
+    Args:
+        module: Whatever holds the norms; without split norms, all is well.
+        rows: Images of a device's micro-batch.
+        batch_size: That gives them.
+        synchronised: Whether batch norms are joined over devices.
+
+    Raises:
+        UserError: Naming the batch and the parts.
+    """
+    splits = [m.num_splits for m in module.modules() if isinstance(m, SplitBatchNorm)]
+    if not splits:
+        return
+    if synchronised:
+        raise UserError(
+            "sync_batchnorm=true joins the norms that ShuffleBN keeps apart: set its num_splits=1, "
+            "or take the Momentum target without it"
+        )
+    parts = max(splits)
+    if rows and (rows % parts or rows < 2 * parts):
+        raise UserError(
+            f"num_splits={parts} does not divide the {rows} images that batch_size={batch_size} "
+            "gives each device and micro-batch into parts of two or more: change either, or take "
+            "the Momentum target without ShuffleBN"
+        )

@@ -19,7 +19,7 @@ from ssl_zoo.checkpoints import load_pretrained
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 
 
 def column(run: Path, name: str) -> list[float]:

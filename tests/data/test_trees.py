@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from helpers.pixels import noise, save
 from ssl_zoo.data.trees import cache_stem, decode_tree, find_names, read_tree, write_array
 from ssl_zoo.types import UserError
-from ssl_zoo.writing import write_atomically
 
 
 def touch(root: Path, *names: str) -> None:
@@ -86,18 +85,11 @@ def test_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_leftovers_of_killed_processes_are_removed_after_a_day(tmp_path: Path) -> None:
-    touch(tmp_path, "old.tmp", "young.tmp")
-    os.utime(tmp_path / "old.tmp", (1e9, 1e9))
-    write_atomically(tmp_path / "a.bin", lambda file: file.write(b"abc"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "young.tmp"]
-    assert (tmp_path / "a.bin").read_bytes() == b"abc"
-
-
 def test_unwritable_cache_is_an_error_that_names_the_knob(tmp_path: Path) -> None:
     touch(tmp_path, "file")
-    with pytest.raises(UserError, match=r"cannot write .*dataset\.cache_dir"):
-        write_atomically(tmp_path / "file" / "a.bin", lambda file: file.write(b"abc"))
+    parts = iter([np.zeros((3, 4, 4), np.uint8)])
+    with pytest.raises(UserError, match=r"cannot write .*cache_dir"):
+        write_array(tmp_path / "file" / "a.npy", (1, 3, 4, 4), parts)
 
 
 def test_decoding_a_tree_keeps_order_over_many_chunks(tmp_path: Path) -> None:

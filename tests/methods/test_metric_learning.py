@@ -23,7 +23,7 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.methods import Method, MetricLearning
 from ssl_zoo.modules import MLP, Linear
 from ssl_zoo.modules.miners import AllTuples, DisjointPairs, DisjointTriplets
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 from ssl_zoo.types import MultiViewBatch, UserError
 
 

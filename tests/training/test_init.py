@@ -15,7 +15,7 @@ from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from ssl_zoo.config import instantiate
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 from ssl_zoo.types import UserError
 
 
