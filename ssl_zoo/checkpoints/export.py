@@ -88,9 +88,9 @@ def _check_out(source: str | Path, out: Path, format: str, force: bool) -> None:
         raise UserError(f"{out}: that ending is for --format {out.suffix[1:]}")
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"{out} is not a file in an existing folder")
-    read = source_files(source)
+    sources = source_files(source)
     for file in filter(Path.exists, _files(out, format)):
-        if any(map(file.samefile, read)):
+        if any(map(file.samefile, sources)):
             raise UserError(f"{file} is a file of the source {source}: give another OUT")
         if not force:
             raise UserError(f"{file} exists: add --force to overwrite it")

@@ -24,11 +24,8 @@ from ssl_zoo.extras import need
 from ssl_zoo.types import UserError
 
 _KEYS = {"format", "config", "preprocess", "num_features"}
-_WEIGHTS = (
-    "torchvision",
-    "timm",
-    "safetensors",
-)  # come with an architecture; the others are programs
+# Kinds that come with an architecture; the others are programs.
+_WEIGHTS = ("torchvision", "timm", "safetensors")
 
 
 def description_beside(path: Path) -> dict[str, Any] | None:
