@@ -52,10 +52,11 @@ def test_help_of_train_lists_groups_options_and_examples(tmp_path: Path) -> None
     assert answer.returncode == 0, answer.stderr
     listed = dict(line.split(": ", 1) for line in answer.stdout.splitlines() if ": " in line)
     folders = [path for path in Path(CONFIG_DIR).rglob("*") if any(path.glob("*.yaml"))]
-    assert len(folders) > 10
-    for group in folders:
-        name = group.relative_to(CONFIG_DIR).as_posix()
-        assert set(listed[name].split(", ")) == option_names(group), name
+    groups = {path.relative_to(CONFIG_DIR).as_posix(): path for path in folders}
+    assert len(groups) > 10
+    for name, group in groups.items():
+        if not name.startswith("hydra/"):  # Hydra lists its own groups by --hydra-help
+            assert set(listed[name].split(", ")) == option_names(group), name
     examples = [line for line in answer.stdout.splitlines() if line.startswith("python train.py")]
     assert len(examples) == 7
 
@@ -120,6 +121,15 @@ BAD = {
         "train.py -m ablation=glob(simclr_lozz_*)",
         ["ablation=glob(simclr_lozz_*) matches no option", "simclr_loss_ntxent_t010"],
     ),
+    "argument of the trainer that a knob gives": (
+        "train.py trainer.max_epochs=5",
+        ["trainer.max_epochs has its value from epochs: give epochs=5"],
+    ),
+    "old key of a logger, in a sweep": (
+        "train.py -m logger=wandb logger.project=a,b",
+        ["logger.project has moved: give logger.wandb.project=a,b"],
+    ),
+    "mistyped argument of the trainer": ("train.py trainer.max_stpes=5", ["trainer.max_steps"]),
     "in a sweep": ("train.py -m method.temprature=1,2", ["method.temperature"]),
     "no checkpoint": ("evaluate.py", ["ckpt"]),
     "one of a list mistyped": (
