@@ -121,6 +121,15 @@ BAD = {
         "train.py -m ablation=glob(simclr_lozz_*)",
         ["ablation=glob(simclr_lozz_*) matches no option", "simclr_loss_ntxent_t010"],
     ),
+    "argument of the trainer that a knob gives": (
+        "train.py trainer.max_epochs=5",
+        ["trainer.max_epochs has its value from epochs: give epochs=5"],
+    ),
+    "old key of a logger, in a sweep": (
+        "train.py -m logger=wandb logger.project=a,b",
+        ["logger.project has moved: give logger.wandb.project=a,b"],
+    ),
+    "mistyped argument of the trainer": ("train.py trainer.max_stpes=5", ["trainer.max_steps"]),
     "in a sweep": ("train.py -m method.temprature=1,2", ["method.temperature"]),
     "no checkpoint": ("evaluate.py", ["ckpt"]),
     "one of a list mistyped": (

@@ -51,10 +51,10 @@ class Sweep:
         return list(csv.DictReader((self.folder / "summary.csv").open()))
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(folder: Path, logger: str, *overrides: str) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     environment |= {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-    sweep = ["-m", "logger=wandb", *TINY, f"hydra.sweep.dir={folder}", *overrides]
+    sweep = ["-m", f"logger={logger}", *TINY, f"hydra.sweep.dir={folder}", *overrides]
     return subprocess.Popen(
         [sys.executable, "train.py", *sweep],
         cwd=ROOT,
@@ -70,9 +70,10 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> list[Sweep]:
     """A grid that succeeds and one in which jobs fail, run beside each other."""
     folders = [tmp_path_factory.mktemp("grid"), tmp_path_factory.mktemp("failing")]
     processes = [
-        start(folders[0], "method.temperature=0.1,0.2", "seed=0,1"),
+        start(folders[0], "wandb", "method.temperature=0.1,0.2", "seed=0,1"),
         start(
             folders[1],
+            "[wandb,tensorboard]",
             "batch_size=100000,64",
             "method/projector=mlp,none",
             "method.hidden_dim=32",  # which projector=none does not read
@@ -208,6 +209,7 @@ def test_a_failing_job_is_marked_in_wandb(failing: Sweep) -> None:
     assert (trained.exit_code, trained.group) == (1, failing.folder.name)
     (finished,) = failing.runs(2)
     assert finished.exit_code == 0
+    assert list((failing.folder / "2" / "tensorboard").glob("events.*")), "both loggers wrote"
     assert failing.runs(1) == [], "an unread knob is told before W&B starts"
 
 
