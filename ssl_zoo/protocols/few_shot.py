@@ -15,8 +15,8 @@ from ssl_zoo.evaluation import fit_few, fraction_of, per_class
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.evaluation.linear import finite_rows, statistics
 from ssl_zoo.figures import save_few_shot
+from ssl_zoo.protocols.base import listed
 from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.protocols.linear import listed
 from ssl_zoo.types import UserError
 
 

@@ -17,9 +17,9 @@ from ssl_zoo.evaluation import fraction_of
 from ssl_zoo.evaluation.features import encode
 from ssl_zoo.hardware import autocast
 from ssl_zoo.optim import warmup_cosine
+from ssl_zoo.protocols.base import listed
 from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.protocols.linear import listed
-from ssl_zoo.protocols.linear_augmented import crop_and_flip, epochs_of, labelled_loader
+from ssl_zoo.protocols.labelled_views import crop_and_flip, epochs_of, labelled_loader
 from ssl_zoo.types import UserError
 
 

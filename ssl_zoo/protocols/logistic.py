@@ -8,8 +8,8 @@ from typing import Any
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import fit_logistic
 from ssl_zoo.figures import save_strengths
+from ssl_zoo.protocols.base import listed, score_on_test
 from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.protocols.linear import listed, score_on_test
 
 
 class Logistic:

@@ -12,15 +12,14 @@ from torchvision.models.detection import FasterRCNN
 
 from ssl_zoo.console import info
 from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.detection.batches import eval_batches, train_batches
 from ssl_zoo.protocols.detection.detector import Schedule, build_detector, predict, train_detector
 from ssl_zoo.protocols.detection.figure import save_detections
 from ssl_zoo.protocols.detection.splits import (
     BoxedImage,
     DetectionSplits,
     Format,
-    eval_batches,
     read_detection,
-    train_batches,
 )
 from ssl_zoo.types import UserError
 

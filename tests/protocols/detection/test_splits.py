@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from helpers.boxes import SCENES, SIZE, all_boxes, coco_json, write_coco, write_xml, xml_object
-from ssl_zoo.protocols.detection.splits import read_detection, train_batches
+from ssl_zoo.protocols.detection.batches import train_batches
+from ssl_zoo.protocols.detection.splits import read_detection
 from ssl_zoo.types import UserError
 
 BCCD = Path(os.environ.get("SSL_ZOO_DATA", "/nowhere")) / "bccd"
