@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_zoo.data import Augmentation
 from ssl_zoo.data.loaders import TrainLoader
 from ssl_zoo.data.samplers import EpochSampler
-from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.candidate import Candidate
 
 
 class LabelledViews(NamedTuple):
@@ -26,36 +26,38 @@ class LabelledViews(NamedTuple):
     label: Tensor
 
 
-def crop_and_flip(task: Task, crop_scale: Sequence[float]) -> Augmentation:
+def crop_and_flip(candidate: Candidate, crop_scale: Sequence[float]) -> Augmentation:
     """One view an image: a random resized crop, flipped half the time, normalised for the backbone.
 
     Args:
-        task: Its preprocessing says the mean and std, its data the size.
+        candidate: Its preprocessing says the mean and std, its data the size.
         crop_scale: Least and greatest share of the image that a crop takes.
     """
     return Augmentation(
-        size=task.data.preprocess.image_size,
+        size=candidate.data.preprocess.image_size,
         num_views=1,
         order=("crop", "flip"),
         crop_scale=crop_scale,
-        mean=task.preprocess.mean.flatten().tolist(),
-        std=task.preprocess.std.flatten().tolist(),
-        seed=task.seed,
+        mean=candidate.preprocess.mean.flatten().tolist(),
+        std=candidate.preprocess.std.flatten().tolist(),
+        seed=candidate.seed,
     )
 
 
-def labelled_loader(task: Task, rows: Tensor, batch_size: int, views: Augmentation) -> TrainLoader:
+def labelled_loader(
+    candidate: Candidate, rows: Tensor, batch_size: int, views: Augmentation
+) -> TrainLoader:
     """Training images in an order drawn anew in each epoch, those that fill no batch left out.
 
     Args:
-        task: Whose data and seed.
+        candidate: Whose data and seed.
         rows: Which of the labelled training images.
         batch_size: Images a step, at most as many as there are rows.
         views: What crops image files, in the workers.
     """
-    train, num_workers = task.data.train, task.data.num_workers
+    train, num_workers = candidate.data.train, candidate.data.num_workers
     images = train.subset((train.labels >= 0).nonzero().flatten()[rows])
-    sampler = EpochSampler(len(images), batch_size, seed=task.seed)
+    sampler = EpochSampler(len(images), batch_size, seed=candidate.seed)
     return TrainLoader(images, sampler, views, num_workers)
 
 

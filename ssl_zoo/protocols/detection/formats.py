@@ -41,7 +41,11 @@ def voc_lists(folder: Path) -> dict[str, Path]:
 
 
 def read_voc(path: Path) -> list[Record]:
-    """What the annotations of a list say."""
+    """What the annotations of a list say.
+
+    Raises:
+        UserError: If one is missing or does not parse.
+    """
     root = path.parents[2]
     names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
     return [_voc_record(root, name, path) for name in dict.fromkeys(names)]
@@ -114,7 +118,11 @@ def coco_lists(folder: Path) -> dict[str, Path]:
 
 
 def read_coco(path: Path) -> list[Record]:
-    """What a JSON file of annotations says."""
+    """What a JSON file of annotations says.
+
+    Raises:
+        UserError: If it does not parse, or a part of it is missing.
+    """
     try:
         content = json.loads(path.read_bytes())
         images = {image["id"]: image for image in content["images"]}

@@ -20,7 +20,7 @@ from ssl_zoo.protocols.detection.formats import (
     read_voc,
     voc_lists,
 )
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 Format = Literal["auto", "voc", "coco"]
 
@@ -91,7 +91,7 @@ def read_detection(
     test_list = lists.get("test") or lists.get("val")
     if train_list is None or test_list is None:
         raise UserError(
-            f"protocol.detection.root={folder} has lists for {', '.join(lists) or 'no split'}: "
+            f"root={folder} has lists for {', '.join(lists) or 'no split'}: "
             "it needs train (or trainval) and test (or val)"
         )
     train, test = read(train_list), read(test_list)
@@ -110,9 +110,9 @@ def read_detection(
 
 def _layout(folder: Path, format: Format) -> str:
     if format not in get_args(Format):
-        raise UserError(f"protocol.detection.format={format}: use one of auto, voc, coco")
+        raise BadValue("format", format, "one of auto, voc, coco")
     if not folder.is_dir():
-        raise UserError(f"protocol.detection.root={folder} is not a folder")
+        raise BadValue("root", folder, "a folder")
     if format != "auto":
         return format
     found = [
@@ -123,9 +123,9 @@ def _layout(folder: Path, format: Format) -> str:
     if len(found) != 1:
         state = "both" if found else "neither"
         raise UserError(
-            f"protocol.detection.root={folder} holds {state} of ImageSets/Main/*.txt (VOC) and "
+            f"root={folder} holds {state} of ImageSets/Main/*.txt (VOC) and "
             "annotations/*.json (COCO): "
-            + ("set protocol.detection.format" if found else "give the folder that holds one")
+            + ("set format" if found else "give the folder that holds one")
         )
     return found[0]
 
@@ -133,7 +133,7 @@ def _layout(folder: Path, format: Format) -> str:
 def _carve(records: list[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
     if not 0 < fraction < 1 or len(records) < 2:
         raise UserError(
-            f"protocol.detection.val_fraction={fraction} of {len(records)} images: there is no "
+            f"val_fraction={fraction} of {len(records)} images: there is no "
             "list left for val, so give a fraction between 0 and 1 of at least two images"
         )
     order = hash_int64(torch.arange(len(records)), _CARVE_STREAM, seed).argsort()

@@ -176,10 +176,10 @@ def test_bad_coco_files_are_told_in_one_line(
 def test_the_layout_is_told_apart(voc: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds neither"):
         read_detection(tmp_path)
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match="nowhere: must be a folder"):
         read_detection(tmp_path / "nowhere")
     write_coco(voc)  # both layouts in one folder
-    with pytest.raises(UserError, match=r"holds both .*set protocol\.detection\.format"):
+    with pytest.raises(UserError, match=r"holds both .*set format"):
         read_detection(voc)
     assert read_detection(voc, "coco").train[0].path.parent.name == "train2017"
     assert read_detection(voc, "voc").train[0].path.parent.name == "JPEGImages"
