@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -44,16 +43,14 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     make_data = _data_module(config, sources[0])
     protocols = {name: _build(name, config["protocol"]) for name in config["protocol"]}
     for name, protocol in protocols.items():
-        _check(name, protocol, config["protocol"], make_data)
+        _check(name, protocol, make_data)
 
     results = Results(config, sources, make_data, own)
     for i, candidate in enumerate(candidates(config, sources, make_data)):
         chosen = [name for name, p in protocols.items() if i == 0 or _takes(p, candidate)]
         for name in chosen:
             row = results.placed(candidate, name, pictures=i == 0)
-            with _knobs_of(name, config["protocol"]):
-                scores = protocols[name].score(row)
-            results.add(name, protocols[name], row, scores)
+            results.add(name, protocols[name], row, protocols[name].score(row))
         if candidate.num_encoded:
             encoded = f"{candidate.num_encoded} images encoded"
             info(f"{candidate.name}: {encoded}, for {', '.join(chosen)}")
@@ -83,8 +80,7 @@ def _data_module(config: dict[str, Any], source: Source) -> Callable[[], DataMod
 
 
 def _build(name: str, settings: dict[str, Any]) -> Protocol:
-    with _knobs_of(name, settings):
-        protocol = instantiate(OmegaConf.create({"protocol": settings}).protocol[name])
+    protocol = instantiate(OmegaConf.create({"protocol": settings}).protocol[name])
     if not isinstance(protocol, Protocol):
         raise UserError(
             f"protocol={name}: its _target_ makes a {type(protocol).__name__}, which is not an "
@@ -93,29 +89,15 @@ def _build(name: str, settings: dict[str, Any]) -> Protocol:
     return protocol
 
 
-def _check(
-    name: str, protocol: Protocol, settings: dict[str, Any], make_data: Callable[[], DataModule]
-) -> None:
+def _check(name: str, protocol: Protocol, make_data: Callable[[], DataModule]) -> None:
     """Refuse data that a protocol cannot score, before anything is encoded."""
     data = data_of(protocol, make_data)
-    with _knobs_of(name, settings):
-        try:
-            protocol.check(data)
-        except BadValue:
-            raise
-        except UserError as error:
-            raise UserError(f"protocol={name}: {error}") from error
-
-
-@contextmanager
-def _knobs_of(name: str, settings: dict[str, Any]) -> Iterator[None]:
-    """A protocol that refuses an argument names the argument; this names the knob."""
     try:
-        yield
-    except BadValue as error:
-        if error.argument.split(".")[0] not in settings[name]:
-            raise
-        raise UserError(error.named(f"protocol.{name}.{error.argument}")) from error
+        protocol.check(data)
+    except BadValue:  # the knob's name will tell whose it is
+        raise
+    except UserError as error:
+        raise UserError(f"protocol={name}: {error}") from error
 
 
 def _takes(protocol: Protocol, candidate: Candidate) -> bool:
