@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,10 @@ def test_help_of_evaluate(tmp_path: Path) -> None:
     answer = without_torch("evaluate.py", "--help", folder=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert "protocol: all_frozen, detection" in answer.stdout
+    for option in option_names(Path(CONFIG_DIR) / "protocol"):  # what each does
+        text = (Path(CONFIG_DIR) / "protocol" / f"{option}.yaml").read_text()
+        comments = [line for line in text.splitlines() if re.match("# (?!@package)", line)]
+        assert re.search(rf"^{option} +{re.escape(comments[0][2:])}$", answer.stdout, re.M)
     assert answer.stdout.count("\npython evaluate.py") == 10
 
 
@@ -139,6 +144,18 @@ BAD = {
     "knob of a protocol that is not chosen": (
         "evaluate.py ckpt=x protocol.linear.epochs=3",
         ["protocol=linear is not chosen: add it"],
+    ),
+    "backbone beside a checkpoint": (
+        "evaluate.py ckpt=x backbone=resnet18",
+        ["backbone=resnet18: ckpt=x brings its own, remove it"],
+    ),
+    "wiring beside a checkpoint": (
+        "evaluate.py ckpt=x data.fold=1",
+        ["data.fold=1: ckpt=x brings its own, remove it"],
+    ),
+    "views beside a checkpoint": (
+        "evaluate.py ckpt=x augmentation=mocov2",
+        ["augmentation=mocov2: ckpt=x brings its own, remove it"],
     ),
     "mistyped protocol": ("evaluate.py ckpt=x protocol=linea", ["protocol=linea", "linear"]),
     "mistyped key of evaluate": ("evaluate.py ckpt=x baseline=false", ["baseline", "baselines"]),

@@ -17,8 +17,9 @@ from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.extras import need
 from ssl_zoo.figures import draw_maps, save
 from ssl_zoo.figures.maps import MIN_POINTS
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.types import UserError
+from ssl_zoo.protocols.base import Protocol
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.types import BadValue, UserError
 
 _ROW_GROUP = 8192  # rows that a reader of Parquet loads at once: 64 MB of 2,048 features
 
@@ -46,7 +47,7 @@ class Table(NamedTuple):
         return "path" if self.place.dtype.kind == "U" else "index"
 
 
-class Embed:
+class Embed(Protocol):
     """`features.npz` and `features.parquet`: the clean features of all images of all splits.
 
     The images go through `preprocess` and `backbone` as `ssl_zoo.load_backbone` gives them (at
@@ -67,31 +68,30 @@ class Embed:
             not finite or the folder cannot be written.
     """
 
-    needs = "images"
     headline = "num_images"
     columns = ("num_images", "num_features")
-    baselines: tuple[str, ...] = ()
+    floors = ()
 
     def __init__(self, formats: Sequence[str], out: str | None) -> None:
         if isinstance(formats, str) or not formats or not set(formats) <= _WRITERS.keys():
             given = formats if isinstance(formats, str) else list(formats)
-            raise UserError(f"protocol.embed.formats={given}: give a list of npz and parquet")
+            raise BadValue("formats", given, "a list of npz and parquet")
         if "parquet" in formats:
             need("parquet", "pyarrow", instead="set protocol.embed.formats=[npz]")
         self.formats, self.out = list(formats), out
 
-    def score(self, task: Task) -> dict[str, Any]:
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`num_images`, `num_features`, and the `files` written."""
-        table = _table(task)
-        folder = task.folder if self.out is None else Path(str(self.out)).expanduser()
-        stem = "features" if task.name == "pretrained" else f"features_{_slug(task.name)}"
+        table = _table(candidate)
+        folder = candidate.folder if self.out is None else Path(str(self.out)).expanduser()
+        stem = "features" if candidate.name == "pretrained" else f"features_{_slug(candidate.name)}"
         files = []
         for kind in dict.fromkeys(self.formats):
-            path = folder / f"{stem}{task.suffix}.{kind}"
+            path = folder / f"{stem}{candidate.suffix}.{kind}"
             _write(path, _WRITERS[kind], table)
             files.append(str(path))
-        info(f"{task.name}: features of {len(table.label)} images in {', '.join(files)}")
-        if (path_of_map := task.figure("map")) is not None:
+        info(f"{candidate.name}: features of {len(table.label)} images in {', '.join(files)}")
+        if (path_of_map := candidate.figure("map")) is not None:
             _draw(table, path_of_map)
         return {
             "num_images": len(table.label),
@@ -103,16 +103,16 @@ class Embed:
 # --- the rows -------------------------------------------------------------------------------------
 
 
-def _table(task: Task) -> Table:
-    data = task.data
+def _table(candidate: Candidate) -> Table:
+    data = candidate.data
     splits = {"train": data.train, "val": data.val, "test": data.test}
     parts = {name: images for name, images in splits.items() if images is not None and len(images)}
-    preprocess = _preprocess(task, data)
+    preprocess = _preprocess(candidate, data)
     loaders = [
-        CleanLoader(images, preprocess, task.batch_size, data.num_workers)
+        CleanLoader(images, preprocess, candidate.batch_size, data.num_workers)
         for images in parts.values()
     ]
-    encoded = task.encode(loaders, f"{task.name}: encode")
+    encoded = candidate.encode(loaders, f"{candidate.name}: encode")
     names = [name for name, images in parts.items() for _ in range(len(images))]
     place = np.concatenate([images.places() for images in parts.values()])
     by_path = place.dtype.kind == "U"
@@ -128,9 +128,9 @@ def _table(task: Task) -> Table:
     return table
 
 
-def _preprocess(task: Task, data: DataModule) -> Preprocess:
+def _preprocess(candidate: Candidate, data: DataModule) -> Preprocess:
     """The backbone's own, at the size that the data set's knob asks for."""
-    return Preprocess(**task.preprocess.options() | {"image_size": data.preprocess.image_size})
+    return Preprocess(**candidate.preprocess.options() | {"image_size": data.preprocess.image_size})
 
 
 def _check_finite(table: Table) -> None:
@@ -202,7 +202,7 @@ def _write_parquet(table: Table, file: IO[bytes]) -> None:
     except UnicodeEncodeError as error:
         raise UserError(
             f"{error.object!r} is not UTF-8, which Parquet asks for: rename it, "
-            "or set protocol.embed.formats=[npz]"
+            "or set formats=[npz]"
         ) from error
     pq.write_table(pa.table(columns), file, row_group_size=_ROW_GROUP)
 

@@ -15,7 +15,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.hardware import at_least_float32, autocast
-from ssl_zoo.protocols.detection.splits import Batch
+from ssl_zoo.protocols.detection.batches import Batch
 from ssl_zoo.types import UserError
 
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
