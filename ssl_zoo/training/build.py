@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import Logger
 
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
 from ssl_zoo.config import first_line, instantiate
+from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.hardware import resolve_precision
 from ssl_zoo.methods import Method
@@ -58,6 +59,11 @@ def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
     """What a method is told: the size of the data, and how many steps the run has."""
     trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     steps_per_epoch, total_steps = count_steps(data.num_batches, trainer)
+    if trainer["max_steps"] > total_steps and not trainer["fast_dev_run"]:
+        info(
+            f"epochs={cfg.epochs} ends the run after {total_steps} steps, before "
+            f"trainer.max_steps={trainer['max_steps']}: raise epochs for more"
+        )
     return Facts(data.num_images, data.num_train_classes, steps_per_epoch, total_steps)
 
 
