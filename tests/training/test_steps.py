@@ -60,7 +60,7 @@ def test_steps_of_an_epoch_and_of_the_run(
     ],
 )
 def test_a_limit_that_is_none_is_named(name: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"^trainer\.{name}={value}: (give|must be) "):
+    with pytest.raises(UserError, match=rf"^{name}={value}: must be "):
         count_steps(10, PLAIN | {name: value})
 
 
