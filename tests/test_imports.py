@@ -47,6 +47,7 @@ ALLOWED = {
     | {"checkpoints", "callbacks"},
     "train": BASE | {"config", "run_folder", "training"},
     "evaluate": BASE | {"config", "protocols"},
+    "cli": BASE | {"config"},
     "export": {"checkpoints"},
     "__init__": {"checkpoints"},
 }

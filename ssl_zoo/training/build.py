@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import Logger
 
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
 from ssl_zoo.config import first_line, instantiate
+from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.extras import need
 from ssl_zoo.hardware import resolve_precision
@@ -55,9 +56,21 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
 
 
 def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
-    """What a method is told: the size of the data, and how many steps the run has."""
+    """What a method is told: the size of the data, and how many steps the run has.
+
+    Raises:
+        UserError: Naming a limit that is none, or leaves nothing to train on.
+    """
     trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    steps_per_epoch, total_steps = count_steps(data.num_batches, trainer)
+    try:
+        steps_per_epoch, total_steps = count_steps(data.num_batches, trainer)
+    except BadValue as error:
+        raise UserError(error.named(f"trainer.{error.argument}")) from error
+    if trainer["max_steps"] > total_steps and not trainer["fast_dev_run"]:
+        info(
+            f"epochs={cfg.epochs} ends the run after {total_steps} steps, before "
+            f"trainer.max_steps={trainer['max_steps']}: raise epochs for more"
+        )
     return Facts(data.num_images, data.num_train_classes, steps_per_epoch, total_steps)
 
 

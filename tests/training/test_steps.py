@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,20 @@ def test_steps_of_an_epoch_and_of_the_run(
     ],
 )
 def test_a_limit_that_is_none_is_named(name: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"^trainer\.{name}={value}: (give|must be) "):
+    with pytest.raises(UserError, match=rf"^{name}={value}: must be "):
         count_steps(10, PLAIN | {name: value})
+
+
+@pytest.mark.parametrize(("max_steps", "told"), [(-1, False), (8, False), (9, True)])
+def test_steps_that_the_epochs_do_not_have_are_told(
+    make_config: Make, caplog: pytest.LogCaptureFixture, max_steps: int, told: bool
+) -> None:
+    cfg = make_config("epochs=2", f"trainer.max_steps={max_steps}")
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        facts = facts_of(cfg, instantiate(cfg.data))
+    assert facts.total_steps == 8
+    line = "epochs=2 ends the run after 8 steps, before trainer.max_steps=9: raise epochs for more"
+    assert (line in caplog.messages) == told
 
 
 class Epochs(Callback):
