@@ -118,7 +118,7 @@ def test_knobs_of_the_data_set_are_carried_into_its_wiring(run: Path) -> None:
     assert result["dataset"]["splits"]["num_test"] == 40
     for knob in ("dataset.root=/tmp", "dataset.class_depth=2", "dataset.name=other"):
         key = knob.split("=")[0]
-        with pytest.raises(UserError, match=f"^{key} is no knob of the checkpoint's data set$"):
+        with pytest.raises(UserError, match=f"^{key} is not a knob of the checkpoint's data set$"):
             run_evaluate(f"ckpt={run}", knob)
 
 
@@ -154,7 +154,7 @@ def test_random_weights_take_shapes(caplog: pytest.LogCaptureFixture, tmp_path: 
     assert "ckpt=random is scored on shapes; dataset=NAME takes another data set" in caplog.text
     named = run_evaluate(*base, "dataset=shapes", f"out={tmp_path / 'named'}")
     assert saved == named
-    with pytest.raises(UserError, match=r"^dataset\.root is no knob of dataset=shapes$"):
+    with pytest.raises(UserError, match=r"^dataset\.root is not a knob of dataset=shapes$"):
         run_evaluate(*base, "dataset.root=/tmp")
 
 

@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 0.5
 
 
 class Progress(ProgressBar):
-    """A Rich progress bar; where the output is no terminal, one line an epoch."""
+    """A Rich progress bar; where the output is not a terminal, one line an epoch."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ CONFIG_DIR = str(_config_dir())
 
 
 def options_of(group: str) -> list[str]:
-    """The options of a config group; none where it is no group."""
+    """The options of a config group; none where it is not a group."""
     return sorted(path.stem for path in (Path(CONFIG_DIR) / group).glob("*.yaml"))
 
 

@@ -51,9 +51,9 @@ def score_clusters(labels: Tensor, clusters: Tensor) -> ClusteringMetrics:
 def clustering_metrics(embeddings: Tensor, labels: Tensor, seed: int = 0) -> ClusteringMetrics:
     """NMI, AMI and F1 of k-means clusters of the embeddings, k = the number of classes.
 
-    Weak measures: they hang on the clustering and its seed as well as on the embeddings, NMI
+    Weak measures: they depend on the clustering and its seed as well as on the embeddings, NMI
     rises with the number of clusters whatever the embeddings are, and spaces that retrieval tells
-    apart score the same. Report them beside MAP@R, never alone.
+    apart score the same. Report them only beside MAP@R.
 
     Args:
         embeddings: (N, D), any float type; L2-normalised here.

@@ -14,7 +14,7 @@ from ssl_zoo.types import UserError
 
 
 def place_in_class(labels: Tensor, draw: int) -> Tensor:
-    """Each row's place, from 0, in its class's order; an order that (draw, row) alone decide.
+    """Each row's place, from 0, in its class's order; an order that depends only on (draw, row).
 
     Args:
         labels: (N,) int64, none unlabelled.
@@ -86,7 +86,7 @@ def fit_few(
 ) -> tuple[Solution, float]:
     """Logistic regression on a small set, its L2 strength chosen by stratified folds of the same.
 
-    Where a class has one row alone there is nothing to hold out, and the default is taken.
+    Where a class has only one row there is nothing to hold out, and the default is taken.
 
     Args:
         x: (n, D) float64, standardised.

@@ -52,7 +52,7 @@ class LogisticFit:
         mean: (D,), of the features that it was fitted on.
         std: (D,), of the same; 1 where they are constant.
         strength: The chosen one.
-        val_top1: Accuracy in [0, 1] of each strength's fit to train alone, strong to weak.
+        val_top1: Accuracy in [0, 1] of each strength's fit to train only, strong to weak.
         gradient: Largest absolute entry of the objective's gradient, over all fits.
         converged: Whether that is within the tolerance.
         on_edge: Whether the chosen strength is the least or greatest of several.

@@ -184,7 +184,7 @@ def _val_scores(folds: Sequence[RetrievalMetrics]) -> dict[str, Any]:
 
 
 def _weak_scores(representation: Tensor, label: Tensor, seed: int) -> dict[str, Any]:
-    warn("NMI, AMI and F1 are weak measures, they hang on k-means: compare by MAP@R")
+    warn("NMI, AMI and F1 are weak measures, they depend on k-means: compare by MAP@R")
     scores = clustering_metrics(representation, label, seed)
     return {f"weak_{name}": value for name, value in scores._asdict().items()}
 

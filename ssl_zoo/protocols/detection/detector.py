@@ -72,7 +72,7 @@ def build_detector(
         seed: Of the new layers, drawn without touching the global generator.
 
     Raises:
-        UserError: If the backbone is no such ResNet.
+        UserError: If the backbone is not such a ResNet.
     """
     widths = _stage_widths(backbone)
     device = next(backbone.parameters()).device

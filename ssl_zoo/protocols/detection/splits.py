@@ -52,7 +52,7 @@ class DetectionSplits(NamedTuple):
 
     Attributes:
         train: Images with at least one box that is not ignored.
-        val: The list called val, or carved out of train.
+        val: The list called val, or split off train.
         test: The list called test; where there is none, the list called val.
         class_names: Sorted; label i is class_names[i - 1].
     """
@@ -76,7 +76,7 @@ def read_detection(
     Args:
         root: VOC: holds ImageSets/Main, Annotations, JPEGImages. COCO: holds annotations/*.json.
         format: `auto` goes by those folders.
-        val_fraction: Part of train that is carved out where no list is left for val.
+        val_fraction: Fraction of train that is split off where no list is left for val.
         split_seed: Of that draw, a hash of the image's place in the list.
 
     Raises:
@@ -98,7 +98,7 @@ def read_detection(
     if {"train", "val", "test"} <= lists.keys():
         val = read(lists["val"])
     else:
-        train, val = _carve(train, val_fraction, split_seed)
+        train, val = _split_off(train, val_fraction, split_seed)
     _check_disjoint({"train": train, "val": val, "test": test})
     check = _Check(names, _NO_AREA[layout], len(train) + len(val) + len(test))
     with bar(f"read {folder}") as progress:
@@ -129,7 +129,7 @@ def _layout(folder: Path, format: Format) -> str:
     return found[0]
 
 
-def _carve(records: list[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
+def _split_off(records: list[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
     if not 0 < fraction < 1 or len(records) < 2:
         raise UserError(
             f"val_fraction={fraction} of {len(records)} images: there is no "
@@ -148,7 +148,7 @@ def _check_disjoint(splits: dict[str, list[Record]]) -> None:
         for record in records:
             other = seen.setdefault(record.path, split)
             if other != split:
-                raise UserError(f"{record.path} is in {other} and in {split}: mend the lists")
+                raise UserError(f"{record.path} is in {other} and in {split}: fix the lists")
 
 
 def _usable(folder: Path, splits: DetectionSplits) -> DetectionSplits:

@@ -88,7 +88,7 @@ def _replace(
     """
     for key, value in given.items():
         if key not in node:
-            raise UserError(f"{place}.{key} is no knob of {whose}")
+            raise UserError(f"{place}.{key} is not a knob of {whose}")
         if isinstance(value, dict) and isinstance(node[key], dict):
             _replace(node[key], value, whose, f"{place}.{key}")
         else:
