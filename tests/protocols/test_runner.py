@@ -233,7 +233,9 @@ def test_retrieval_needs_no_test_split(runs: list[Path], tmp_path: Path) -> None
     assert rows[0]["test_map_at_r"] == pytest.approx(rows[1]["test_map_at_r"], rel=1e-4)
     assert rows[0]["test_map_at_r"] == pytest.approx(rows[2]["test_map_at_r"], rel=1e-4)
     assert [row["test_classes_seen"] for row in rows] == [0, 0, 0]  # other names than the shapes'
-    with pytest.raises(UserError, match=r"^protocol=knn: .* no test images: .* protocol=retrieval"):
+    with pytest.raises(
+        UserError, match=r"^protocol=knn: .*no test images: .* the protocol retrieval"
+    ):
         run_evaluate(*base, "protocol=knn")
     with pytest.raises(
         UserError, match=r"^protocol=knn: .*dataset\.class_split.*use protocol=retrieval"
