@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from ssl_zoo.distributed import all_gather, rank
 from ssl_zoo.hashing import hash_int64
 from ssl_zoo.modules.norms import split_norms
+from ssl_zoo.ramps import half_cosine
 from ssl_zoo.types import UserError
 
 _STREAM = 0x73687566  # keeps the permutations apart from other draws
@@ -92,8 +92,7 @@ class Momentum(_OwnEncoder):
         """The momentum at a point of the run, from 0 to 1."""
         if self.final_momentum is None:
             return self.momentum
-        rest = self.final_momentum - self.momentum
-        return self.final_momentum - rest * (math.cos(math.pi * progress) + 1) / 2
+        return half_cosine(self.momentum, self.final_momentum, progress)
 
     @torch.no_grad()
     def update(self, encoder: nn.Module, progress: float) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ssl_zoo.ramps import half_cosine, steps_down, warm_up
 from ssl_zoo.types import UserError
 
 
@@ -22,9 +22,9 @@ def _schedule(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
 def cosine_factor(step: int, total_steps: int, warmup_steps: int, final: float = 0.0) -> float:
     """Multiplier of the rate: linear from 0 to 1 in the warm-up, then half a cosine to `final`."""
     if step < warmup_steps:
-        return step / warmup_steps
+        return warm_up(step, warmup_steps)
     progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+    return half_cosine(1.0, final, progress)
 
 
 def warmup_cosine(
@@ -73,7 +73,7 @@ def cosine_by_epoch(
 
     def factor(step: int) -> float:
         epoch = min(epochs, step * epochs // total_steps + first_epoch)
-        return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+        return half_cosine(1.0, 0.0, epoch, epochs)
 
     return _schedule(optimizer, factor)
 
@@ -94,7 +94,7 @@ def multistep(
     if not all(isinstance(milestone, int | float) for milestone in listed):
         raise UserError(f"scheduler.milestones={milestones}: give epochs, as in [120,160]")
     steps = [round(total_steps * milestone / epochs) for milestone in milestones]
-    return _schedule(optimizer, lambda step: gamma ** sum(step >= s for s in steps))
+    return _schedule(optimizer, lambda step: steps_down(step, steps, gamma))
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:

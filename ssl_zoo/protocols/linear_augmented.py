@@ -17,6 +17,7 @@ from ssl_zoo.evaluation.linear import OPTIMIZERS, cosine, finite_rows, statistic
 from ssl_zoo.hardware import autocast
 from ssl_zoo.protocols.candidate import Task
 from ssl_zoo.protocols.linear import grid_row, listed
+from ssl_zoo.ramps import steps_down
 from ssl_zoo.types import UserError
 
 _KNOBS = "protocol.linear_augmented*"  # the presets' too
@@ -141,7 +142,7 @@ class LinearAugmented:
         """What the schedule multiplies the learning rates by."""
         epoch = step // steps_per_epoch
         if isinstance(self.schedule, list):
-            return float(0.1 ** sum(epoch >= milestone for milestone in self.schedule))
+            return steps_down(epoch, self.schedule)
         if self.schedule == "cosine_by_epoch":
             return cosine(epoch, self.epochs)
         return cosine(step, self.epochs * steps_per_epoch)
