@@ -118,9 +118,9 @@ ROWS: dict[str, dict[str, Any]] = {
 
 ROWS |= {
     "metric_learning_flawed_contrastive": library("losses.ContrastiveLoss", neg_margin=1.0)
-    | {"method.miner._target_": "ssl_zoo.modules.miners.DisjointPairs"},
+    | {"method.miner._target_": "ssl_zoo.modules.DisjointPairs"},
     "metric_learning_flawed_triplet": library("losses.TripletMarginLoss", margin=1.0)
-    | {"method.miner._target_": "ssl_zoo.modules.miners.DisjointTriplets"},
+    | {"method.miner._target_": "ssl_zoo.modules.DisjointTriplets"},
     "metric_learning_multi_similarity_with_miner": library("losses.MultiSimilarityLoss")
     | {"method.miner._target_": "pytorch_metric_learning.miners.MultiSimilarityMiner"},
 }

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from ssl_zoo.distributed import all_gather, global_mean
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.losses.base import ContrastiveLoss, check_choice, check_temperature, is_pair
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 Normaliser = Literal["code", "paper"]
 
@@ -51,9 +51,9 @@ class NCE(ContrastiveLoss):
     ) -> None:
         super().__init__()
         if num_images is None or num_images < 1:
-            raise UserError(f"num_images={num_images} of NCE must be at least 1")
+            raise BadValue("num_images", num_images, "at least 1")
         if not 0 <= eps < float("inf"):
-            raise UserError(f"method.loss.eps={eps} must be at least 0")
+            raise BadValue("eps", eps, "at least 0")
         self.num_images = num_images
         self.temperature = check_temperature(temperature)
         self.z = check_choice("z", z, get_args(Normaliser))

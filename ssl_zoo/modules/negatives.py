@@ -9,7 +9,7 @@ from torch.nn import functional
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import uniform
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 _STREAM = 0x62616E6B  # keeps the draws of negatives apart from other draws
 
@@ -76,7 +76,7 @@ class Queue(nn.Module):
     def __init__(self, dim: int, size: int = 65536, num_images: int | None = None) -> None:
         super().__init__()
         if size < 1:
-            raise UserError(f"method.queue_size={size}: give at least 1")
+            raise BadValue("size", size, "at least 1")
         self.register_buffer("queue", functional.normalize(torch.randn(size, dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
         self._staged: list[Tensor] = []
@@ -144,9 +144,9 @@ class MemoryBank(nn.Module):
         if num_images is None:
             raise UserError("a memory bank has a slot for each image: give the method num_images")
         if num_negatives is not None and num_negatives < 1:
-            raise UserError(f"method.num_negatives={num_negatives}: give at least 1, or null")
+            raise BadValue("num_negatives", num_negatives, "at least 1, or null")
         if not 0 <= momentum <= 1:
-            raise UserError(f"method.bank_momentum={momentum} is outside [0, 1]")
+            raise BadValue("momentum", momentum, "in [0, 1]")
         self.num_negatives, self.momentum = num_negatives, momentum
         self.exclude_own, self.seed = exclude_own, seed
         self.register_buffer("bank", functional.normalize(torch.randn(num_images, dim), dim=1))

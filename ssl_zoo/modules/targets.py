@@ -13,7 +13,7 @@ from ssl_zoo.distributed import all_gather, rank
 from ssl_zoo.hashing import hash_int64
 from ssl_zoo.modules.norms import split_norms
 from ssl_zoo.ramps import half_cosine
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 _STREAM = 0x73687566  # keeps the permutations apart from other draws
 
@@ -85,7 +85,7 @@ class Momentum(_OwnEncoder):
         last = momentum if final_momentum is None else final_momentum
         for name, value in (("momentum", momentum), ("final_momentum", last)):
             if value is None or not 0 <= value <= 1:
-                raise UserError(f"method.{name}={value} is outside [0, 1]")
+                raise BadValue(name, value, "in [0, 1]")
         self.momentum, self.final_momentum = momentum, final_momentum
 
     def momentum_at(self, progress: float) -> float:
@@ -123,10 +123,10 @@ class Lagged(_OwnEncoder):
         super().__init__(encoder)
         if every == "epoch":
             if steps_per_epoch is None:
-                raise UserError("method.target.every=epoch needs the method's steps_per_epoch")
+                raise UserError("every=epoch needs steps_per_epoch: give it, or a number of steps")
             every = steps_per_epoch
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise UserError(f"method.target.every={every}: give a number of steps, or epoch")
+            raise BadValue("every", every, "a whole number of steps, or epoch")
         self.every = every
         self.steps = 0
 
@@ -203,7 +203,7 @@ class ShuffleBN(Target):
     ) -> None:
         super().__init__(encoder)
         if num_splits < 1:
-            raise UserError(f"method.target.num_splits={num_splits}: give at least 1")
+            raise BadValue("num_splits", num_splits, "at least 1")
         if num_splits > 1:
             split_norms(encoder, num_splits)
         self.target = target(encoder=encoder, steps_per_epoch=steps_per_epoch)

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_zoo.ramps import half_cosine, steps_down, warm_up
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 
 def _schedule(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
@@ -44,14 +44,12 @@ def warmup_cosine(
         final: The last rate as a fraction of the peak.
 
     Raises:
-        UserError: If the warm-up is longer than the run.
+        BadValue: If the warm-up is longer than the run.
 
     Source: Loshchilov & Hutter 2017; Goyal et al. 2017; Chen et al. 2020 (SimCLR), official code.
     """
     if warmup_epochs > epochs:
-        raise UserError(
-            f"scheduler.warmup_epochs={warmup_epochs} is longer than epochs={epochs}: lower it"
-        )
+        raise BadValue("warmup_epochs", warmup_epochs, f"at most epochs={epochs}")
     # whole steps, as in SimCLR's code; 1e-6 takes up the rounding of products such as 0.05 * epochs
     warmup_steps = int(total_steps * warmup_epochs / epochs + 1e-6)
     return _schedule(optimizer, lambda step: cosine_factor(step, total_steps, warmup_steps, final))
@@ -88,11 +86,11 @@ def multistep(
     """Multiply the rate by `gamma` at each milestone, given in epochs (MoCo v1, InstDisc).
 
     Raises:
-        UserError: If a milestone is no number.
+        BadValue: If a milestone is not a number.
     """
     listed = milestones if not isinstance(milestones, int | float) else ["no list"]
     if not all(isinstance(milestone, int | float) for milestone in listed):
-        raise UserError(f"scheduler.milestones={milestones}: give epochs, as in [120,160]")
+        raise BadValue("milestones", milestones, "a list of epochs, as in [120,160]")
     steps = [round(total_steps * milestone / epochs) for milestone in milestones]
     return _schedule(optimizer, lambda step: steps_down(step, steps, gamma))
 

@@ -269,9 +269,9 @@ def test_the_bank_is_saved_and_goes_on() -> None:
     ("options", "message"),
     [
         ({"num_images": None}, "give the method num_images"),
-        ({"num_negatives": 0}, r"method\.num_negatives=0: give at least 1, or null"),
-        ({"momentum": 1.5}, r"method\.bank_momentum=1\.5 is outside \[0, 1\]"),
-        ({"momentum": -0.1}, r"method\.bank_momentum=-0\.1 is outside \[0, 1\]"),
+        ({"num_negatives": 0}, r"^num_negatives=0: must be at least 1, or null$"),
+        ({"momentum": 1.5}, r"^momentum=1\.5: must be in \[0, 1\]$"),
+        ({"momentum": -0.1}, r"^momentum=-0\.1: must be in \[0, 1\]$"),
     ],
 )
 def test_bank_errors(options: dict[str, float | None], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from helpers.optim import vector
 from ssl_zoo.optim import constant, cosine_by_epoch, multistep, warmup_cosine
 from ssl_zoo.optim.schedules import cosine_factor
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 
 def rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[list[float]]:
@@ -91,7 +92,7 @@ def test_warmup_cosine_by_step_and_constant_groups() -> None:
 
 
 def test_warmup_longer_than_the_run() -> None:
-    with pytest.raises(UserError, match=r"scheduler.warmup_epochs=10 .* epochs=5"):
+    with pytest.raises(UserError, match=r"^warmup_epochs=10: must be at most epochs=5$"):
         warmup_cosine(two_groups(), 100, warmup_epochs=10, epochs=5)
 
 
@@ -120,6 +121,13 @@ def test_multistep() -> None:
     expected = [0.3] * 360 + [0.03] * 120 + [0.003] * 120
     assert [lr for lr, _ in seen] == pytest.approx(expected, rel=1e-12)
     assert {lr for _, lr in seen} == {0.7}
+
+
+@pytest.mark.parametrize("milestones", [3, ["foo"]])
+def test_milestones_that_are_no_epochs(milestones: Any) -> None:
+    line = f"milestones={milestones}: must be a list of epochs, as in [120,160]"
+    with pytest.raises(BadValue, match=f"^{re.escape(line)}$"):
+        multistep(two_groups(), 100, milestones)
 
 
 def test_constant() -> None:
