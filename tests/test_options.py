@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from helpers.configs import Make
 from helpers.trees import make_classes, make_tree
 from ssl_zoo.config import CONFIG_DIR, instantiate
 from ssl_zoo.data import DataModule
-from ssl_zoo.losses import PredictiveLoss
 from ssl_zoo.train import train
 from ssl_zoo.training.run import build_method
 from ssl_zoo.types import UserError
@@ -76,15 +76,19 @@ def slots(method: str) -> list[str]:
     return [next(iter(entry)) for entry in defaults if isinstance(entry, dict)]
 
 
-def is_predictive(loss: str) -> bool:
-    target = yaml.safe_load((Path(CONFIG_DIR) / f"method/loss/{loss}.yaml").read_text())["_target_"]
-    return issubclass(get_class(target), PredictiveLoss)
+def class_of(file: str, *keys: str) -> Any:
+    """The class that a config file below conf/method builds."""
+    node = yaml.safe_load((Path(CONFIG_DIR) / f"method/{file}.yaml").read_text())
+    for key in keys:
+        node = node[key]
+    return get_class(node["_target_"])
 
 
 def fits(method: str, slot: str, option: str) -> bool:
     if slot == "negatives" and method == "instdisc":
         return option == "memory_bank"
-    return slot != "loss" or is_predictive(option) == ("predictor" in slots(method))
+    takes = class_of(method, "module").takes
+    return slot != "loss" or issubclass(class_of(f"loss/{option}"), takes)
 
 
 COMBINATIONS = [
@@ -133,11 +137,11 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
         ),
         (
             "method.same_view_negatives=false method/negatives=queue",
-            r"same_view_negatives=false needs method/negatives=in_batch$",
+            r"same_view_negatives=False: must be true where negatives are not in-batch$",
         ),
         (
             "method=metric_learning method.metric_loss.neg_margin=abc",
-            r"^method\.metric_loss\.neg_margin=abc: give a number$",
+            r"loss\.neg_margin=abc: must be a number$",
         ),
         ("optimizer.weight_decay=foo", r"^optimizer\.weight_decay=foo: give a number$"),
         ("augmentation.jitter=foo", r"^augmentation\.jitter=foo: give a number$"),
@@ -158,7 +162,9 @@ def test_values_that_make_no_sense(make_config: Make, overrides: str, message: s
 def test_distances_of_unit_vectors_need_cosines(make_config: Make, method: str, loss: str) -> None:
     slots = ["method/negatives=in_batch", f"method/loss={loss}"]
     dot_products = "method.negatives.normalize=false"
-    with pytest.raises(UserError, match=r"set method\.negatives\.normalize=true$"):
+    with pytest.raises(
+        UserError, match=r"negatives\.normalize=False: must be true: .* unit vectors$"
+    ):
         step(make_config(f"method={method}", *slots, dot_products))
 
 

@@ -12,9 +12,13 @@ from ssl_zoo.types import BadValue
 
 
 class ContrastiveLoss(nn.Module):
-    """`loss(pos (N,), neg (N, K)) -> scalar`, over similarities."""
+    """`loss(pos (N,), neg (N, K)) -> scalar`, over similarities.
 
-    needs_cosines = False  # whether similarities other than cosines make no sense
+    Attributes:
+        needs_cosines: Whether similarities other than cosines make no sense.
+    """
+
+    needs_cosines = False
 
 
 class PredictiveLoss(nn.Module):

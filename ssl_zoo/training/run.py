@@ -26,11 +26,13 @@ from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import save_curves, save_map, save_views
 from ssl_zoo.hardware import keep_freed_memory, resolve_precision
 from ssl_zoo.methods import Method
+from ssl_zoo.methods.checks import built
 from ssl_zoo.modules import SplitBatchNorm
+from ssl_zoo.modules.targets import check_splits
 from ssl_zoo.run_folder import Result, read_result
 from ssl_zoo.training import loggers as run_loggers
 from ssl_zoo.training.init import with_init
-from ssl_zoo.types import UserError
+from ssl_zoo.types import Facts, UserError
 
 METRIC_LIBRARY = "pytorch_metric_learning"
 
@@ -158,21 +160,23 @@ def _train(
 def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> Method:
     """The method of a config, told what only the data knows; `init` starts its backbone."""
     check_library(cfg)
-    check_numbers(cfg)
     module = with_init(cfg.method.module, init) if init else cfg.method.module
-    method: Method = instantiate(
-        module,
+    facts = Facts(
         num_images=data.num_images,
-        steps_per_epoch=data.steps_per_epoch,
         num_classes=data.num_train_classes,
+        steps_per_epoch=data.steps_per_epoch,
+        total_steps=data.steps_per_epoch * cfg.epochs,
     )
+    # a partial, since Hydra itself would hand the facts on as a list
+    method: Method = built("method", instantiate(module, _partial_=True), facts=facts)
     check_views(method, data)
     if cfg.sync_batchnorm and any(isinstance(m, SplitBatchNorm) for m in method.modules()):
         raise UserError(
             "sync_batchnorm=true joins the norms that shuffle_bn keeps apart: set "
             "method.target.num_splits=1 or method/target=momentum"
         )
-    check_splits(cfg, method)
+    devices = cfg.devices if isinstance(cfg.devices, int) else 1
+    check_splits(method, cfg.batch_size, cfg.accumulate * devices * cfg.num_nodes)
     return method
 
 
@@ -190,46 +194,18 @@ def check_library(cfg: DictConfig) -> None:
         )
 
 
-def check_numbers(cfg: DictConfig) -> None:
-    """Refuse a text where a loss or miner of pytorch-metric-learning computes with a number.
-
-    Raises:
-        UserError: Naming the knob.
-    """
-    for slot in ("metric_loss", "miner"):
-        for key, value in (cfg.method.get(slot) or {}).items():
-            if isinstance(value, str) and not key.startswith("_") and "strategy" not in key:
-                raise UserError(f"method.{slot}.{key}={value}: give a number")
-
-
 def check_views(method: Method, data: DataModule) -> None:
     """Refuse a recipe that makes another number of views than the method takes.
 
     Raises:
-        UserError: Naming both.
+        UserError: Naming it, and a number that the method takes.
     """
-    made, taken = data.augmentation.num_views, method.num_views
-    if made != taken:
-        name = type(method).__name__
-        raise UserError(f"augmentation.num_views={made}, but {name} takes {taken}: set it so")
-
-
-def check_splits(cfg: DictConfig, method: Method) -> None:
-    """Refuse split norms that a process's micro-batch does not fill with two rows each.
-
-    Raises:
-        UserError: Naming the batch and the parts.
-    """
-    splits = max(
-        (m.num_splits for m in method.modules() if isinstance(m, SplitBatchNorm)), default=1
-    )
-    devices = cfg.devices if isinstance(cfg.devices, int) else 1
-    rows = cfg.batch_size // (cfg.accumulate * devices * cfg.num_nodes)
-    if splits > 1 and rows and (rows % splits or rows < 2 * splits):
+    made = data.augmentation.num_views
+    if not method.takes_views(made):
+        taken = next(n for n in range(1, 100) if method.takes_views(n))
         raise UserError(
-            f"method.target.num_splits={splits} does not divide the {rows} images that batch_size="
-            f"{cfg.batch_size} gives each device and micro-batch into parts of two or more: change "
-            "either, or take method/target=momentum"
+            f"augmentation.num_views={made}, but {type(method).__name__} takes {taken}: "
+            f"set augmentation.num_views={taken}"
         )
 
 

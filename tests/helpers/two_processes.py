@@ -38,9 +38,10 @@ from ssl_zoo.modules import (
 from ssl_zoo.modules.miners import AllTuples
 from ssl_zoo.modules.targets import Target
 from ssl_zoo.train import train
-from ssl_zoo.types import MultiViewBatch
+from ssl_zoo.types import Facts, MultiViewBatch
 
-STEPS, IMAGES, TRAIN_IMAGES, CLASSES = 5, 8, 13, 3
+STEPS, IMAGES, CLASSES = 5, 8, 3
+FACTS = Facts(num_images=13, num_classes=CLASSES)
 
 
 class NormFree(nn.Sequential):
@@ -93,8 +94,7 @@ def moco(
     loss: Callable[[], nn.Module] = INFO_NCE,
     symmetric: bool = False,
 ) -> Method:
-    images = TRAIN_IMAGES
-    return MoCo(net(), HEAD, target, negatives, loss(), symmetric=symmetric, num_images=images)
+    return MoCo(net(), HEAD, target, negatives, loss(), symmetric=symmetric, facts=FACTS)
 
 
 def simsiam(target: Callable[..., nn.Module] = StopGradient) -> Method:
@@ -108,11 +108,11 @@ def byol() -> Method:
 
 def instdisc(loss: Any, num_negatives: int | None) -> Method:
     bank = partial(MemoryBank, num_negatives=num_negatives)
-    return InstDisc(net(), HEAD, bank, loss, proximal_weight=0.3, num_images=TRAIN_IMAGES)
+    return InstDisc(net(), HEAD, bank, loss, proximal_weight=0.3, facts=FACTS)
 
 
 def metric_learning(loss: Any, miner: nn.Module) -> Method:
-    return MetricLearning(net(), HEAD, loss, miner, num_classes=CLASSES)
+    return MetricLearning(net(), HEAD, loss, miner, facts=FACTS)
 
 
 def shuffled_norms(inner: Callable[..., nn.Module], negatives: Callable[..., nn.Module]) -> Method:
@@ -196,7 +196,7 @@ def run_steps(case: str, accumulate: int) -> Steps:
     optimizer = torch.optim.SGD(method.param_groups(), lr=0.05, momentum=0.9)
     losses, gradients = [], []
     for step in range(STEPS):
-        batch = make_batch(step, method.num_views)
+        batch = make_batch(step, num_views=next(n for n in (1, 2) if method.takes_views(n)))
         optimizer.zero_grad()
         for j in range(accumulate):
             averaged = world_size == 1 or j == accumulate - 1  # over ranks, once a step
@@ -235,7 +235,7 @@ def shuffles() -> dict[str, Tensor]:
 
 def bank_draws() -> Tensor:
     """The slots that this process draws for its images, in two steps: row i of the bank is i."""
-    bank = MemoryBank(dim=2, num_images=40, num_negatives=9, seed=5).double()
+    bank = MemoryBank(dim=2, facts=Facts(num_images=40), num_negatives=9, seed=5).double()
     angle = torch.arange(40, dtype=torch.float64) / 40
     index = (5 * torch.arange(IMAGES)).chunk(distributed.world_size())[distributed.rank()]
     query = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(len(index), 2)

@@ -28,7 +28,7 @@ from ssl_zoo.losses import (
     NTLogistic,
 )
 from ssl_zoo.modules import InBatch
-from ssl_zoo.types import UserError
+from ssl_zoo.types import Facts, UserError
 
 # --- the formulas, pair by pair -----------------------------------------------------------------
 
@@ -152,10 +152,10 @@ def test_npair_is_infonce_at_temperature_1() -> None:
         (lambda: InfoNCE(0.0), r"^temperature=0\.0: must be above 0$"),
         (lambda: NTLogistic(-1.0), r"^temperature=-1\.0: must be above 0$"),
         (lambda: NTLogistic(float("nan")), r"^temperature=nan: must be above 0$"),
-        (lambda: NCE(10, 0.0), r"^temperature=0\.0: must be above 0$"),
-        (lambda: NCE(0), r"^num_images=0: must be at least 1$"),
-        (lambda: NCE(10, eps=-1.0), r"^eps=-1\.0: must be at least 0$"),
-        (lambda: NCE(10, z="exact"), r"^z=exact: must be one of code, paper$"),
+        (lambda: NCE(Facts(10), 0.0), r"^temperature=0\.0: must be above 0$"),
+        (lambda: NCE(Facts(0)), r"^facts\.num_images=0: must be at least 1$"),
+        (lambda: NCE(Facts(10), eps=-1.0), r"^eps=-1\.0: must be at least 0$"),
+        (lambda: NCE(Facts(10), z="exact"), r"^z=exact: must be one of code, paper$"),
         (lambda: NTLogistic(mode="none"), r"^mode=none: must be one of .* subsample, reweight"),
         (lambda: NTLogistic(num_subsampled=0), r"^num_subsampled=0: must be at least 1$"),
         (

@@ -26,7 +26,7 @@ from helpers.pseudo_code import (
 from ssl_zoo.losses import NCE, InfoNCE, NegativeCosine
 from ssl_zoo.methods import InstDisc
 from ssl_zoo.modules import Identity, Linear, MemoryBank, Queue
-from ssl_zoo.types import MultiViewBatch, UserError
+from ssl_zoo.types import Facts, MultiViewBatch, UserError
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -70,7 +70,7 @@ def test_instdisc_equals_its_pseudo_code(num_negatives: int | None, proximal_wei
         partial(MemoryBank, num_negatives=num_negatives, momentum=momentum),
         InfoNCE(temperature) if num_negatives is None else partial(NCE, temperature=temperature),
         proximal_weight=proximal_weight,
-        num_images=IMAGES,
+        facts=Facts(num_images=IMAGES),
     )
     f_theta, v = plain(method), method.negatives.bank.clone()
     dice = copy.deepcopy(method.negatives)
@@ -108,7 +108,7 @@ class Pixels(nn.Flatten):
 def by_hand(**options: float) -> float:
     """The loss of one image against a bank of four unit vectors."""
     bank, loss = partial(MemoryBank, num_negatives=None), InfoNCE(0.5)
-    method = InstDisc(Pixels(), Identity, bank, loss, num_images=4, **options)
+    method = InstDisc(Pixels(), Identity, bank, loss, facts=Facts(num_images=4), **options)
     method.negatives.bank.copy_(torch.tensor([[1, 0], [0, 1], [0.6, 0.8], [-1, 0]]))
     image, index = torch.tensor([0.8, 0.6]).view(1, 2, 1, 1), torch.tensor([0])
     return method.step(MultiViewBatch([image], index, index)).loss.item()
@@ -123,14 +123,25 @@ def test_instdisc_by_hand() -> None:
 @pytest.mark.parametrize(
     ("negatives", "loss", "options", "message"),
     [
-        (Queue, InfoNCE(), {}, r"takes a memory bank, not Queue: see method/negatives"),
+        (Queue, InfoNCE(), {}, r"takes a memory bank, not Queue: choose other negatives$"),
         (MemoryBank, NegativeCosine(), {}, r"takes a contrastive loss, not NegativeCosine"),
-        (MemoryBank, InfoNCE(), {"num_images": None}, r"give the method num_images"),
-        (MemoryBank, InfoNCE(), {"proximal_weight": -1.0}, r"proximal_weight=-1\.0 must be"),
+        (
+            MemoryBank,
+            InfoNCE(),
+            {"facts": Facts()},
+            r"slot for each image: give facts=Facts\(num_images=\.\.\.\)$",
+        ),
+        (
+            MemoryBank,
+            InfoNCE(),
+            {"proximal_weight": -1.0},
+            r"^proximal_weight=-1\.0: must be at least 0$",
+        ),
     ],
 )
 def test_instdisc_errors(
     negatives: Callable[..., nn.Module], loss: nn.Module, options: dict[str, Any], message: str
 ) -> None:
+    facts = {"facts": Facts(num_images=9)}
     with pytest.raises(UserError, match=message):
-        InstDisc(Net(), partial(Linear, out_dim=4), negatives, loss, **{"num_images": 9, **options})
+        InstDisc(Net(), partial(Linear, out_dim=4), negatives, loss, **{**facts, **options})

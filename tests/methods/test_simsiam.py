@@ -14,6 +14,7 @@ from ssl_zoo.losses import NegativeCosine
 from ssl_zoo.methods import SimSiam
 from ssl_zoo.modules import Lagged, StopGradient
 from ssl_zoo.optim import warmup_cosine
+from ssl_zoo.types import Facts
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -43,7 +44,8 @@ def test_simsiam_equals_algorithm_1() -> None:
 )
 def test_simsiam_alternates(every: int | str, steps_per_epoch: int, steps: int) -> None:
     target = partial(Lagged, every=every)
-    method = predictive(SimSiam, target, NegativeCosine(), steps_per_epoch=steps_per_epoch)
+    facts = Facts(steps_per_epoch=steps_per_epoch)
+    method = predictive(SimSiam, target, NegativeCosine(), facts=facts)
     f = copy.deepcopy(nn.Sequential(method.encoder.backbone, method.encoder.projector))
     h, eta = copy.deepcopy(method.predictor), copy.deepcopy(f)
     optimizer = torch.optim.SGD([*f.parameters(), *h.parameters()], lr=LR, momentum=0.9)
@@ -65,7 +67,7 @@ def test_simsiam_alternates(every: int | str, steps_per_epoch: int, steps: int) 
 
 def test_a_lag_of_one_step_is_a_stopped_gradient() -> None:
     methods = []
-    for target in (StopGradient, Lagged):
+    for target in (StopGradient, partial(Lagged, every=1)):
         torch.manual_seed(0)
         methods.append(predictive(SimSiam, target, NegativeCosine()))
     losses = [train_ours(method) for method in methods]
