@@ -98,7 +98,7 @@ class Queue(Negatives):
     queue: Tensor
     pointer: Tensor
 
-    def __init__(self, dim: int, size: int = 65536, facts: Facts = Facts()) -> None:
+    def __init__(self, dim: int, size: int = 4096, facts: Facts = Facts()) -> None:
         super().__init__()
         if size < 1:
             raise BadValue("size", size, "at least 1")

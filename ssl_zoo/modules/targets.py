@@ -77,7 +77,7 @@ class Momentum(_OwnEncoder):
     def __init__(
         self,
         encoder: nn.Module,
-        momentum: float = 0.999,
+        momentum: float = 0.99,
         final_momentum: float | None = None,
         facts: Facts = Facts(),
     ) -> None:
@@ -117,7 +117,7 @@ class Lagged(_OwnEncoder):
     Source: Chen & He 2021 (SimSiam), sec. 5.1, "multi-step alternation".
     """
 
-    def __init__(self, encoder: nn.Module, every: int | str = 1, facts: Facts = Facts()) -> None:
+    def __init__(self, encoder: nn.Module, every: int | str = 10, facts: Facts = Facts()) -> None:
         super().__init__(encoder)
         if every == "epoch":
             if facts.steps_per_epoch is None:
