@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.rows import finite_rows
+from ssl_zoo.ramps import half_cosine
 from ssl_zoo.types import UserError
 
 # The 13 of DINOv2 times 10, and three above: on standardised features the best then lies inside.
@@ -218,7 +219,7 @@ class LinearHeads:
 
 def cosine(step: int, steps: int) -> float:
     """Half a cosine from 1 to 0."""
-    return 0.5 * (1 + math.cos(math.pi * step / steps))
+    return half_cosine(1.0, 0.0, step, steps)
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from ssl_zoo.losses.base import (
     mean_over,
     with_positives,
 )
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 Mode = Literal["all", "subsample", "reweight", "semi_hard"]
 
@@ -63,13 +63,13 @@ class NTLogistic(ContrastiveLoss):
     ) -> None:
         super().__init__()
         if num_subsampled < 1:
-            raise UserError(f"method.loss.num_subsampled={num_subsampled} must be at least 1")
+            raise BadValue("num_subsampled", num_subsampled, "at least 1")
         for name, is_set, its_mode in (
             ("num_subsampled", num_subsampled != 1, "subsample"),
             ("margin", margin is not None, "semi_hard"),
         ):
             if is_set and mode != its_mode:
-                raise UserError(f"method.loss.{name} is read by method.loss.mode={its_mode} alone")
+                raise UserError(f"{name} is read by mode={its_mode} only, not by mode={mode}")
         self.temperature = check_temperature(temperature)
         self.mode = check_choice("mode", mode, get_args(Mode))
         self.num_subsampled = num_subsampled

@@ -18,6 +18,7 @@ from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.labelled_views import crop_and_flip, epochs_of, labelled_loader
 from ssl_zoo.protocols.linear import grid_row
+from ssl_zoo.ramps import steps_down
 from ssl_zoo.types import BadValue
 
 _SCHEDULES = ("cosine", "cosine_by_epoch")
@@ -128,7 +129,7 @@ class LinearAugmented(Protocol):
         """What the schedule multiplies the learning rates by."""
         epoch = step // steps_per_epoch
         if isinstance(self.schedule, list):
-            return float(0.1 ** sum(epoch >= milestone for milestone in self.schedule))
+            return steps_down(epoch, self.schedule)
         if self.schedule == "cosine_by_epoch":
             return cosine(epoch, self.epochs)
         return cosine(step, self.epochs * steps_per_epoch)

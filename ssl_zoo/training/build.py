@@ -18,7 +18,8 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.extras import need
 from ssl_zoo.hardware import resolve_precision
 from ssl_zoo.methods import Method
-from ssl_zoo.methods.metric_learning import check_numbers
+from ssl_zoo.methods.checks import built
+from ssl_zoo.modules import SplitBatchNorm
 from ssl_zoo.modules.targets import check_splits
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.init import with_init
@@ -41,18 +42,28 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
         UserError: If its parts do not fit each other, the data or the devices.
     """
     check_library(cfg)
-    try:
-        check_numbers(cfg.method)
-    except BadValue as error:
-        raise UserError(error.named(f"method.{error.argument}")) from error
     module = with_init(cfg.method.module, init) if init else cfg.method.module
-    facts = facts_of(cfg, data)
-    method: Method = instantiate(module, **facts._asdict())  # MERGE: (module, facts=facts)
+    # a partial, since Hydra itself would hand the facts on as a list
+    make = instantiate(module, _partial_=True)
+    method: Method = built("method", make, facts=facts_of(cfg, data))
     check_views(method, data)
-    devices = cfg.devices if isinstance(cfg.devices, int) else 1
-    rows = cfg.batch_size // (cfg.accumulate * devices * cfg.num_nodes)
-    check_splits(method, rows, cfg.batch_size, cfg.sync_batchnorm)
+    check_norms(cfg, method)
     return method
+
+
+def check_norms(cfg: DictConfig, method: Method) -> None:
+    """Refuse split norms that the batch does not fill, or that would be joined again.
+
+    Raises:
+        UserError: Naming what to change.
+    """
+    if cfg.sync_batchnorm and any(isinstance(m, SplitBatchNorm) for m in method.modules()):
+        raise UserError(
+            "sync_batchnorm=true joins the norms that shuffle_bn keeps apart: set "
+            "method.target.num_splits=1 or method/target=momentum"
+        )
+    devices = cfg.devices if isinstance(cfg.devices, int) else 1
+    check_splits(method, cfg.batch_size, cfg.accumulate * devices * cfg.num_nodes)
 
 
 def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
@@ -88,10 +99,11 @@ def check_views(method: Method, data: DataModule) -> None:
     """Refuse a recipe that makes another number of views than the method takes.
 
     Raises:
-        UserError: Naming both.
+        UserError: Naming it, and a number that the method takes.
     """
-    made, taken = data.augmentation.num_views, method.num_views
-    if made != taken:
+    made = data.num_views
+    if not method.takes_views(made):
+        taken = next(n for n in range(1, 100) if method.takes_views(n))
         raise UserError(
             f"augmentation.num_views={made}, but {type(method).__name__} takes {taken}: "
             f"set augmentation.num_views={taken}"

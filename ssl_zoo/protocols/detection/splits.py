@@ -129,7 +129,9 @@ def _layout(folder: Path, format: Format) -> str:
     return found[0]
 
 
-def _split_off(records: list[Record], fraction: float, seed: int) -> tuple[list[Record], list[Record]]:
+def _split_off(
+    records: list[Record], fraction: float, seed: int
+) -> tuple[list[Record], list[Record]]:
     if not 0 < fraction < 1 or len(records) < 2:
         raise UserError(
             f"val_fraction={fraction} of {len(records)} images: there is no "
