@@ -21,6 +21,8 @@ _NOISE = (
     "`broadcast_buffers` is deprecated",  # its successor is not in torch before 2.13
     r"It is recommended to use `self.log\(.*sync_dist=True",  # every rank has the whole figure
 )
+# What Lightning says only where it was asked for: trainer.profiler, trainer.enable_model_summary.
+_REPORTS = ("pytorch_lightning.profilers", "pytorch_lightning.callbacks.model_summary")
 
 _log = logging.getLogger("ssl_zoo")
 
@@ -53,6 +55,8 @@ def quiet_lightning() -> None:
     """Lightning's banners about hardware and tips say nothing about the run."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning", "wandb"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _REPORTS:
+        logging.getLogger(name).setLevel(logging.INFO)
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config import (
@@ -15,6 +17,8 @@ from ssl_zoo.config import (
     check_counts,
     check_overrides,
     fail,
+    naming_knobs,
+    options_of,
     register_resolvers,
     run_cli,
     task_overrides,
@@ -22,7 +26,22 @@ from ssl_zoo.config import (
 )
 from ssl_zoo.types import UserError
 
+
+def options_with_comments(group: str) -> str:
+    """A group's options, a line each, with the first comment in the option's file."""
+    options = options_of(group)
+    width = max(map(len, options)) + 3
+    return "\n".join(f"{option:<{width}}{_first_comment(group, option)}" for option in options)
+
+
+def _first_comment(group: str, option: str) -> str:
+    text = (Path(CONFIG_DIR) / group / f"{option}.yaml").read_text()
+    comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
+    return next((comment for comment in comments if not comment.startswith("@package")), "")
+
+
 register_resolvers()
+OmegaConf.register_new_resolver("options_with_comments", options_with_comments, replace=True)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
@@ -33,21 +52,40 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     from ssl_zoo.protocols.runner.run import run  # torch comes in here
 
-    return run(cfg)
+    with naming_knobs(cfg, task_overrides()):
+        return run(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate a checkpoint."""
     try:
-        check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, EVALUATE_ROOTS)
+        overrides = task_overrides()
+        check_overrides(cfg, overrides, HydraConfig.get().runtime.choices, EVALUATE_ROOTS)
         to_plain(cfg)  # a missing value is told before torch comes in
         check_counts(cfg, ["batch_size"])
         if not isinstance(cfg.baselines, bool):
             raise UserError(f"baselines={cfg.baselines}: give true or false")
+        _check_brought(cfg, overrides)
         evaluate(cfg)
     except (UserError, OmegaConfBaseException) as error:
         fail(error)
+
+
+def _check_brought(cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuse what a checkpoint brings itself: it would be read by nothing.
+
+    Raises:
+        UserError: Naming the override.
+    """
+    if cfg.ckpt in ("random", ["random"]):
+        return
+    own_data = "otherwise" in cfg.dataset  # conf/dataset/saved.yaml
+    groups = ["backbone", "augmentation", "data"] if own_data else ["backbone"]
+    for override in overrides:
+        key = override.lstrip("+~").split("=")[0]
+        if key.split(".")[0] in groups:
+            raise UserError(f"{override}: ckpt={cfg.ckpt} brings its own, remove it")
 
 
 def command() -> None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# The streams: what stands first in a key, so that the draws of one use are apart from those of all
+# others (the augmentation's keys begin with the seed). Recorded results depend on these values.
 SPLIT_STREAM = 0x73706C6974  # which images are held out
+ORDER_STREAM = 0x6F72646572  # the order of an epoch
+CLASS_STREAM = 0x636C617373  # the classes of a batch
+SHAPES_STREAM = 0x5A0E  # the drawn shapes
+SHUFFLE_STREAM = 0x73687566  # the permutations of shuffled batch norm
+BANK_STREAM = 0x62616E6B  # the negatives taken from a memory bank
+PAIRS_STREAM = 0x6E65676174  # the negative pairs that a logistic loss subsamples
+SUBSET_STREAM = 0x737562736574  # the few labels of few-shot and fine-tuning
+GALLERY_STREAM = 0x67616C6C657279  # the queries that a gallery shows
+DETECTION_SPLIT_STREAM = 0x6361727665  # the images of detection that are held out
+DETECTION_FLIP_STREAM = 0x666C6970  # the flips of detection
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, as a signed 64-bit integer
 _MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9

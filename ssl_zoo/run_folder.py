@@ -1,55 +1,114 @@
-"""result.json: how a run stands."""
+"""The names in a run folder, and its YAML, JSON and CSV. Imports no torch."""
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-from ssl_zoo.config import task_overrides
-from ssl_zoo.distributed import is_main_process
-from ssl_zoo.training.sweep import summarize
+import yaml
+
+from ssl_zoo.types import UserError
+from ssl_zoo.writing import write_text
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """result.json, or nothing where there is none."""
-    path = folder / "result.json"
-    result: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return result
-
-
-class Result:
-    """result.json: how a run stands, with its last metrics; a resumed run goes on with the old one.
+class RunFolder:
+    """Where a run writes, and where others find what it wrote.
 
     Args:
-        folder: The run's.
-        config: Resolved.
-        earlier: The result.json of the part before a resume.
+        path: Of the folder, which need not exist.
+
+    Attributes:
+        config: The resolved config, with the command line above it.
+        metrics: Rows (step, name, value), appended to, also by a resumed run.
+        result: How the run stands, with its last metrics.
+        skipped: The images that were left out; conf/dataset/folder.yaml has this name too.
+        checkpoints: The folder of `last` and `best`.
+        figures: The folder of the run's pictures.
+        evaluation: The folder of what evaluate.py found.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], earlier: dict[str, Any]) -> None:
-        self.folder, self.start, self.resumed = folder, monotonic(), bool(earlier)
-        self.earlier_seconds = float(earlier.get("seconds", 0.0))
-        self.head = {
-            "name": config["name"],
-            "overrides": earlier.get("overrides", task_overrides()),
-            "seed": config["seed"],
-        }
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.csv"
+        self.result = self.path / "result.json"
+        self.skipped = self.path / "skipped_images.txt"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+        self.figures = self.path / "figures"
+        self.evaluation = self.path / "evaluation"
 
-    def seconds(self) -> float:
-        """Wall clock of all parts so far."""
-        return self.earlier_seconds + monotonic() - self.start
+    def __str__(self) -> str:
+        return str(self.path)
 
-    def write(
-        self, status: str, metrics: dict[str, float] | None = None, error: str | None = None
-    ) -> None:
-        """Write it, and anew the summary of the sweep that a resumed job belongs to."""
-        if not is_main_process():
-            return
-        end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
-        failure = {} if error is None else {"error": error}
-        text = json.dumps(self.head | end | failure, indent=2)
-        (self.folder / "result.json").write_text(text + "\n")
-        if self.resumed and (self.folder.parent / "multirun.yaml").is_file():
-            summarize(self.folder.parent)
+    def start(self, config: Mapping[str, Any], command: str) -> None:
+        """Make the folder, with config.yaml: resolved, and the command line above it.
+
+        Raises:
+            UserError: If a run lies there already, or the folder cannot be written.
+        """
+        if self.last.exists():
+            raise UserError(
+                f"{self} holds a run: go on with resume={self}, or choose another folder"
+            )
+        text = yaml.safe_dump(dict(config), sort_keys=False)
+        write_text(self.config, f"# {command}\n{text}", fix="choose another folder")
+        self.metrics.unlink(missing_ok=True)  # of a run that never saved
+
+    def read_config(self) -> dict[str, Any]:
+        """The config, its paths made those of the folder as it lies now."""
+        config: dict[str, Any] = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        here: dict[str, Any] = moved(config, config["run_dir"], str(self.path.resolve()))
+        return here
+
+    def read_result(self) -> dict[str, Any]:
+        """result.json, or nothing where there is none."""
+        if not self.result.exists():
+            return {}
+        result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
+        return result
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        write_text(self.result, json.dumps(dict(result), indent=2) + "\n")
+
+    def append_metrics(self, step: int | None, metrics: Mapping[str, float]) -> None:
+        """Add a row a metric."""
+        new = not self.metrics.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.metrics.open("a", newline="") as file:
+            rows = csv.writer(file)
+            if new:
+                rows.writerow(["step", "name", "value"])
+            rows.writerows([step, name, value] for name, value in metrics.items())
+
+    def read_metrics(self) -> dict[str, list[tuple[int, float]]]:
+        """The curves: for each name its (step, value) pairs in order of step.
+
+        Rows of a step that a resumed run repeated come twice in the file; the last one holds.
+        """
+        curves: dict[str, dict[int, float]] = {}
+        if not self.metrics.exists():  # a run too short to log anything
+            return {}
+        with self.metrics.open(newline="") as file:
+            for row in csv.reader(file):
+                try:
+                    step, name, value = row
+                    curves.setdefault(name, {})[int(step)] = float(value)
+                except ValueError:  # the header, or a line that a kill cut short
+                    continue
+        return {name: sorted(points.items()) for name, points in curves.items()}
+
+
+def moved(node: Any, old: str, new: str) -> Any:
+    """A config in which paths below `old` are below `new`."""
+    if isinstance(node, dict):
+        return {key: moved(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [moved(value, old, new) for value in node]
+    if isinstance(node, str) and (node == old or node.startswith(f"{old}/")):
+        return new + node[len(old) :]
+    return node

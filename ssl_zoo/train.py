@@ -24,6 +24,8 @@ from ssl_zoo.config import (
     task_overrides,
     to_plain,
 )
+from ssl_zoo.config.words import check_words
+from ssl_zoo.metric_names import objective_of
 from ssl_zoo.types import UserError
 
 register_resolvers()
@@ -43,7 +45,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
 def main(cfg: DictConfig) -> float | None:
-    """Train one run; the objective for sweepers is `val/knn_top1` (or MAP@R)."""
+    """Train one run; what sweepers see is the first objective of `metric_names` that is logged."""
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
@@ -56,7 +58,8 @@ def main(cfg: DictConfig) -> float | None:
                 f"again in every process: run each job by itself, as in: {command}"
             )
         metrics = train(cfg)
-        return metrics.get("val/knn_top1", metrics.get("val/map_at_r"))
+        objective = objective_of(metrics)
+        return None if objective is None else metrics[objective.name]
     except (UserError, OmegaConfBaseException) as error:
         if not multirun:
             remove_if_empty(HydraConfig.get().runtime.output_dir)
@@ -65,9 +68,14 @@ def main(cfg: DictConfig) -> float | None:
         raise  # Hydra goes on with the other jobs
 
 
+def _check_and_main() -> None:
+    check_words(sys.argv[1:])
+    main()
+
+
 def command() -> None:
     """The command line; bad input ends in one line on stderr and exit code 2."""
-    run_cli(main, "train")
+    run_cli(_check_and_main, "train")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What passes between the parts: batches, step outputs, and errors that are the user's to fix."""
+"""What passes between the parts: batches, embeddings, and errors that are the user's to fix."""
 
 from __future__ import annotations
 
@@ -65,6 +65,26 @@ class MultiViewBatch(NamedTuple):
     views: list[Tensor]
     label: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index
+
+
+class Embeddings(NamedTuple):
+    """What a method's forward passes make of N images, and all that its objective sees of them.
+
+    All tensors have N rows, so that those of several micro-batches can be put together.
+
+    Attributes:
+        representation: (N, num_features), h of `views[0]` by the online branch, detached.
+        online: Of each view that the online branch sees, in their order, z (N, embed_dim),
+            unnormalised; MoCo's queries.
+        target: z of the target branch, by the view's place in `views`, of those views that it was
+            asked for; MoCo's keys. Empty where there is no target.
+        prediction: p of each z in `online`; empty where there is no predictor.
+    """
+
+    representation: Tensor
+    online: list[Tensor]
+    target: dict[int, Tensor]
+    prediction: list[Tensor]
 
 
 class StepOutput(NamedTuple):

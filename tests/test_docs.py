@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from helpers.paths import ROOT
 from helpers.tiers import every
 from ssl_zoo.config import CONFIG_DIR, TRAIN_ROOTS, check_overrides, instantiate
+from ssl_zoo.types import Facts
 
 DOCS = ROOT / "docs"
 
@@ -51,7 +52,8 @@ def test_every_ablation_is_a_command(make_config: Callable[..., DictConfig], row
         cfg = make_config(*job, "name=test", tiny=False)
         groups = [override.split("=")[0] for override in job if is_group(override)]
         check_overrides(cfg, job, groups, TRAIN_ROOTS)
-        instantiate(cfg.method.module, num_images=50, steps_per_epoch=5, num_classes=4)
+        facts = Facts(num_images=50, num_classes=4, steps_per_epoch=5, total_steps=50)
+        instantiate(cfg.method.module, _partial_=True)(facts=facts)
 
 
 def is_group(override: str) -> bool:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
-from helpers.programs import run_evaluate, train_on_folder
+from helpers.paths import ROOT
+from helpers.programs import composed, run_evaluate, run_train, train_on_folder
 from helpers.tiers import only
 from helpers.trees import write_images
+from ssl_zoo.config import options_of
+from ssl_zoo.evaluate import evaluate
 from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.types import UserError
 
@@ -74,18 +81,82 @@ def test_a_file_scores_as_its_run(run: Path) -> None:
     assert (run / "elsewhere" / "knn.json").is_file()
 
 
+def test_a_function_of_its_config(run: Path, tmp_path: Path) -> None:
+    """Twice in one process, composed from Python, gives what the command line gives."""
+    other = run_train(tmp_path / "other", "seed=1", "callbacks=none")
+    calls = [[f"ckpt={run}"], [f"ckpt={other}", "dataset=digits"]]
+    calls = [[*call, "baselines=false"] for call in calls]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "evaluate.py", *call, f"out={tmp_path / str(i)}"], cwd=ROOT, env=env
+        )
+        for i, call in enumerate(calls)
+    ]
+    assert not HydraConfig.initialized()
+    here = [evaluate(composed(*call, f"out={tmp_path / 'here'}"))["knn"] for call in calls]
+    assert [result["dataset"]["name"] for result in here] == ["shapes", "digits"]
+    assert [program.wait() for program in programs] == [0, 0]
+    for i, result in enumerate(here):
+        assert json.loads((tmp_path / str(i) / "knn.json").read_text()) == result
+
+
+def test_nothing_of_it_looks_at_the_command_line() -> None:
+    files = [p for p in (ROOT / "ssl_zoo" / "protocols").rglob("*.py") if p.name != "table.py"]
+    assert len(files) > 15
+    for path in files:
+        for word in ("HydraConfig", "task_overrides", "sys.argv"):
+            assert word not in path.read_text(), path
+
+
+# --- the data set ---------------------------------------------------------------------------------
+
+
 def test_knobs_of_the_data_set_are_carried_into_its_wiring(run: Path) -> None:
     overrides = ["dataset.splits.num_test=40", "dataset.val_fraction=0.5", "baselines=false"]
     result = run_evaluate(f"ckpt={run}", *overrides)
     assert result["num_images"] == {"train": 150, "val": 150, "test": 40}
-    with pytest.raises(UserError, match=r"dataset\.root is no knob of the checkpoint's data set"):
-        run_evaluate(f"ckpt={run}", "dataset.root=/tmp")
+    assert result["dataset"]["splits"]["num_test"] == 40
+    for knob in ("dataset.root=/tmp", "dataset.class_depth=2", "dataset.name=other"):
+        key = knob.split("=")[0]
+        with pytest.raises(UserError, match=f"^{key} is not a knob of the checkpoint's data set$"):
+            run_evaluate(f"ckpt={run}", knob)
+
+
+def test_null_is_a_value_and_not_what_was_saved(tmp_path: Path) -> None:
+    run = run_train(tmp_path / "run", "dataset.class_split=hash", "callbacks=none")
+    with pytest.raises(UserError, match=r"or dataset\.class_split=null$"):
+        run_evaluate(f"ckpt={run}", "baselines=false")
+    result = run_evaluate(f"ckpt={run}", "baselines=false", "dataset.class_split=null")
+    assert result["num_images"] == {"train": 270, "val": 30, "test": 60}
 
 
 def test_another_data_set(run: Path) -> None:
     result = run_evaluate(f"ckpt={run}", "dataset=digits", "baselines=false")
     assert result["num_images"]["test"] == 360
     assert result["rows"]["pretrained"]["test_top1"] > 0.5  # digits are easy
+    assert json.loads((run / "evaluation" / "knn_digits.json").read_text()) == result
+    run_evaluate(f"ckpt={run}", "dataset=digits", "dataset.name=numbers", "baselines=false")
+    assert (run / "evaluation" / "knn_numbers.json").is_file()
+
+
+def test_a_data_set_is_named_as_its_file() -> None:
+    names = [name for name in options_of("dataset") if name != "base"]
+    assert "saved" in names
+    for name in names:
+        assert composed("ckpt=x", f"dataset={name}").dataset.name == name
+
+
+def test_random_weights_take_shapes(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    small = ["dataset.splits.num_train=100", "dataset.splits.num_test=20", "backbone.widths=[8]"]
+    base = ["ckpt=random", *small, "backbone.strides=[2]", "protocol.knn.ks=[20]"]
+    caplog.set_level("INFO", "ssl_zoo")
+    saved = run_evaluate(*base, f"out={tmp_path / 'saved'}")
+    assert "ckpt=random is scored on shapes; dataset=NAME takes another data set" in caplog.text
+    named = run_evaluate(*base, "dataset=shapes", f"out={tmp_path / 'named'}")
+    assert saved == named
+    with pytest.raises(UserError, match=r"^dataset\.root is not a knob of dataset=shapes$"):
+        run_evaluate(*base, "dataset.root=/tmp")
 
 
 def test_linear_of_the_same_seed(run: Path) -> None:
@@ -168,6 +239,6 @@ def test_no_validation_images(run: Path) -> None:
 
 
 def test_a_headline_that_is_not_scored(run: Path) -> None:
-    with pytest.raises(UserError, match=r"protocol\.knn\.k=7 is not among") as error:
+    with pytest.raises(UserError, match=r"k=7: must be among ks=\[10, 20, 100, 200\]") as error:
         run_evaluate(f"ckpt={run}", "protocol.knn.k=7")
     one_line(error)

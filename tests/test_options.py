@@ -14,11 +14,10 @@ from omegaconf import DictConfig
 from helpers.configs import Make
 from helpers.tiers import every, only
 from helpers.trees import make_classes, make_tree
-from ssl_zoo.config import CONFIG_DIR, instantiate
+from ssl_zoo.config import CONFIG_DIR, instantiate, naming_knobs
 from ssl_zoo.data import DataModule
-from ssl_zoo.losses import PredictiveLoss
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 from ssl_zoo.types import UserError
 
 NEEDS = {  # what an option cannot do without
@@ -80,15 +79,19 @@ def slots(method: str) -> list[str]:
     return [next(iter(entry)) for entry in defaults if isinstance(entry, dict)]
 
 
-def is_predictive(loss: str) -> bool:
-    target = yaml.safe_load((Path(CONFIG_DIR) / f"method/loss/{loss}.yaml").read_text())["_target_"]
-    return issubclass(get_class(target), PredictiveLoss)
+def class_of(file: str, *keys: str) -> Any:
+    """The class that a config file below conf/method builds."""
+    node = yaml.safe_load((Path(CONFIG_DIR) / f"method/{file}.yaml").read_text())
+    for key in keys:
+        node = node[key]
+    return get_class(node["_target_"])
 
 
 def fits(method: str, slot: str, option: str) -> bool:
     if slot == "negatives" and method == "instdisc":
         return option == "memory_bank"
-    return slot != "loss" or is_predictive(option) == ("predictor" in slots(method))
+    takes = class_of(method, "module").takes
+    return slot != "loss" or issubclass(class_of(f"loss/{option}"), takes)
 
 
 def combinations() -> list[Any]:
@@ -121,12 +124,12 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
     ("overrides", "message"),
     [
         ("method.same_view_negatives=no", r"same_view_negatives=no: give true or false$"),
-        ("method.temperature=foo", r"method\.loss\.temperature=foo: give a number$"),
-        ("method.temperature=true", r"method\.loss\.temperature=True: give a number$"),
-        ("method=moco method.queue_size=10.5", r"method\.negatives\.size=10\.5: give a whole"),
-        ("method=moco method.momentum=null", r"method\.momentum=None is outside \[0, 1\]$"),
-        ("method=moco method.embed_dim=0", r"out_dim=0 of a head must be at least 1$"),
-        ("method.hidden_dim=0", r"hidden_dim=0 of a head must be at least 1$"),
+        ("method.temperature=foo", r"^method\.temperature=foo: give a number$"),
+        ("method.temperature=true", r"^method\.temperature=True: give a number$"),
+        ("method=moco method.queue_size=10.5", r"^method\.queue_size=10\.5: give a whole"),
+        ("method=moco method.momentum=null", r"momentum=None: must be in \[0, 1\]$"),
+        ("method=moco method.embed_dim=0", r"_dim=0: must be at least 1$"),
+        ("method.hidden_dim=0", r"hidden_dim=0: must be at least 1$"),
         ("method=instdisc method.num_negatives=2.5", r"=2\.5: give a whole number or null$"),
         ("method=instdisc method.proximal_weight=null", r"proximal_weight=None: give a number$"),
         (
@@ -136,29 +139,33 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
         ("method=moco batch_size=32 accumulate=4", r"num_splits=8 .* 8 images .* two or more"),
         (
             "method/loss=nt_logistic method.loss.margin=0.1",
-            r"margin is read by .*=semi_hard alone$",
+            r"margin is read by mode=semi_hard only, not by mode=all$",
         ),
         (
             "method/loss=nt_logistic method.loss.num_subsampled=4",
-            r"num_subsampled is read by .*=subsample alone$",
+            r"num_subsampled is read by mode=subsample only, not by mode=all$",
         ),
         (
             "method.same_view_negatives=false method/negatives=queue",
-            r"same_view_negatives=false needs method/negatives=in_batch$",
+            r"same_view_negatives=False: must be true where negatives are not in-batch$",
         ),
         (
             "method=metric_learning method.metric_loss.neg_margin=abc",
-            r"^method\.metric_loss\.neg_margin=abc: give a number$",
+            r"^method\.metric_loss\.neg_margin=abc: must be a number$",
         ),
         ("optimizer.weight_decay=foo", r"^optimizer\.weight_decay=foo: give a number$"),
         ("augmentation.jitter=foo", r"^augmentation\.jitter=foo: give a number$"),
-        ("scheduler=multistep scheduler.milestones=3", r"milestones=3: give epochs"),
-        ("scheduler=multistep scheduler.milestones=[foo]", r"milestones=\['foo'\]: give epochs"),
+        ("scheduler=multistep scheduler.milestones=3", r"milestones=3: must be a list of epochs"),
+        (
+            "scheduler=multistep scheduler.milestones=[foo]",
+            r"milestones=\['foo'\]: must be a list of epochs",
+        ),
     ],
 )
 def test_values_that_make_no_sense(make_config: Make, overrides: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        step(make_config(*overrides.split()))
+    cfg = make_config(*overrides.split())
+    with pytest.raises(UserError, match=message), naming_knobs(cfg):
+        step(cfg)
 
 
 @pytest.mark.parametrize("loss", ["facenet_triplet", "contrastive_margin"])
@@ -166,7 +173,9 @@ def test_values_that_make_no_sense(make_config: Make, overrides: str, message: s
 def test_distances_of_unit_vectors_need_cosines(make_config: Make, method: str, loss: str) -> None:
     slots = ["method/negatives=in_batch", f"method/loss={loss}"]
     dot_products = "method.negatives.normalize=false"
-    with pytest.raises(UserError, match=r"set method\.negatives\.normalize=true$"):
+    with pytest.raises(
+        UserError, match=r"negatives\.normalize=False: must be true: .* unit vectors$"
+    ):
         step(make_config(f"method={method}", *slots, dot_products))
 
 

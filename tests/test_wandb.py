@@ -21,14 +21,14 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-import train as program
 from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from helpers.paths import ROOT
 from helpers.tiers import only
 from helpers.wandb_reader import OfflineRun, read_run, records
+from ssl_zoo import train as program
 from ssl_zoo.config import TRAIN_ROOTS, check_overrides, flatten, to_plain
-from ssl_zoo.training.loggers import read_metrics
+from ssl_zoo.run_folder import RunFolder
 
 
 def of_sweeps(test: Callable[..., None]) -> Callable[..., None]:
@@ -58,10 +58,10 @@ class Sweep:
         return list(csv.DictReader((self.folder / "summary.csv").open()))
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(folder: Path, logger: str, *overrides: str) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     environment |= {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-    sweep = ["-m", "logger=wandb", *TINY, f"hydra.sweep.dir={folder}", *overrides]
+    sweep = ["-m", f"logger={logger}", *TINY, f"hydra.sweep.dir={folder}", *overrides]
     return subprocess.Popen(
         [sys.executable, "train.py", *sweep],
         cwd=ROOT,
@@ -77,9 +77,10 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> list[Sweep]:
     """A grid that succeeds and one in which jobs fail, run beside each other."""
     folders = [tmp_path_factory.mktemp("grid"), tmp_path_factory.mktemp("failing")]
     processes = [
-        start(folders[0], "method.temperature=0.1,0.2", "seed=0,1"),
+        start(folders[0], "wandb", "method.temperature=0.1,0.2", "seed=0,1"),
         start(
             folders[1],
+            "[wandb,tensorboard]",
             "batch_size=100000,64",
             "method/projector=mlp,none",
             "method.hidden_dim=32",  # which projector=none does not read
@@ -157,7 +158,7 @@ def test_metrics_and_their_names(grid: Sweep) -> None:
     assert names <= run.names
     (knn,) = [metric for metric in run.metrics if metric.name == "val/knn_top1"]
     assert knn.summary.max
-    curves = read_metrics(grid.folder / "1" / "metrics.csv")
+    curves = RunFolder(grid.folder / "1").read_metrics()
     assert run.summary["val/knn_top1"] == {"max": max(value for _, value in curves["val/knn_top1"])}
     logged = [
         (row["trainer/global_step"], row["train/loss"])
@@ -224,6 +225,7 @@ def test_a_failing_job_is_marked_in_wandb(failing: Sweep) -> None:
     assert (trained.exit_code, trained.group) == (1, failing.folder.name)
     (finished,) = failing.runs(2)
     assert finished.exit_code == 0
+    assert list((failing.folder / "2" / "tensorboard").glob("events.*")), "both loggers wrote"
     assert failing.runs(1) == [], "an unread knob is told before W&B starts"
 
 
@@ -284,7 +286,7 @@ def test_tensorboard_and_the_objective(tmp_path: Path) -> None:
     assert objective == metrics["val/knn_top1"]
 
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    curves = read_metrics(tmp_path / "metrics.csv")
+    curves = RunFolder(tmp_path).read_metrics()
     assert {"train/loss", "lr/all", "val/knn_top1", "speed/images_per_second"} <= set(curves)
     assert {point.step for point in events.Scalars("lr/all")} == set(dict(curves["train/loss"]))
     for name, points in curves.items():

@@ -8,7 +8,7 @@ import timm
 from torch import nn
 
 from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 
 def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Module:
@@ -24,14 +24,14 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
     """
     check_stem(stem)
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name}*")[:5]
-        raise UserError(f"backbone.name={name} is not a timm model; near: {', '.join(close)}")
+        close = ", ".join(timm.list_models(f"*{name}*")[:5])
+        raise BadValue("name", name, f"a model of timm{'; near: ' + close if close else ''}")
     model: nn.Module = timm.create_model(name, num_classes=0, **options)
     if stem == "cifar":
         if not isinstance(getattr(model, "conv1", None), nn.Conv2d) or not hasattr(
             model, "maxpool"
         ):
-            raise UserError(f"backbone.stem=cifar needs a plain ResNet stem, which {name} lacks")
+            raise UserError(f"stem=cifar needs a plain ResNet stem, which {name} lacks")
         cifar_stem(model)
     # where timm keeps a layer between the pooling and the classifier, num_features is short of it
     model.num_features = getattr(model, "head_hidden_size", None) or model.num_features

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models import ResNet
 
 from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 
 def torchvision_backbone(
@@ -35,29 +35,37 @@ def torchvision_backbone(
     """
     check_stem(stem)
     if name not in torchvision.models.list_models(module=torchvision.models):
-        raise UserError(f"backbone.name={name} is not a classifier of torchvision.models")
+        raise BadValue("name", name, "a classifier of torchvision.models")
     if width <= 0:
-        raise UserError(f"backbone.width={width} must be above 0")
-    known = torchvision.models.get_model_weights(name).__members__
-    if weights is not None and weights not in known:
-        raise UserError(f"backbone.weights={weights} is unknown: {name} has {', '.join(known)}")
+        raise BadValue("width", width, "above 0")
+    _check_weights(name, weights, torchvision.models.get_model_weights(name))
     builder = torchvision.models.get_model_builder(name)
     with torch.device("meta"):
         template = builder(weights=None)
     if not isinstance(template, ResNet):
         if stem != "imagenet" or width != 1.0 or zero_init_residual:
             raise UserError(
-                f"backbone.name={name} is no ResNet: leave stem, width and zero_init_residual"
+                f"name={name} is not a ResNet: leave out stem, width and zero_init_residual"
             )
-        return _without_classifier(builder(weights=weights))
+        return _without_classifier(builder(weights=weights), name)
     if weights is not None and (stem != "imagenet" or width != 1.0):
-        raise UserError(f"backbone.weights={weights} fits stem=imagenet and width=1 alone")
+        raise UserError(f"weights={weights} fits only stem=imagenet and width=1")
     model = _resnet(template, width, zero_init_residual)
     if weights is not None:
         model.load_state_dict(builder(weights=weights).state_dict())
     if stem == "cifar":
         cifar_stem(model)
-    return _without_classifier(model)
+    return _without_classifier(model, name)
+
+
+def _check_weights(name: str, weights: str | None, known: Any) -> None:
+    """Refuse weights that torchvision does not have.
+
+    Raises:
+        BadValue: Naming those that it has.
+    """
+    if weights is not None and weights not in known.__members__:
+        raise BadValue("weights", weights, f"one of {name}'s: {', '.join(known.__members__)}")
 
 
 def _resnet(template: ResNet, width: float, zero_init_residual: bool) -> ResNet:
@@ -95,7 +103,7 @@ def _resnet(template: ResNet, width: float, zero_init_residual: bool) -> ResNet:
     return model
 
 
-def _without_classifier(model: Any) -> nn.Module:
+def _without_classifier(model: Any, model_name: str) -> nn.Module:
     """Replace the last linear layer by the identity and record its input width."""
     for name in ("fc", "classifier", "head", "heads"):
         head = getattr(model, name, None)
@@ -109,7 +117,7 @@ def _without_classifier(model: Any) -> nn.Module:
         model.num_features = head.in_features
         backbone: nn.Module = model
         return backbone
-    raise UserError(f"backbone.name={type(model).__name__} has no linear classifier to take off")
+    raise BadValue("name", model_name, "a model that ends in a linear classifier")
 
 
 def googlenet(weights: str | None = None) -> nn.Module:
@@ -125,9 +133,7 @@ def googlenet(weights: str | None = None) -> nn.Module:
 
     Source: Szegedy et al. 2015, with the batch norm of Ioffe & Szegedy 2015.
     """
-    known = torchvision.models.GoogLeNet_Weights.__members__
-    if weights is not None and weights not in known:
-        raise UserError(f"backbone.weights={weights} is unknown: googlenet has {', '.join(known)}")
+    _check_weights("googlenet", weights, torchvision.models.GoogLeNet_Weights)
     own = {"init_weights": True} if weights is None else {}  # else torchvision warns
     model: Any = torchvision.models.googlenet(weights=weights, aux_logits=False, **own)
     model.num_features = model.fc.in_features

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ssl_zoo.backbones.from_torchvision import torchvision_backbone
 from ssl_zoo.backbones.stem import Stem
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 Variant = Literal["same_padding", "solo_cifar", "no_stem_relu"]
 
@@ -29,10 +29,10 @@ def ported_resnet(
         width: As in `torchvision_backbone`.
 
     Raises:
-        UserError: If the variant is unknown.
+        BadValue: If the variant is unknown.
     """
     if variant not in get_args(Variant):
-        raise UserError(f"backbone.variant={variant}: give {', '.join(get_args(Variant))}")
+        raise BadValue("variant", variant, f"one of {', '.join(get_args(Variant))}")
     model: Any = torchvision_backbone(name, stem, width)
     if variant == "solo_cifar":
         model.conv1.padding = (2, 2)

@@ -34,9 +34,7 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != len(strides):
-            raise UserError(
-                f"backbone.widths={list(widths)} and strides={list(strides)} differ in length"
-            )
+            raise UserError(f"widths={list(widths)} and strides={list(strides)} differ in length")
         layers: list[nn.Module] = []
         for in_dim, out_dim, stride in zip([3, *widths[:-1]], widths, strides, strict=True):
             conv = _conv(in_dim, out_dim, stride=stride)

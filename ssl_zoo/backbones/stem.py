@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 Stem = Literal["imagenet", "cifar"]
 
@@ -15,10 +15,10 @@ def check_stem(stem: str) -> None:
     """Refuse a stem that does not exist.
 
     Raises:
-        UserError: Naming those that do.
+        BadValue: Naming those that do.
     """
     if stem not in get_args(Stem):
-        raise UserError(f"backbone.stem={stem} is unknown: use one of {', '.join(get_args(Stem))}")
+        raise BadValue("stem", stem, f"one of {', '.join(get_args(Stem))}")
 
 
 def cifar_stem(model: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -13,6 +12,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from ssl_zoo.callbacks.due import stepped
+from ssl_zoo.metric_names import objective_of
+from ssl_zoo.run_folder import RunFolder
 
 
 class Interrupted(Exception):
@@ -31,23 +32,19 @@ class Interrupted(Exception):
 class Checkpoints(Checkpoint):
     """Saves last.ckpt every epoch, every few minutes and at a signal; best.ckpt by a score.
 
+    best.ckpt is the best by the first objective of `metric_names` that is logged; where none is, it
+    is not written.
+
     SIGINT or SIGTERM stops the run after the present optimizer step, so that it resumes exactly;
     a second one stops at once.
 
     Args:
-        folder: Where the files go.
+        folder: The run's.
         every_n_minutes: Between epochs.
-        monitors: best.ckpt has the highest of the first of these scores that is logged, the second
-            being that of class-disjoint data; none is written where neither is.
     """
 
-    def __init__(
-        self,
-        folder: str,
-        every_n_minutes: float = 10.0,
-        monitors: Sequence[str] = ("val/knn_top1", "val/map_at_r"),
-    ) -> None:
-        self.folder, self.every_n_minutes, self.monitors = Path(folder), every_n_minutes, monitors
+    def __init__(self, folder: RunFolder, every_n_minutes: float = 10.0) -> None:
+        self.folder, self.every_n_minutes = folder, every_n_minutes
         self.best_score: float | None = None
         self.signum: int | None = None
         self._handlers: dict[int, Any] = {}
@@ -84,10 +81,10 @@ class Checkpoints(Checkpoint):
         if not stepped(trainer, batch_idx) or trainer.is_last_batch:
             return  # after an epoch's last step come its monitors; on_train_epoch_end saves then
         if self._agreed(trainer, self.signum is not None):
-            self._save(trainer, "last.ckpt")
+            self._save(trainer, self.folder.last)
             self._stopping = True
         if self._agreed(trainer, monotonic() - self._saved > 60 * self.every_n_minutes):
-            self._save(trainer, "last.ckpt")
+            self._save(trainer, self.folder.last)
 
     def _agreed(self, trainer: Trainer, wish: bool, at_once: bool = False) -> bool:
         """Saving is collective: all ranks must decide alike; they ask each other every 10 steps."""
@@ -99,15 +96,15 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
-        score = next((metrics[name] for name in self.monitors if name in metrics), None)
-        if score is not None and (self.best_score is None or float(score) > self.best_score):
-            self.best_score = float(score)
-            self._save(trainer, "best.ckpt")
-        self._save(trainer, "last.ckpt")
+        objective = objective_of(metrics)
+        if objective and objective.improves(float(metrics[objective.name]), self.best_score):
+            self.best_score = float(metrics[objective.name])
+            self._save(trainer, self.folder.best)
+        self._save(trainer, self.folder.last)
         self._stopping = self._agreed(trainer, self.signum is not None, at_once=True)
 
-    def _save(self, trainer: Trainer, name: str) -> None:
-        trainer.save_checkpoint(self.folder / name)
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        trainer.save_checkpoint(path)
         self._saved = monotonic()
 
     def state_dict(self) -> dict[str, Any]:

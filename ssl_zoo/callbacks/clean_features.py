@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -37,7 +38,7 @@ class CleanFeatures:
     def _encode(self, trainer: Trainer, module: LightningModule, loader: Iterable[Any]) -> Features:
         return encode(
             module.encoder.backbone,  # type: ignore[arg-type, union-attr]
-            loader,
+            islice(loader, 1) if trainer.fast_dev_run else loader,  # type: ignore[attr-defined]
             trainer.datamodule.preprocess.normalize,  # type: ignore[attr-defined]
             module.device,
             trainer.precision_plugin.forward_context,

@@ -11,6 +11,7 @@ from torch import Tensor
 from ssl_zoo.callbacks.due import log, log_due
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import effective_rank, embedding_std
+from ssl_zoo.metric_names import COLLAPSE_STD, EFFECTIVE_RANK
 from ssl_zoo.types import MultiViewBatch
 
 
@@ -46,8 +47,8 @@ class CollapseMonitor(Callback):
         """The two measures over the recent embeddings."""
         recent = torch.cat(self.recent).float()
         return {
-            "collapse/std": embedding_std(recent),
-            "collapse/effective_rank": effective_rank(recent),
+            COLLAPSE_STD.name: embedding_std(recent),
+            EFFECTIVE_RANK.name: effective_rank(recent),
         }
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,7 +57,7 @@ class CollapseMonitor(Callback):
         measures = {name: float(value) for name, value in self.measure().items()}
         for name, value in measures.items():
             pl_module.log(name, value, rank_zero_only=True)
-        std, rank = measures["collapse/std"], measures["collapse/effective_rank"]
+        std, rank = measures[COLLAPSE_STD.name], measures[EFFECTIVE_RANK.name]
         width = self.recent[0].shape[1]
         healthy = std >= self.min_std and rank >= self.min_rank * width  # False for NaN
         if not healthy and not self.warned and trainer.global_step >= self.min_steps:

@@ -8,8 +8,8 @@ from pytorch_lightning import Trainer
 
 
 def stepped(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether this micro-batch ended an optimizer step."""
-    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    """Whether this micro-batch ended an optimizer step; an epoch's last one always does."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
 
 
 def log_due(trainer: Trainer, batch_idx: int) -> bool:
@@ -21,7 +21,8 @@ def log_due(trainer: Trainer, batch_idx: int) -> bool:
 def epoch_due(trainer: Trainer, every_n_epochs: int) -> bool:
     """Whether a monitor that runs every so many epochs, and after the last, is due."""
     epoch = trainer.current_epoch + 1
-    return epoch % every_n_epochs == 0 or epoch == trainer.max_epochs
+    last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
+    return last or epoch % every_n_epochs == 0
 
 
 def log(trainer: Trainer, metrics: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A loss that is no number stops the run."""
+"""A loss that is not finite stops the run."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.console import info
 from ssl_zoo.evaluation import knn_top1
+from ssl_zoo.metric_names import KNN_TOP1
 
 
 class KNNMonitor(Callback):
@@ -57,4 +58,4 @@ class KNNMonitor(Callback):
             [self.k],
             self.temperature,
         )
-        pl_module.log("val/knn_top1", top1[self.k], rank_zero_only=True)
+        pl_module.log(KNN_TOP1.name, top1[self.k], rank_zero_only=True)

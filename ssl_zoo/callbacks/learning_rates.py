@@ -7,6 +7,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from ssl_zoo.callbacks.due import log, log_due
+from ssl_zoo.metric_names import LEARNING_RATE
 
 
 class LearningRates(Callback):
@@ -17,4 +18,4 @@ class LearningRates(Callback):
     ) -> None:
         if log_due(trainer, batch_idx):
             groups = trainer.optimizers[0].param_groups
-            log(trainer, {f"lr/{group['name']}": group["lr"] for group in groups})
+            log(trainer, {LEARNING_RATE.name + group["name"]: group["lr"] for group in groups})

@@ -12,6 +12,7 @@ from torch.nn import functional
 from ssl_zoo import distributed
 from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.due import epoch_due
+from ssl_zoo.metric_names import PROBE_TOP1
 from ssl_zoo.types import MultiViewBatch
 
 
@@ -77,7 +78,7 @@ class LinearProbe(Callback):
         self.probe.eval()
         top1 = (self.probe(val.representation).argmax(dim=1) == val.label).float().mean()
         self.probe.train()
-        pl_module.log("val/probe_top1", top1, rank_zero_only=True)
+        pl_module.log(PROBE_TOP1.name, top1, rank_zero_only=True)
 
     def state_dict(self) -> dict[str, Any]:
         if self.probe is None:

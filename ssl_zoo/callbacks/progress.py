@@ -13,13 +13,14 @@ from rich.progress import Progress as RichProgress
 
 from ssl_zoo.callbacks.due import stepped
 from ssl_zoo.callbacks.throughput import Throughput
+from ssl_zoo.metric_names import LOSS, METRICS
+from ssl_zoo.types import Facts
 
 _REFRESH_SECONDS = 0.5
-_SHARES = {"val/knn_top1": "kNN", "val/probe_top1": "probe", "val/map_at_r": "MAP@R"}
 
 
 class Progress(ProgressBar):
-    """A Rich progress bar; where the output is no terminal, one line an epoch."""
+    """A Rich progress bar; where the output is not a terminal, one line an epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,12 +28,17 @@ class Progress(ProgressBar):
         self.bar: RichProgress | None = None
         self._refreshed = 0.0
         self._enabled = True
+        self.num_epochs = 0
 
     def disable(self) -> None:
         self._enabled = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.throughput = next((c for c in trainer.callbacks if isinstance(c, Throughput)), None)  # type: ignore[attr-defined]
+        facts: Facts = pl_module.facts  # type: ignore[assignment]
+        self.num_epochs = trainer.max_epochs or 0
+        if facts.total_steps and facts.steps_per_epoch:  # trainer.max_steps may end the run earlier
+            self.num_epochs = -(-facts.total_steps // facts.steps_per_epoch)
         if not self._enabled or not self.console.is_terminal:
             return
         self.bar = RichProgress(
@@ -42,9 +48,8 @@ class Progress(ProgressBar):
             TimeRemainingColumn(compact=True),
             console=self.console,
         )
-        total = int(trainer.estimated_stepping_batches)
         self.task = self.bar.add_task(
-            "epoch", total=total, completed=trainer.global_step, status=""
+            "epoch", total=facts.total_steps, completed=trainer.global_step, status=""
         )
         self.bar.start()
 
@@ -63,9 +68,12 @@ class Progress(ProgressBar):
         self.bar.update(
             self.task,
             completed=trainer.global_step,
-            description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            description=self._epoch(trainer),
             status=self._status(trainer, loss),
         )
+
+    def _epoch(self, trainer: Trainer) -> str:
+        return f"epoch {trainer.current_epoch + 1}/{self.num_epochs}"
 
     def _status(self, trainer: Trainer, loss: float | None) -> str:
         parts = [] if loss is None else [f"loss {loss:.3f}"]
@@ -73,19 +81,19 @@ class Progress(ProgressBar):
             rate = self.throughput.rate
             parts.append(f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s")
         metrics = trainer.callback_metrics
-        for name, label in _SHARES.items():
-            if name in metrics:
-                parts.append(f"{label} {100 * float(metrics[name]):.1f}%")
+        for metric in METRICS:
+            if metric.label and metric.name in metrics:
+                parts.append(f"{metric.label} {metric.shown(float(metrics[metric.name]))}")
         return "  ".join(parts)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        loss = trainer.callback_metrics.get("train/loss")
+        loss = trainer.callback_metrics.get(LOSS.name)
         value = None if loss is None else float(loss)
         if self.bar is not None:
             self._show(trainer, value)
         elif self._enabled:
-            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self.console.print(f"{epoch}  {self._status(trainer, value)}", highlight=False)
+            line = f"{self._epoch(trainer)}  {self._status(trainer, value)}"
+            self.console.print(line, highlight=False)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.bar is not None:

@@ -10,6 +10,7 @@ from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.evaluation.features import Features, encode
 from ssl_zoo.evaluation.retrieval import retrieval_metrics
+from ssl_zoo.metric_names import MAP_AT_R, PRECISION_AT_1
 
 
 class Embedding(nn.Module):
@@ -45,8 +46,8 @@ class RetrievalMonitor(Callback):
             return
         val = self._val(trainer, pl_module)
         metrics = retrieval_metrics(val.representation, val.label)
-        pl_module.log("val/map_at_r", metrics.map_at_r, rank_zero_only=True)
-        pl_module.log("val/precision_at_1", metrics.precision_at_1, rank_zero_only=True)
+        pl_module.log(MAP_AT_R.name, metrics.map_at_r, rank_zero_only=True)
+        pl_module.log(PRECISION_AT_1.name, metrics.precision_at_1, rank_zero_only=True)
 
     def _val(self, trainer: Trainer, module: LightningModule) -> Features:
         if module.scored_on == "representation":

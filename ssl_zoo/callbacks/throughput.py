@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from ssl_zoo import distributed
 from ssl_zoo.callbacks.due import log, log_due
+from ssl_zoo.metric_names import SPEED
 from ssl_zoo.types import MultiViewBatch
 
 
@@ -44,4 +45,4 @@ class Throughput(Callback):
             self.rate = self.images / self.seconds
             self.images, self.seconds = 0, 0.0
         if self.rate and log_due(trainer, batch_idx):
-            log(trainer, {"speed/images_per_second": self.rate})
+            log(trainer, {SPEED.name: self.rate})

@@ -1,6 +1,21 @@
 """Backbones in and out: our runs, other libraries and repositories, exported files."""
 
-from ssl_zoo.checkpoints.load import Embedder, load_backbone, load_pretrained
-from ssl_zoo.checkpoints.weights import Pretrained, build_backbone
+from ssl_zoo.checkpoints.load import Source, load_backbone, load_pretrained, open_source
+from ssl_zoo.checkpoints.loaded import Loaded
+from ssl_zoo.checkpoints.ours import FORMAT, Embedder, check_resumable
+from ssl_zoo.checkpoints.source import find_checkpoint, identify
+from ssl_zoo.checkpoints.weights import build_backbone
 
-__all__ = ["Embedder", "Pretrained", "build_backbone", "load_backbone", "load_pretrained"]
+__all__ = [
+    "FORMAT",
+    "Embedder",
+    "Loaded",
+    "Source",
+    "build_backbone",
+    "check_resumable",
+    "find_checkpoint",
+    "identify",
+    "load_backbone",
+    "load_pretrained",
+    "open_source",
+]

@@ -16,15 +16,17 @@ from typing import Any
 import torch
 from safetensors.torch import save as to_safetensors
 
-from ssl_zoo.checkpoints.exported import KEY, load_exported, sidecar
-from ssl_zoo.checkpoints.load import load_pretrained, source_files
-from ssl_zoo.checkpoints.weights import Pretrained
+from ssl_zoo.backbones.spec import library_name, library_options
+from ssl_zoo.checkpoints.load import load_pretrained, read
+from ssl_zoo.checkpoints.loaded import Loaded
+from ssl_zoo.checkpoints.ours import FORMAT
+from ssl_zoo.checkpoints.source import KEY, sidecar, source_files
 from ssl_zoo.console import quiet_lightning
+from ssl_zoo.extras import need
 from ssl_zoo.types import UserError
 
 FORMATS = ("torchvision", "timm", "safetensors", "onnx", "torchscript")
 TOLERANCE = 1e-4  # of features, relative, between the backbone and what was read back
-_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _EXAMPLE = """example:
   python -m ssl_zoo.export runs/RUN --format torchvision resnet18.pth
   python -m ssl_zoo.export timm:vit_small_patch16_224.dino --format onnx vit.onnx"""
@@ -51,16 +53,17 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
         raise UserError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
     _check_out(source, out, format, force)
     loaded = load_pretrained(source)
+    if loaded.config is None:
+        raise UserError(f"{source} is a program without an architecture: export its source instead")
     about = {
-        "format": format,
+        "format": FORMAT,
+        "kind": format,
         "config": loaded.config,
         "preprocess": loaded.preprocess.options(),
         "num_features": loaded.backbone.num_features,
     }
     if format in ("torchvision", "timm"):
-        about["name"] = _library_name(loaded, format)
-    elif loaded.config is None:
-        raise UserError(f"{source} is a program without an architecture: export its source instead")
+        about["name"] = library_name(loaded.config, format)
     # a folder beside it, so that the new files take the old ones' places in one step
     with TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         new = Path(folder) / out.name
@@ -84,10 +87,10 @@ def _check_out(source: str | Path, out: Path, format: str, force: bool) -> None:
     if not suffix and out.suffix in (".safetensors", ".onnx"):
         raise UserError(f"{out}: that ending is for --format {out.suffix[1:]}")
     if out.is_dir() or not out.parent.is_dir():
-        raise UserError(f"{out} is no file in an existing folder")
-    read = source_files(source)
+        raise UserError(f"{out} is not a file in an existing folder")
+    sources = source_files(source)
     for file in filter(Path.exists, _files(out, format)):
-        if any(map(file.samefile, read)):
+        if any(map(file.samefile, sources)):
             raise UserError(f"{file} is a file of the source {source}: give another OUT")
         if not force:
             raise UserError(f"{file} exists: add --force to overwrite it")
@@ -97,48 +100,23 @@ def _files(out: Path, format: str) -> list[Path]:
     return [out, sidecar(out)] if format in ("torchvision", "timm") else [out]
 
 
-def _library_name(loaded: Pretrained, format: str) -> str:
-    """The name of the same network in torchvision or timm.
-
-    Raises:
-        UserError: If the library does not have it.
-    """
-    config = loaded.config or {"_target_": "a program"}
-    name, target = str(config.get("name")), config["_target_"].rpartition(".")[2]
-    changed = config.get("stem", "imagenet") != "imagenet" or config.get("width", 1.0) != 1.0
-    theirs = target == f"{format}_backbone" or name in _RESNETS
-    if changed or not theirs or target not in ("torchvision_backbone", "timm_backbone"):
-        what = " ".join(str(config[k]) for k in ("name", "stem", "width", "variant") if k in config)
-        raise UserError(
-            f"{what or target} is no network of {format}: use --format safetensors, which takes "
-            "every backbone"
-        )
-    return name
-
-
-def _options(config: dict[str, Any]) -> dict[str, Any]:
-    """What timm.create_model is told besides the name."""
-    own = ("_target_", "name", "stem", "pretrained", "weights", "width", "zero_init_residual")
-    return {key: value for key, value in config.items() if key not in own}
-
-
-def _write(loaded: Pretrained, about: dict[str, Any], out: Path) -> None:
+def _write(loaded: Loaded, about: dict[str, Any], out: Path) -> None:
     text = json.dumps(about, indent=1)
     backbone = loaded.backbone
     weights = {name: value.contiguous() for name, value in backbone.state_dict().items()}
-    if about["format"] == "safetensors":
+    if about["kind"] == "safetensors":
         # its save_file would leave a file that only its owner can read
         out.write_bytes(to_safetensors(weights, metadata={KEY: text}))
-    elif about["format"] == "onnx":
+    elif about["kind"] == "onnx":
         _write_onnx(loaded, text, out)
-    elif about["format"] == "torchscript":
+    elif about["kind"] == "torchscript":
         _write_torchscript(loaded, text, out)
     else:
         torch.save(weights, out)
         sidecar(out).write_text(text)
 
 
-def _images(loaded: Pretrained, count: int) -> torch.Tensor:
+def _images(loaded: Loaded, count: int) -> torch.Tensor:
     """Random images as the backbone expects them."""
     side = loaded.preprocess.image_size
     generator = torch.Generator().manual_seed(0)
@@ -147,20 +125,17 @@ def _images(loaded: Pretrained, count: int) -> torch.Tensor:
     return prepared
 
 
-def _write_torchscript(loaded: Pretrained, text: str, out: Path) -> None:
+def _write_torchscript(loaded: Loaded, text: str, out: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is old, and what tracing fixes
         program = torch.jit.trace(loaded.backbone, _images(loaded, 2))
         program.save(str(out), _extra_files={f"{KEY}.json": text})
 
 
-def _write_onnx(loaded: Pretrained, text: str, out: Path) -> None:
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(f'--format onnx needs {error.name}: pip install "ssl_zoo[onnx]"') from error
+def _write_onnx(loaded: Loaded, text: str, out: Path) -> None:
+    need("--format onnx", "onnx", "onnxruntime", "onnxscript")
+    import onnx
+
     batch = torch.export.Dim("batch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -180,19 +155,17 @@ def _write_onnx(loaded: Pretrained, text: str, out: Path) -> None:
 
 
 @torch.inference_mode()
-def _difference(loaded: Pretrained, out: Path) -> float:
+def _difference(loaded: Loaded, out: Path) -> float:
     """The largest relative difference of features, on a batch of another size than at writing."""
-    read = load_exported(out)
-    assert read is not None
     images = _images(loaded, 3)
     features = loaded.backbone(images)
-    largest = (read.backbone(images) - features).abs().max()
+    largest = (read(out).backbone(images) - features).abs().max()
     return float(largest / features.abs().max().clamp(min=1))
 
 
 def usage(about: dict[str, Any], out: Path) -> str:
     """Two lines that load the file in its own library."""
-    options = "".join(f", {k}={v!r}" for k, v in _options(about["config"] or {}).items())
+    options = "".join(f", {k}={v!r}" for k, v in library_options(about["config"]).items())
     name, path = about.get("name"), str(out)
     return {
         "torchvision": (
@@ -205,14 +178,14 @@ def usage(about: dict[str, Any], out: Path) -> str:
         ),
         "safetensors": (
             f"backbone, preprocess = ssl_zoo.load_backbone({path!r})\n"
-            f"weights = safetensors.torch.load_file({path!r})  # or the weights alone"
+            f"weights = safetensors.torch.load_file({path!r})  # or only the weights"
         ),
         "onnx": (
             f"session = onnxruntime.InferenceSession({path!r})\n"
             "(features,) = session.run(None, {'images': images})"
         ),
         "torchscript": f"backbone = torch.jit.load({path!r})\nfeatures = backbone(images)",
-    }[about["format"]]
+    }[about["kind"]]
 
 
 def main(args: Sequence[str] | None = None) -> None:

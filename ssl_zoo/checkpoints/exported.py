@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,119 +14,135 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ssl_zoo.checkpoints import unpickle
-from ssl_zoo.checkpoints.weights import Pretrained, build_backbone, fill
+from ssl_zoo.checkpoints.loaded import Loaded
+from ssl_zoo.checkpoints.official import load_official
+from ssl_zoo.checkpoints.ours import check_format
+from ssl_zoo.checkpoints.source import KEY, sidecar
+from ssl_zoo.checkpoints.weights import build_backbone, fill
 from ssl_zoo.data.preprocess import Preprocess
+from ssl_zoo.extras import need
 from ssl_zoo.types import UserError
 
-KEY = "ssl_zoo"  # of the description, wherever the format has room for one
+_KEYS = {"format", "config", "preprocess", "num_features"}
+# Kinds that come with an architecture; the others are programs.
+_WEIGHTS = ("torchvision", "timm", "safetensors")
 
 
-def sidecar(path: Path) -> Path:
-    """Where the description of a plain state dict lies."""
-    return path.with_name(f"{path.name}.json")
-
-
-def load_exported(path: Path) -> Pretrained | None:
-    """The backbone in an exported file; None for a file that export did not write.
+def description_beside(path: Path) -> dict[str, Any] | None:
+    """The description of a plain state dict, which lies beside it; None where there is none.
 
     Raises:
-        UserError: If it is damaged, or is ONNX without our description.
+        UserError: If another version of ssl_zoo wrote it.
     """
-    if path.suffix == ".onnx":
-        return _onnx(path)
-    if path.suffix == ".safetensors":
-        return _safetensors(path)
-    if unpickle.is_zip(path) and (text := _torchscript_text(path)):
-        return _torchscript(path, _described(text, path))
-    if sidecar(path).is_file():
-        try:
-            about = _described(sidecar(path).read_text(), sidecar(path))
-        except (UserError, UnicodeDecodeError):
-            return None  # somebody else's
-        return _weights(path, unpickle.read(path), about)
-    return None
+    file = sidecar(path)
+    try:
+        about = _parsed(file.read_text()) if file.is_file() else None
+    except UnicodeDecodeError:
+        return None  # somebody else's, as are those without our keys
+    return None if about is None else _checked(about, file)
 
 
 def _described(text: str, path: Path) -> dict[str, Any]:
-    """The description: format, config or null, preprocess, num_features.
+    """The description in an exported file.
 
     Raises:
-        UserError: If it is none.
+        UserError: If it is something else, or of another version of ssl_zoo.
     """
+    about = _parsed(text)
+    if about is None:
+        raise UserError(f"{path} holds no description by ssl_zoo.export")
+    return _checked(about, path)
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """A text as a description of any format; None if it is something else."""
     try:
-        about = dict(json.loads(text))
+        about = json.loads(text)
+    except ValueError:
+        return None
+    return about if isinstance(about, dict) and about.keys() >= _KEYS else None
+
+
+def _checked(about: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A description of this format: kind, config or null, preprocess, num_features.
+
+    Raises:
+        UserError: If it is of another format, or damaged.
+    """
+    check_format(about["format"], path)
+    try:
         Preprocess(**about["preprocess"])
-        if isinstance(about["num_features"], int) and _fits(about["format"], about["config"]):
+        if isinstance(about["num_features"], int) and _fits(about["kind"], about["config"]):
             return about
     except (ValueError, KeyError, TypeError):
         pass
     raise UserError(f"{path} holds no description by ssl_zoo.export")
 
 
-def _fits(format: Any, config: Any) -> bool:
-    """Whether a format that holds weights alone comes with an architecture."""
-    if format in ("torchvision", "timm", "safetensors"):
+def _fits(kind: Any, config: Any) -> bool:
+    """Whether a file that holds only weights comes with an architecture."""
+    if kind in _WEIGHTS:
         return isinstance(config, dict) and "_target_" in config
-    return format in ("onnx", "torchscript")
+    return kind in ("onnx", "torchscript")
 
 
-def _pretrained(
+def _loaded(
     path: Path, backbone: nn.Module, about: dict[str, Any], config: dict[str, Any] | None, what: str
-) -> Pretrained:
+) -> Loaded:
     preprocess = Preprocess(**about["preprocess"])
-    report = (
-        f"{path} (our {about['format']} export): {what}; images: {preprocess.image_size} pixels"
-    )
-    return Pretrained(backbone.eval(), preprocess, config, report)
+    report = f"{path} (our {about['kind']} export): {what}; images: {preprocess.image_size} pixels"
+    return Loaded(backbone.eval(), preprocess, config, report)
 
 
-def _weights(path: Path, weights: Any, about: dict[str, Any]) -> Pretrained:
+def load_state_dict(weights: Any, about: dict[str, Any], path: Path) -> Loaded:
+    """The backbone that a description gives to a plain state dict.
+
+    Raises:
+        UserError: If the weights are not that backbone's.
+    """
     if not isinstance(weights, dict) or not all(isinstance(n, str) for n in weights):
-        raise UserError(f"{path} is no plain state dict, as its {sidecar(path).name} says")
+        raise UserError(f"{path} is not a plain state dict, as its {sidecar(path).name} says")
     backbone = build_backbone(about["config"])
     fill(backbone, weights, str(path))
     what = f"{len(weights)} weights loaded, none missing, nothing left over"
-    return _pretrained(path, backbone, about, about["config"], what)
+    return _loaded(path, backbone, about, about["config"], what)
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file, and its metadata.
+def load_safetensors(path: Path) -> Loaded:
+    """The backbone in a safetensors file of ours, or of another library.
 
     Raises:
-        UserError: If it is damaged.
+        UserError: If it is damaged, or its architecture is unknown.
     """
+    weights, metadata = _read_safetensors(path)
+    if KEY not in metadata:
+        return load_official(weights, path)
+    return load_state_dict(weights, _described(metadata[KEY], path), path)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, and its metadata."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path} is not a readable checkpoint: it is damaged or no safetensors file"
+            f"{path} is not a readable checkpoint: it is damaged or not a safetensors file"
         ) from error
-
-
-def _safetensors(path: Path) -> Pretrained | None:
-    weights, metadata = read_safetensors(path)
-    if KEY not in metadata:
-        return None  # another library's
-    return _weights(path, weights, _described(metadata[KEY], path))
 
 
 class OnnxBackbone(nn.Module):
     """A backbone that onnxruntime computes, on the CPU; without gradients.
 
     Args:
-        path: The .onnx file.
+        session: Of onnxruntime.
         num_features: Width of what comes out.
-
-    Raises:
-        UserError: If onnxruntime is missing or cannot read the file.
     """
 
-    def __init__(self, path: Path, num_features: int) -> None:
+    def __init__(self, session: Any, num_features: int) -> None:
         super().__init__()
-        self.num_features = num_features
-        self.session = onnx_session(path)
+        self.session, self.num_features = session, num_features
 
     def forward(self, images: Tensor) -> Tensor:
         (name,) = (input.name for input in self.session.get_inputs())
@@ -140,10 +157,9 @@ def onnx_session(path: Path) -> Any:
     Raises:
         UserError: If onnxruntime is missing or cannot read the file.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(f'{path} needs onnxruntime: pip install "ssl_zoo[onnx]"') from error
+    need(str(path), "onnxruntime")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
@@ -151,30 +167,29 @@ def onnx_session(path: Path) -> Any:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class for each way to fail
         raise UserError(
-            f"{path} is not a readable checkpoint: it is damaged or no ONNX file"
+            f"{path} is not a readable checkpoint: it is damaged or not an ONNX file"
         ) from error
 
 
-def _onnx(path: Path) -> Pretrained:
-    metadata = onnx_session(path).get_modelmeta().custom_metadata_map
-    about = _described(metadata.get(KEY, ""), path)
-    backbone = OnnxBackbone(path, about["num_features"])
-    return _pretrained(path, backbone, about, None, "run by onnxruntime, not trainable")
+def load_onnx(path: Path) -> Loaded:
+    """The backbone in an ONNX file of ours.
+
+    Raises:
+        UserError: If onnxruntime is missing, or the file is damaged or lacks our description.
+    """
+    session = onnx_session(path)
+    about = _described(session.get_modelmeta().custom_metadata_map.get(KEY, ""), path)
+    backbone = OnnxBackbone(session, about["num_features"])
+    return _loaded(path, backbone, about, None, "run by onnxruntime, not trainable")
 
 
-def _torchscript_text(path: Path) -> str | None:
-    """The description in a TorchScript archive of ours, read without running it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = [e for e in archive.infolist() if e.filename.endswith(f"/extra/{KEY}.json")]
-            if not found or found[0].file_size > 2**20:
-                return None
-            return archive.read(found[0]).decode()
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return None  # what is wrong with it is said where files are read
+def load_torchscript(path: Path) -> Loaded:
+    """The backbone in a TorchScript archive of ours: a program, which runs.
 
-
-def _torchscript(path: Path, about: dict[str, Any]) -> Pretrained:
+    Raises:
+        UserError: If it is damaged, or lacks our description.
+    """
+    about = _described(_torchscript_text(path), path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is old
         try:
@@ -183,4 +198,16 @@ def _torchscript(path: Path, about: dict[str, Any]) -> Pretrained:
         except (RuntimeError, ValueError, unpickle.NotReadableError) as error:
             raise UserError(f"{path} is not a readable checkpoint: it is damaged") from error
     backbone.num_features = about["num_features"]
-    return _pretrained(path, backbone, about, None, "a TorchScript program")
+    return _loaded(path, backbone, about, None, "a TorchScript program")
+
+
+def _torchscript_text(path: Path) -> str:
+    """The description in a TorchScript archive, read without running it; "" if it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [e for e in archive.infolist() if e.filename.endswith(f"/extra/{KEY}.json")]
+            if not found or found[0].file_size > 2**20:
+                return ""
+            return archive.read(found[0]).decode()
+    except (zipfile.BadZipFile, OSError, ValueError, zlib.error) as error:
+        raise UserError(f"{path} is not a readable checkpoint: it is damaged") from error

@@ -14,15 +14,13 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from ssl_zoo.backbones import timm_backbone, torchvision_backbone
-from ssl_zoo.checkpoints.weights import Pretrained
+from ssl_zoo.checkpoints.loaded import Loaded
 from ssl_zoo.config import first_line
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.types import UserError
 
-PREFIXES = ("torchvision:", "timm:")
 
-
-def load_library(source: str) -> Pretrained:
+def load_library(source: str) -> Loaded:
     """`torchvision:NAME`, `torchvision:NAME:WEIGHTS` or `timm:NAME`; downloads what is not cached.
 
     Raises:
@@ -32,7 +30,7 @@ def load_library(source: str) -> Pretrained:
     return _timm(name) if library == "timm" else _torchvision(*name.partition(":")[::2])
 
 
-def _torchvision(name: str, weights: str) -> Pretrained:
+def _torchvision(name: str, weights: str) -> Loaded:
     config = {
         "_target_": "ssl_zoo.backbones.torchvision_backbone",
         "name": name,
@@ -45,10 +43,10 @@ def _torchvision(name: str, weights: str) -> Pretrained:
     transforms = torchvision.models.get_model_weights(name)[config["weights"]].transforms()
     (image_size,), (resize_size, *_) = transforms.crop_size, transforms.resize_size
     preprocess = Preprocess(image_size, image_size / resize_size, transforms.mean, transforms.std)
-    return _pretrained(f"torchvision:{name}:{config['weights']}", backbone, preprocess, config)
+    return _loaded(f"torchvision:{name}:{config['weights']}", backbone, preprocess, config)
 
 
-def _timm(name: str) -> Pretrained:
+def _timm(name: str) -> Loaded:
     config = {"_target_": "ssl_zoo.backbones.timm_backbone", "name": name}
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name}*")[:5])
@@ -67,7 +65,7 @@ def _timm(name: str) -> Pretrained:
         raise _no_download(source=f"timm:{name}", cache=cache) from error
     data: dict[str, Any] = resolve_model_data_config(backbone)  # type: ignore[no-untyped-call]
     preprocess = Preprocess(data["input_size"][-1], data["crop_pct"], data["mean"], data["std"])
-    return _pretrained(f"timm:{name}", backbone, preprocess, config | {"pretrained": True})
+    return _loaded(f"timm:{name}", backbone, preprocess, config | {"pretrained": True})
 
 
 @contextmanager
@@ -82,14 +80,14 @@ def _quiet_hub() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _pretrained(
+def _loaded(
     source: str, backbone: nn.Module, preprocess: Preprocess, config: dict[str, Any]
-) -> Pretrained:
+) -> Loaded:
     report = (
         f"{source}: {len(backbone.state_dict())} weights loaded, none missing; left over: the "
         f"classifier; images: {preprocess.image_size} pixels, normalised"
     )
-    return Pretrained(backbone.eval(), preprocess, config, report)
+    return Loaded(backbone.eval(), preprocess, config, report)
 
 
 def _no_download(source: str, cache: str) -> UserError:

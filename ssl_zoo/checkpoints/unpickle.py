@@ -1,4 +1,4 @@
-"""Reading strangers' checkpoint files as data: nothing that lies in one runs."""
+"""Reading untrusted checkpoint files as data: nothing that lies in one runs."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def is_zip(path: Path) -> bool:
 
 
 def _check_kind(path: Path) -> None:
-    """Refuse what is no PyTorch file, before anything of it is loaded.
+    """Refuse what is not a PyTorch file, before anything of it is loaded.
 
     Raises:
         NotReadableError: Saying what it is.
@@ -229,7 +229,7 @@ def _check_zip(path: Path) -> None:
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise NotReadableError("it is a TorchScript archive, whose code would run")
     if not any(name.endswith("/data.pkl") for name in names):
-        raise NotReadableError("it is a zip archive but no PyTorch file")
+        raise NotReadableError("it is a zip archive but not a PyTorch file")
     # torch stores without compression, so the two sizes agree
     if sum(entry.file_size for entry in entries) > 2 * path.stat().st_size:
         raise NotReadableError("it unpacks to more than it holds")
@@ -250,7 +250,7 @@ def check_sums(path: Path) -> None:
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError) as error:
         raise NotReadableError("it is damaged or cut short") from error
     if broken is not None:
-        raise NotReadableError("it is damaged: its checksums are others")
+        raise NotReadableError("it is damaged: checksum mismatch")
 
 
 def _read(path: Path) -> Any:

@@ -1,50 +1,25 @@
-"""A loaded backbone, and how weights are put into an architecture."""
+"""How a config becomes a backbone, and weights are put into it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from ssl_zoo.backbones.spec import untrained
 from ssl_zoo.config import check_targets, instantiate
-from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.types import UserError
-
-
-class Pretrained(NamedTuple):
-    """A backbone from anywhere.
-
-    Attributes:
-        backbone: (N, 3, S, S) -> (N, num_features), in eval mode; has `num_features`.
-        preprocess: uint8 (N, 3, H, W) -> what the backbone expects.
-        config: What `build_backbone` makes the same architecture from, untrained; None for ONNX and
-            TorchScript, which hold no architecture.
-        report: One line: what was loaded, what was left over, what is missing.
-    """
-
-    backbone: nn.Module
-    preprocess: Preprocess
-    config: dict[str, Any] | None
-    report: str
 
 
 def build_backbone(config: dict[str, Any]) -> nn.Module:
     """The backbone that a plain config describes, randomly initialised; nothing is downloaded."""
     check_targets(config)
-    backbone: nn.Module = instantiate(OmegaConf.create(_untrained(config)))
+    backbone: nn.Module = instantiate(OmegaConf.create(untrained(config)))
     return backbone
-
-
-def _untrained(node: Any) -> Any:
-    """A config without torchvision's knob of pretrained weights and timm's."""
-    if not isinstance(node, dict):
-        return node
-    knobs = {"weights": None, "pretrained": False}
-    return {key: knobs[key] if key in knobs else _untrained(value) for key, value in node.items()}
 
 
 def fill(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
@@ -77,14 +52,14 @@ def fill(backbone: nn.Module, weights: Mapping[str, Tensor], source: str) -> lis
     left = [name for name in weights if name not in expected]
     foreign = [name for name in left if name.split(".")[0] in parts]
     if foreign:
-        raise UserError(f"{source} is no known architecture: it has {_few(foreign)} besides")
+        raise UserError(f"{source} is not a known architecture: it has {_few(foreign)} besides")
     own = {name: weights[name] for name in expected if name in weights}
     backbone.load_state_dict(own, strict=False)
     return left
 
 
 def check_plain(name: str, value: Any, source: str) -> None:
-    """Refuse what is no dense tensor, and tensors that claim more numbers than the file holds.
+    """Refuse what is not a dense tensor, and tensors that claim more numbers than the file holds.
 
     Raises:
         UserError: Naming it.
@@ -96,13 +71,13 @@ def check_plain(name: str, value: Any, source: str) -> None:
         or value.device.type == "meta"
         or value.numel() * value.element_size() > value.untyped_storage().nbytes()
     ):
-        raise UserError(f"{source}: {shown(name)} is no plain tensor of the file")
+        raise UserError(f"{source}: {shown(name)} is not a plain tensor of the file")
 
 
 def _check_fits(name: str, value: Tensor, expected: Tensor, source: str) -> None:
     if value.shape != expected.shape:
         raise UserError(
-            f"{source} is no known architecture: {name} is {_size(value)} where "
+            f"{source} is not a known architecture: {name} is {_size(value)} where "
             f"{_size(expected)} was expected"
         )
     # counters may be floats: averages of checkpoints have such

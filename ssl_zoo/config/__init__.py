@@ -10,6 +10,7 @@ from ssl_zoo.config.choices import (
     slots_of,
 )
 from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli
+from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
 from ssl_zoo.config.resolvers import (
     LR_RULES,
     norm_splits,
@@ -35,6 +36,7 @@ __all__ = [
     "EVALUATE_ROOTS",
     "LR_RULES",
     "TRAIN_ROOTS",
+    "ErrorAt",
     "check_choices",
     "check_counts",
     "check_knobs",
@@ -48,6 +50,7 @@ __all__ = [
     "first_line",
     "flatten",
     "instantiate",
+    "naming_knobs",
     "nearest",
     "norm_splits",
     "options_of",

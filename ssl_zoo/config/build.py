@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssl_zoo.config.knob_names import ErrorAt
 from ssl_zoo.config.values import check_types
 from ssl_zoo.types import UserError
 
@@ -52,21 +53,32 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
         **kwargs: What it is called with besides.
 
     Raises:
-        UserError: Also where a part refuses a knob (TypeError, ValueError), with its place.
+        UserError: Of a part of ours.
+        ErrorAt: Where a part refuses a knob (TypeError, ValueError), or a value has a wrong type.
     """
     if isinstance(node, DictConfig):
         check_types(OmegaConf.to_container(node, resolve=True), node._get_full_key(None))
     try:
         return hydra.utils.instantiate(node, **kwargs)
     except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        if cause is None and isinstance(error.__cause__, TypeError | ValueError):
-            place = re.search(r"full_key: (\S+)", str(error))
-            where = f"{place.group(1)}: " if place else ""
-            cause = UserError(where + first_line(error.__cause__))
-        raise (cause or error) from error.__cause__
+        refusal = _refusal(error)
+        raise refusal from refusal.__cause__
+
+
+def _refusal(error: InstantiationException) -> Exception:
+    """The user's error behind one of Hydra's, which it stays where there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__
+    if cause is not None:
+        return cause
+    if not isinstance(error.__cause__, TypeError | ValueError):
+        return error
+    text = first_line(error.__cause__)
+    place = re.search(r"full_key: (\S+)", str(error))
+    refusal = ErrorAt(place.group(1), f": {text}") if place else UserError(text)
+    refusal.__cause__ = error.__cause__
+    return refusal
 
 
 def first_line(error: BaseException) -> str:

@@ -25,7 +25,7 @@ CONFIG_DIR = str(_config_dir())
 
 
 def options_of(group: str) -> list[str]:
-    """The options of a config group; none where it is no group."""
+    """The options of a config group; none where it is not a group."""
     return sorted(path.stem for path in (Path(CONFIG_DIR) / group).glob("*.yaml"))
 
 
@@ -57,7 +57,7 @@ def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
         if not options:
             continue
         if value is None:
-            raise UserError(f"{override.input_line}: leave it away, or give an option")
+            raise UserError(f"{override.input_line}: leave it out, or give an option")
         if isinstance(value, Glob):
             names = value.filter(options)
             if not names:

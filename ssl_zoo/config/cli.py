@@ -46,40 +46,50 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def explain(error: BaseException, config_name: str) -> str:
     """One line for a Hydra, OmegaConf or user error, with the nearest valid names."""
-    text = str(error)
+    line = None
     if isinstance(error, MissingConfigException):
-        options = re.search(
-            r"Could not find '([^']+)'\s+Available options in '[^']+':(.*?)(?:\nConfig search|$)",
-            text,
-            re.S,
-        )
-        if options:
-            group, _, name = options.group(1).rpartition("/")
-            return f"{group}={name} is not an option: {nearest(name, options.group(2).split())}"
-        listed = re.search(r"Could not load '([^']+)'", text)  # one of a list, protocol=[a,b]
-        if listed:
-            group, _, name = listed.group(1).rpartition("/")
-            return f"{group}=[{name}] is not an option: {nearest(name, options_of(group))}"
-    if isinstance(error, ConfigCompositionException):
-        key = re.search(r"Could not override '([^']+)'", text)
-        if key:
-            name = key.group(1).split("@")[0]
-            protocol = name.removeprefix("protocol.").split(".")[0]
-            if name.startswith("protocol.") and protocol in options_of("protocol"):
-                return (
-                    f"{name} is set, but protocol={protocol} is not chosen: add it, protocol=[...]"
-                )
-            if name.startswith("method/") and options_of(name):
-                method = chosen_method(sys.argv[1:])
-                return f"{name} is no slot of {method}: it has {', '.join(slots_of(method))}"
-            if options_of(name):
-                return f"{name} is a group of another program than {config_name}.py"
-            return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override} is no KEY=VALUE: quote what holds commas, spaces or braces"
-    if isinstance(error, InstantiationException):
-        return " ".join(text.split())
-    return first_line(error)
+        line = _no_option(str(error))
+    elif isinstance(error, ConfigCompositionException):
+        line = _no_key(str(error), config_name)
+    elif isinstance(error, OverrideParseException):
+        line = f"{error.override} is not KEY=VALUE: quote what holds commas, spaces or braces"
+    elif isinstance(error, InstantiationException):
+        line = " ".join(str(error).split())
+    return line or first_line(error)
+
+
+def _no_option(text: str) -> str | None:
+    """Of a group's option that does not exist; None where Hydra's text is about something else."""
+    one = re.search(
+        r"Could not find '([^']+)'\s+Available options in '[^']+':(.*?)(?:\nConfig search|$)",
+        text,
+        re.S,
+    )
+    if one:
+        group, _, name = one.group(1).rpartition("/")
+        return f"{group}={name} is not an option: {nearest(name, one.group(2).split())}"
+    listed = re.search(r"Could not load '([^']+)'", text)  # one of a list, protocol=[a,b]
+    if listed:
+        group, _, name = listed.group(1).rpartition("/")
+        return f"{group}=[{name}] is not an option: {nearest(name, options_of(group))}"
+    return None
+
+
+def _no_key(text: str, config_name: str) -> str | None:
+    """Of a key that the config does not have; None where Hydra's text is about something else."""
+    key = re.search(r"Could not override '([^']+)'", text)
+    if not key:
+        return None
+    name = key.group(1).split("@")[0]
+    protocol = name.removeprefix("protocol.").split(".")[0]
+    if name.startswith("protocol.") and protocol in options_of("protocol"):
+        return f"{name} is set, but protocol={protocol} is not chosen: add it, protocol=[...]"
+    if name.startswith("method/") and options_of(name):
+        method = chosen_method(sys.argv[1:])
+        return f"{name} is not a slot of {method}: it has {', '.join(slots_of(method))}"
+    if options_of(name):
+        return f"{name} is a group of another program than {config_name}.py"
+    return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
 
 
 def _chosen_options() -> list[str]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from ssl_zoo.config.interpolations import references, select
 from ssl_zoo.types import UserError
 
 # What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
 TRAIN_ROOTS = (
-    *("data", "method.module", "callbacks", "logger", "strategy", "monitor.bank_size"),
-    *("seed", "epochs", "batch_size", "accumulate", "clip_norm", "precision", "devices"),
-    *("sync_batchnorm", "compile", "num_nodes", "name", "resume", "init"),
-    *("save_every_n_minutes", "log_every_n_steps", "run_dir"),
+    *("data", "method.module", "callbacks", "logger", "trainer", "monitor.bank_size"),
+    *("seed", "batch_size", "compile", "name", "resume", "init"),
+    *("save_every_n_minutes", "run_dir"),
 )
 
 
@@ -24,9 +22,6 @@ EVALUATE_ROOTS = (
     *("data", "protocol", "dataset", "backbone", "augmentation"),
     *("ckpt", "features", "seed", "batch_size", "baselines", "out", "run_dir"),
 )
-
-
-_REFERENCE = re.compile(r"\$\{(?:oc\.select:)?(\.*[A-Za-z_][\w.\-/]*)\s*[,}]")
 
 
 def unread_overrides(cfg: DictConfig, keys: Iterable[str], roots: Iterable[str]) -> list[str]:
@@ -48,36 +43,18 @@ def unread_overrides(cfg: DictConfig, keys: Iterable[str], roots: Iterable[str])
         if path in read:
             continue
         read.add(path)
-        node = _select(raw, path)
+        node = select(raw, path)
         if isinstance(node, dict):
             todo += [f"{path}.{key}" for key in node]
         elif isinstance(node, list):
             todo += [f"{path}.{i}" for i in range(len(node))]
-        elif isinstance(node, str):
-            todo += [_absolute(reference, path) for reference in _REFERENCE.findall(node)]
+        else:
+            todo += references(node, path)
     return [key for key in keys if not any(_covers(path, key) for path in read)]
 
 
 def _covers(path: str, key: str) -> bool:
     return path == key or path.startswith(f"{key}.")
-
-
-def _absolute(reference: str, path: str) -> str:
-    dots = len(reference) - len(reference.lstrip("."))
-    if dots == 0:
-        return reference
-    return ".".join([*path.split(".")[:-dots], reference.lstrip(".")])
-
-
-def _select(tree: Any, path: str) -> Any:
-    for part in path.split("."):
-        if isinstance(tree, dict):
-            tree = tree.get(part)
-        elif isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
-            tree = tree[int(part)]
-        else:
-            return None
-    return tree
 
 
 def overridden_keys(overrides: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import hydra.utils
 from omegaconf import DictConfig, OmegaConf
 
+from ssl_zoo.config.knob_names import ErrorAt
 from ssl_zoo.types import UserError
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
@@ -16,17 +17,6 @@ COUNTS = (
     *("epochs", "batch_size", "accumulate", "num_nodes", "log_every_n_steps"),
     *("monitor.every_n_epochs", "monitor.k"),
 )
-_WIRING = {
-    "method.module.optimizer.": "optimizer.",
-    "method.module.scheduler.": "scheduler.",
-    "method.module.backbone.": "backbone.",
-    "method.module.": "method.",
-    "data.augmentation.": "augmentation.",
-    "data.splits.": "dataset.splits.",
-    "data.class_split": "dataset.class_split",
-    "data.fold": "dataset.fold",
-    "data.images_per_class": "method.images_per_class",
-}
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "None": "null"}
 
 
@@ -85,7 +75,7 @@ def check_types(node: Any, place: str) -> None:
         place: Its dotted key.
 
     Raises:
-        UserError: Naming the key, the value and what to give.
+        ErrorAt: With the place of the value, and what to give.
     """
     if isinstance(node, list):
         node = dict(enumerate(node))
@@ -94,21 +84,13 @@ def check_types(node: Any, place: str) -> None:
     target = str(node.get("_target_", ""))
     types = _annotations(target) if target.startswith("ssl_zoo.") else {}
     for key, value in node.items():
-        check_types(value, f"{place}.{key}")
+        at = f"{place}.{key}" if place else str(key)
+        check_types(value, at)
         kinds = types.get(key, "").split(" | ")
         if value is None and node.get("_partial_"):
             continue  # the caller of the factory may give it
         if set(kinds) <= _KINDS.keys() and not any(_is_a(value, kind) for kind in kinds):
-            name = _knob(f"{place}.{key}")
-            raise UserError(f"{name}={value}: give {' or '.join(_KINDS[k] for k in kinds)}")
-
-
-def _knob(place: str) -> str:
-    """Where a value stands that the wiring hands on."""
-    for wired, knobs in _WIRING.items():
-        if place.startswith(wired):
-            return knobs + place.removeprefix(wired)
-    return place
+            raise ErrorAt(at, f"={value}: give {' or '.join(_KINDS[k] for k in kinds)}")
 
 
 def _annotations(target: str) -> dict[Any, str]:

@@ -2,7 +2,15 @@
 
 from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.datamodule import DataModule
-from ssl_zoo.data.images import FileImages, Splits, TensorImages
+from ssl_zoo.data.images import FileImages, Images, Splits, TensorImages
 from ssl_zoo.data.preprocess import Preprocess
 
-__all__ = ["Augmentation", "DataModule", "FileImages", "Preprocess", "Splits", "TensorImages"]
+__all__ = [
+    "Augmentation",
+    "DataModule",
+    "FileImages",
+    "Images",
+    "Preprocess",
+    "Splits",
+    "TensorImages",
+]

@@ -13,20 +13,21 @@ from torch import Tensor
 from ssl_zoo import distributed
 from ssl_zoo.console import info
 from ssl_zoo.data.augment import Augmentation
-from ssl_zoo.data.images import FileImages, Images, Splits, TensorImages
+from ssl_zoo.data.images import Images, Splits
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler
-from ssl_zoo.data.splits import ClassSplit, Mode, class_disjoint, stratified_split
+from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler, limited
+from ssl_zoo.data.splits import Mode, Parts, class_disjoint, within_classes
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
-from ssl_zoo.types import MultiViewBatch, UserError
+from ssl_zoo.types import BadValue, MultiViewBatch, UserError
 
 
-def channel_statistics(images: TensorImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of images scaled to [0, 1]."""
     total, square, count = torch.zeros(3).double(), torch.zeros(3).double(), 0
-    for index in torch.arange(len(images)).split(4096):
-        x = images.batch(index).double() / 255
+    batches = torch.arange(len(images)).split(4096)
+    for batch in images.clean_batches(batches, lambda as_it_is: as_it_is, num_workers=0):
+        x = batch.double() / 255
         total += x.sum(dim=(0, 2, 3))
         square += (x * x).sum(dim=(0, 2, 3))
         count += x[:, 0].numel()
@@ -52,12 +53,14 @@ class DataModule(LightningDataModule):
         mean: Per channel; None = the data set's own.
         std: Per channel; None = the data set's own.
         eval_batch_size: Images a batch where nothing is trained.
-        class_split: Part by class, "hash" or "contiguous", instead of within each class; see
+        class_split: Split by class, "hash" or "contiguous", instead of within each class; see
             `class_disjoint`. None = val is held out of each class of train.
         class_split_seed: Of "hash".
         fold: Of the class split: which classes are val.
         images_per_class: Training batches hold so many images of each of their classes; None =
             whatever comes.
+        overfit_batches: Every epoch takes the first micro-batches of the first: so many, or this
+            fraction of them; 0 = all, each epoch in an order of its own.
 
     Attributes:
         num_images: Images in the training split.
@@ -85,37 +88,21 @@ class DataModule(LightningDataModule):
         class_split_seed: int = 0,
         fold: int = 0,
         images_per_class: int | None = None,
+        overfit_batches: int | float = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= val_fraction < 1:
-            raise UserError(f"dataset.val_fraction={val_fraction} is outside [0, 1)")
-        if image_size is not None and image_size < 1:
-            raise UserError(f"dataset.image_size={image_size} must be at least 1")
-        self.train: Images
-        self.val: Images
-        self.test: Images | None
-        self.class_split: ClassSplit | None = None
-        if class_split is None and (fold or class_split_seed):
-            name, value = ("fold", fold) if fold else ("class_split_seed", class_split_seed)
-            raise UserError(f"dataset.{name}={value} needs dataset.class_split=hash or contiguous")
-        if class_split is None:
-            self.class_names = list(splits.class_names)
-            kept, held_out = stratified_split(splits.train.labels, val_fraction, split_seed)
-            self.train, self.val = splits.train.subset(kept), splits.train.subset(held_out)
-            self.test = splits.test
-            self.num_train_classes = len(self.class_names)
-        else:
-            parts = class_disjoint(splits, class_split, class_split_seed, fold)
-            self.train, self.val, self.test = parts.train, parts.val, parts.test
-            self.class_names, self.class_split = parts.class_names, parts.split
-            self.num_train_classes = parts.num_train_classes
-            info(parts.summary())
-        self.num_classes = len(self.class_names)
-        self.num_images = len(self.train)
-        self.images_per_class = images_per_class
+        parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
+        self.train, self.val, self.test = parts.train, parts.val, parts.test
+        self.class_names, self.class_split = parts.class_names, parts.class_split
+        self.num_train_classes = parts.num_train_classes
+        self.num_classes, self.num_images = len(self.class_names), len(self.train)
         self.batch_size, self.accumulate = batch_size, accumulate
+        self.images_per_class = images_per_class
+        self.overfit_batches = overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
-        self.preprocess = self._preprocess(splits, image_size, mean, std)
+        self.preprocess = _preprocess(
+            self.train, image_size, mean or splits.mean, std or splits.std
+        )
         self.augmentation = augmentation(
             size=self.preprocess.image_size if view_size is None else view_size,
             mean=self.preprocess.mean.flatten().tolist(),
@@ -123,30 +110,30 @@ class DataModule(LightningDataModule):
             seed=seed,
         )
 
-    def _preprocess(
-        self,
-        splits: Splits,
-        image_size: int | None,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-    ) -> Preprocess:
-        mean, std = mean or splits.mean, std or splits.std
-        if isinstance(self.train, FileImages):
-            size, fraction = image_size or 224, 0.875
-            mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
-        else:
-            size, fraction = image_size or min(self.train.images.shape[-2:]), 1.0
-            if mean is None or std is None:
-                own_mean, own_std = channel_statistics(self.train)
-                mean, std = mean or own_mean, std or own_std
-        return Preprocess(size, fraction, mean, std)
+    @property
+    def num_batches(self) -> int:
+        """Micro-batches an epoch."""
+        whole = self.num_images // self.batch_size * self.accumulate
+        part = self.overfit_batches or None
+        return limited("overfit_batches", part, whole)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch."""
-        return self.num_images // self.batch_size
+        return -(-self.num_batches // self.accumulate)
+
+    @property
+    def num_views(self) -> int:
+        """Views of each image in a training batch."""
+        return self.augmentation.num_views
 
     def train_dataloader(self) -> TrainLoader:
+        sampler = self._sampler()
+        if self.overfit_batches:
+            sampler.repeat_first(self.num_batches)
+        return TrainLoader(self.train, sampler, self.augmentation, self.num_workers)
+
+    def _sampler(self) -> EpochSampler:
         shared = {
             "batch_size": self.batch_size,
             "accumulate": self.accumulate,
@@ -155,16 +142,15 @@ class DataModule(LightningDataModule):
             "world_size": distributed.world_size(),
         }
         if self.images_per_class is None:
-            sampler = EpochSampler(self.num_images, **shared)
-        else:
-            sampler = MPerClassSampler(self.train.labels, self.images_per_class, **shared)
-            if self._num_short_classes:
-                info(
-                    f"{self._num_short_classes} classes have fewer images than method."
-                    f"images_per_class={self.images_per_class}: batches repeat them"
-                )
-                self._num_short_classes = 0  # told once
-        return TrainLoader(self.train, sampler, self.augmentation, self.num_workers)
+            return EpochSampler(self.num_images, **shared)
+        sampler = MPerClassSampler(self.train.labels, self.images_per_class, **shared)
+        if self._num_short_classes:
+            info(
+                f"{self._num_short_classes} classes have fewer images than images_per_class="
+                f"{self.images_per_class}: batches repeat them"
+            )
+            self._num_short_classes = 0  # told once
+        return sampler
 
     @cached_property
     def _num_short_classes(self) -> int:
@@ -186,19 +172,19 @@ class DataModule(LightningDataModule):
         return self._clean(self.val, torch.arange(len(self.val)))
 
     def test_dataloader(self) -> CleanLoader:
-        """The test images; evaluate.py alone opens them.
+        """The test images; only evaluate.py opens them.
 
         Raises:
             UserError: If the data set has none.
         """
         if self.test is None:
             raise UserError(
-                "this data set has no test images: give it a test folder beside train, or take "
-                "protocol=retrieval, which holds classes out instead"
+                "this data set has no test images: give it a test folder beside train, or take the "
+                "protocol retrieval, which holds classes out instead"
             )
         return self._clean(self.test, torch.arange(len(self.test)))
 
-    def _clean(self, images: TensorImages | FileImages, index: Tensor) -> CleanLoader:
+    def _clean(self, images: Images, index: Tensor) -> CleanLoader:
         part = index[distributed.rank() :: distributed.world_size()]
         return CleanLoader(images, self.preprocess, self.eval_batch_size, self.num_workers, part)
 
@@ -214,3 +200,41 @@ class DataModule(LightningDataModule):
     def options(self) -> dict[str, Any]:
         """What load_backbone needs to prepare images, as plain data."""
         return self.preprocess.options()
+
+
+def _parts(
+    splits: Splits,
+    class_split: Mode | None,
+    class_split_seed: int,
+    fold: int,
+    val_fraction: float,
+    split_seed: int,
+) -> Parts:
+    """Split by class where `class_split` asks for it, else within each class."""
+    if not 0 <= val_fraction < 1:
+        raise BadValue("val_fraction", val_fraction, "in [0, 1)")
+    if class_split is not None:
+        parts = class_disjoint(splits, class_split, class_split_seed, fold)
+        info(parts.summary())
+        return parts
+    for name, value in (("fold", fold), ("class_split_seed", class_split_seed)):
+        if value:
+            raise UserError(f"{name}={value} needs class_split=hash or contiguous")
+    return within_classes(splits, val_fraction, split_seed)
+
+
+def _preprocess(
+    images: Images,
+    image_size: int | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Preprocess:
+    """Images of one size keep it and are normalised by their own statistics; others are cropped."""
+    if image_size is not None and image_size < 1:
+        raise BadValue("image_size", image_size, "at least 1")
+    if images.size is None:
+        return Preprocess(image_size or 224, 0.875, mean or IMAGENET_MEAN, std or IMAGENET_STD)
+    if mean is None or std is None:
+        own_mean, own_std = channel_statistics(images)
+        mean, std = mean or own_mean, std or own_std
+    return Preprocess(image_size or min(images.size), 1.0, mean, std)

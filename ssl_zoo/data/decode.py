@@ -74,7 +74,7 @@ def decode(path: str | Path) -> NDArray[np.uint8]:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(H, W) of the upright image, from the header alone.
+    """(H, W) of the upright image, from the header only.
 
     Raises:
         UserError: The header does not open.

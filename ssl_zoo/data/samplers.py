@@ -1,21 +1,18 @@
-"""The order of training: a function of (seed, epoch) alone."""
+"""The order of training: a function of (seed, epoch) only."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ssl_zoo.hashing import hash_int64
-from ssl_zoo.types import UserError
-
-_ORDER_STREAM = 0x6F72646572  # keeps these draws apart from the augmentation's
-_CLASS_STREAM = 0x636C617373
+from ssl_zoo.hashing import CLASS_STREAM, ORDER_STREAM, hash_int64
+from ssl_zoo.types import BadValue, UserError
 
 
 def epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
     """The permutation (num_images,) of an epoch: sorted by a hash of (seed, epoch, index)."""
     index = torch.arange(num_images)
-    return hash_int64(index, _ORDER_STREAM, seed, epoch).argsort(stable=True)
+    return hash_int64(index, ORDER_STREAM, seed, epoch).argsort(stable=True)
 
 
 def m_per_class_order(
@@ -50,12 +47,38 @@ def m_per_class_order(
     handed_out = torch.zeros_like(counts)
     batches = []
     for batch in range(num_batches):
-        draw = hash_int64(ids, _CLASS_STREAM, seed, epoch, batch)
+        draw = hash_int64(ids, CLASS_STREAM, seed, epoch, batch)
         chosen = draw.argsort(stable=True)[: batch_size // m]
         turn = handed_out[chosen, None] + torch.arange(m)
         handed_out[chosen] += m
         batches.append(order[starts[chosen, None] + turn % counts[chosen, None]].flatten())
     return torch.cat(batches)
+
+
+def limited(name: str, limit: int | float | None, num_batches: int) -> int:
+    """How many of so many batches one of Lightning's limits leaves.
+
+    Args:
+        name: Of the limit.
+        limit: A count, where it is a whole number of at least 1, or a fraction; None = all.
+        num_batches: What there is; of none, none is left.
+
+    Raises:
+        BadValue: If it is neither, or leaves none.
+    """
+    if limit is None or num_batches == 0:
+        return num_batches
+    left = 0
+    if isinstance(limit, int) and not isinstance(limit, bool):
+        left = min(limit, num_batches)
+    elif isinstance(limit, float) and limit <= 1:
+        left = int(limit * num_batches)
+    elif isinstance(limit, float) and limit.is_integer():
+        left = min(int(limit), num_batches)
+    if left < 1:
+        allowed = f"a count, or a fraction that leaves at least one of {num_batches} micro-batches"
+        raise BadValue(name, limit, allowed)
+    return left
 
 
 class EpochSampler:
@@ -110,15 +133,25 @@ class EpochSampler:
         self.micro_batch_size = batch_size // accumulate
         self.num_batches = num_images // batch_size * accumulate
         self.epoch, self.position = 0, 0
+        self.repeats = False
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of another epoch; in the current one, stay."""
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
+    def repeat_first(self, num_batches: int) -> None:
+        """Make every epoch the first micro-batches of epoch 0, to overfit them."""
+        self.num_batches, self.repeats = num_batches, True
+
+    @property
+    def order_epoch(self) -> int:
+        """The epoch whose order this one takes: its own, unless every epoch takes the first's."""
+        return 0 if self.repeats else self.epoch
+
     def order(self) -> Tensor:
         """The indices of this epoch's micro-batches, of all ranks, one after the other."""
-        order = epoch_order(self.num_images, self.seed, self.epoch)
+        order = epoch_order(self.num_images, self.seed, self.order_epoch)
         return order[: self.num_batches * self.micro_batch_size]
 
     def pending(self) -> list[Tensor]:
@@ -148,7 +181,7 @@ class MPerClassSampler(EpochSampler):
         world_size: Number of processes.
 
     Raises:
-        UserError: Also if a micro-batch is no multiple of m, or takes more classes than there are.
+        UserError: Also if a micro-batch is not a multiple of m, or takes too many classes.
     """
 
     def __init__(
@@ -173,7 +206,7 @@ class MPerClassSampler(EpochSampler):
             self.micro_batch_size,
             self.num_batches,
             self.seed,
-            self.epoch,
+            self.order_epoch,
         )
 
 
@@ -185,15 +218,15 @@ def check_images_per_class(labels: Tensor, m: int, micro_batch_size: int) -> Non
     """
     classes = len(labels[labels >= 0].unique())
     if classes == 0:
-        raise UserError(f"method.images_per_class={m} needs labels, but no image has one")
+        raise UserError(f"images_per_class={m} needs labels, but no image has one")
     if m < 1 or micro_batch_size % m:
         raise UserError(
-            f"method.images_per_class={m} does not divide the {micro_batch_size} images of a "
-            "micro-batch (batch_size / accumulate): change either"
+            f"images_per_class={m} does not divide the {micro_batch_size} images of a micro-batch "
+            "(batch_size / accumulate): change either"
         )
     if micro_batch_size // m > classes:
         raise UserError(
-            f"method.images_per_class={m} asks for {micro_batch_size // m} classes in each "
-            f"micro-batch of {micro_batch_size} images, but train has {classes}: lower batch_size "
-            f"to {classes * m} or less, or raise images_per_class"
+            f"images_per_class={m} asks for {micro_batch_size // m} classes in each micro-batch of "
+            f"{micro_batch_size} images, but train has {classes}: lower batch_size to "
+            f"{classes * m} or less, or raise images_per_class"
         )

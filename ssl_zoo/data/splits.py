@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ssl_zoo.data.images import Images, Splits, pool
+from ssl_zoo.data.images import Images, Splits
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 Mode = Literal["hash", "contiguous"]
 _FEWEST = 2  # classes that retrieval needs: with one, every answer is right
@@ -64,18 +63,18 @@ def make_class_split(
     (MLRCSplitManager).
     """
     if mode not in _MODES:
-        raise UserError(f"class split: mode={mode} is unknown; use one of {', '.join(_MODES)}")
+        raise BadValue("mode", mode, " or ".join(_MODES))
     if not 0 < test_fraction < 1:
-        raise UserError(f"class split: test_fraction={test_fraction}: give a number in (0, 1)")
+        raise BadValue("test_fraction", test_fraction, "in (0, 1)")
     if num_folds < 1:
-        raise UserError(f"class split: num_folds={num_folds}: give 1 or more")
+        raise BadValue("num_folds", num_folds, "at least 1")
     num_test = _floor(len(class_names) * test_fraction)
     num_trainval = len(class_names) - num_test
     if min(num_test, num_trainval) < _FEWEST:
         raise UserError(
-            f"class split: test_fraction={test_fraction} of {len(class_names)} classes makes "
-            f"{num_trainval} to choose on and {num_test} to test on, each must be {_FEWEST} or "
-            "more: use data of more classes, or another test_fraction"
+            f"test_fraction={test_fraction} of {len(class_names)} classes makes {num_trainval} to "
+            f"choose on and {num_test} to test on, each must be {_FEWEST} or more: use data of "
+            "more classes, or another test_fraction"
         )
     num_val = len(class_names) * (1 - test_fraction)
     num_folds = max(1, min(num_folds, _floor(num_val / _FEWEST)))
@@ -102,45 +101,50 @@ def _ordered(class_names: Sequence[str], mode: str, seed: int) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-class ClassDisjoint(NamedTuple):
-    """The parts of a data set, by class; training classes are numbered first, then val's, test's.
+class Parts(NamedTuple):
+    """A data set, split for training; train's classes come first in `class_names`.
 
     Attributes:
-        train: Images of the training classes, whichever split they came from.
-        val: Of the fold's classes.
-        test: Of the test classes; the same in every fold.
-        class_names: By the new numbers.
-        split: In the new numbers.
+        train: Images to learn from.
+        val: Images to choose on.
+        test: Images to report on, None when the data set has none.
+        class_names: Name of each label.
+        class_split: The classes of train and val and of test; None where they share all classes.
         num_train_classes: The training classes are 0 to this.
     """
 
     train: Images
     val: Images
-    test: Images
+    test: Images | None
     class_names: list[str]
-    split: ClassSplit
+    class_split: ClassSplit | None
     num_train_classes: int
 
     def summary(self) -> str:
-        """Classes and images of each part, as one line."""
-        num_val, num_test = len(self.split.trainval) - self.num_train_classes, len(self.split.test)
+        """Classes and images of each part of a class-disjoint split, as one line."""
+        assert self.class_split is not None
+        assert self.test is not None
+        num_trainval, num_test = len(self.class_split.trainval), len(self.class_split.test)
         parts = [
             f"{name} {count} classes of {len(images):,} images"
             for name, count, images in (
                 ("train", self.num_train_classes, self.train),
-                ("val", num_val, self.val),
+                ("val", num_trainval - self.num_train_classes, self.val),
                 ("test", num_test, self.test),
             )
         ]
         return f"class-disjoint: {', '.join(parts)}"
 
 
-def class_disjoint(splits: Splits, mode: Mode, seed: int = 0, fold: int = 0) -> ClassDisjoint:
-    """Pool the labelled images of train and test, and part them by class.
+def class_disjoint(splits: Splits, class_split: Mode, seed: int = 0, fold: int = 0) -> Parts:
+    """Pool the labelled images of train and test, and split them by class.
+
+    Training classes are numbered first, then those of val, then those of test, which are the same
+    in every fold.
 
     Args:
         splits: The data set as it comes.
-        mode: See `make_class_split`.
+        class_split: The mode, see `make_class_split`.
         seed: Of the mode "hash".
         fold: Whose classes are val.
 
@@ -149,35 +153,27 @@ def class_disjoint(splits: Splits, mode: Mode, seed: int = 0, fold: int = 0) -> 
 
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.2.
     """
-    if mode not in get_args(Mode):
-        raise UserError(f"dataset.class_split={mode}: give hash, contiguous or null")
+    if class_split not in _MODES:
+        raise BadValue("class_split", class_split, "hash, contiguous or null")
     if not splits.class_names:
         raise UserError(
-            f"dataset.class_split={mode} needs labels, but these images have none: give each class "
-            "a folder, or set dataset.class_split=null"
+            f"class_split={class_split} needs labels, but these images have none: give each class "
+            "a folder, or set class_split=null"
         )
-    split = make_class_split(splits.class_names, mode, seed)
+    split = make_class_split(splits.class_names, class_split, seed)
     if not 0 <= fold < len(split.folds):
-        raise UserError(f"dataset.fold={fold}: this data has the folds 0 to {len(split.folds) - 1}")
+        raise BadValue("fold", fold, f"in 0 to {len(split.folds) - 1}, the folds of this data")
     val = split.folds[fold]
     train = [label for label in split.trainval if label not in set(val)]
     order = torch.tensor([*train, *val, *split.test])
     new = order.argsort()
-
-    images = splits.train if splits.test is None else pool(splits.train, splits.test)
-    images = images.subset((images.labels >= 0).nonzero().flatten())
-    images = replace(images, labels=new[images.labels])
-
-    def part(first: int, last: int) -> Images:
-        return images.subset(
-            ((images.labels >= first) & (images.labels < last)).nonzero().flatten()
-        )
-
+    images = _labelled(splits)
+    images = images.relabelled(new[images.labels])
     ends = len(train), len(split.trainval), len(order)
-    return ClassDisjoint(
-        part(0, ends[0]),
-        part(ends[0], ends[1]),
-        part(ends[1], ends[2]),
+    return Parts(
+        _between(images, 0, ends[0]),
+        _between(images, ends[0], ends[1]),
+        _between(images, ends[1], ends[2]),
         [splits.class_names[label] for label in order.tolist()],
         ClassSplit(
             sorted(new[split.trainval].tolist()),
@@ -188,8 +184,33 @@ def class_disjoint(splits: Splits, mode: Mode, seed: int = 0, fold: int = 0) -> 
     )
 
 
+def _labelled(splits: Splits) -> Images:
+    """The labelled images of train and, after them, test."""
+    images = splits.train if splits.test is None else splits.train.pooled(splits.test)
+    return images.subset((images.labels >= 0).nonzero().flatten())
+
+
+def _between(images: Images, first: int, last: int) -> Images:
+    """The images of classes first to last, without last."""
+    return images.subset(((images.labels >= first) & (images.labels < last)).nonzero().flatten())
+
+
+def within_classes(splits: Splits, val_fraction: float, seed: int) -> Parts:
+    """Hold val out of each class of train; all classes are shared.
+
+    Args:
+        splits: The data set as it comes.
+        val_fraction: Part of each class that is held out.
+        seed: Of the draw.
+    """
+    kept, held_out = stratified_split(splits.train.labels, val_fraction, seed)
+    train, val = splits.train.subset(kept), splits.train.subset(held_out)
+    names = list(splits.class_names)
+    return Parts(train, val, splits.test, names, None, num_train_classes=len(names))
+
+
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Carve a validation split out of the labelled images.
+    """Split the labelled images into train and val.
 
     Args:
         labels: (N,) int64, -1 = unlabelled.

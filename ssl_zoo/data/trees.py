@@ -17,12 +17,13 @@ from rich.progress import Progress
 
 from ssl_zoo.data.decode import EXTENSIONS, decode, image_size
 from ssl_zoo.types import UserError
-from ssl_zoo.writing import write_atomically
+from ssl_zoo.writing import write_atomically, write_text
 
 _DECODER_VERSION = 1  # part of every cache key: raise it when `decode` gives other pixels
 CACHE_DIR = "~/.cache/ssl_zoo"
 _CHUNK = 256  # files in flight at once, which bounds the memory of a pass
 _LONG = 1000  # files from which on a pass shows its progress
+_ELSEWHERE = "set cache_dir elsewhere"
 
 T = TypeVar("T")
 
@@ -88,11 +89,11 @@ def find_names(root: Path) -> list[str]:
     """
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{root} {state}: set dataset.root to a folder of images")
+        raise UserError(f"{root} {state}: set root to a folder of images")
     names = list(_walk(str(root), "", frozenset()))
     if not names:
         kinds = " ".join(kind[1:] for kind in EXTENSIONS)
-        raise UserError(f"{root} holds no image: set dataset.root to a folder with any of {kinds}")
+        raise UserError(f"{root} holds no image: set root to a folder with any of {kinds}")
     return names
 
 
@@ -178,7 +179,7 @@ def _remembered(tree: Tree, file: Path, function: Callable[[Path], object]) -> H
 
 
 def _remember(file: Path, record: Headers) -> Headers:
-    write_atomically(file, lambda out: out.write(json.dumps(record._asdict()).encode()))
+    write_text(file, json.dumps(record._asdict()), fix=_ELSEWHERE)
     return record
 
 
@@ -274,4 +275,4 @@ def write_array(path: Path, shape: tuple[int, ...], parts: Iterator[NDArray[np.u
         for part in parts:
             file.write(part.tobytes())
 
-    write_atomically(path, write)
+    write_atomically(path, write, fix=_ELSEWHERE)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from ssl_zoo.evaluation.rows import check_finite, known_rows, unit_rows
 from ssl_zoo.types import UserError
 
 
@@ -51,9 +51,9 @@ def score_clusters(labels: Tensor, clusters: Tensor) -> ClusteringMetrics:
 def clustering_metrics(embeddings: Tensor, labels: Tensor, seed: int = 0) -> ClusteringMetrics:
     """NMI, AMI and F1 of k-means clusters of the embeddings, k = the number of classes.
 
-    Weak measures: they hang on the clustering and its seed as well as on the embeddings, NMI
+    Weak measures: they depend on the clustering and its seed as well as on the embeddings, NMI
     rises with the number of clusters whatever the embeddings are, and spaces that retrieval tells
-    apart score the same. Report them beside MAP@R, never alone.
+    apart score the same. Report them only beside MAP@R.
 
     Args:
         embeddings: (N, D), any float type; L2-normalised here.
@@ -68,16 +68,12 @@ def clustering_metrics(embeddings: Tensor, labels: Tensor, seed: int = 0) -> Clu
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    known = labels >= 0
-    embeddings, labels = embeddings[known.to(embeddings.device)].float().cpu(), labels[known].cpu()
+    embeddings, labels = known_rows(embeddings.float().cpu(), labels.cpu(), "clustering")
     if not len(labels):
         raise UserError("clustering: no row has a label (-1 = none); use labelled data")
-    if not embeddings.isfinite().all():
-        raise UserError(
-            "clustering: embeddings hold NaN or infinity; check that pretraining went well"
-        )
+    check_finite(embeddings, "clustering")
     kmeans = KMeans(len(labels.unique()), random_state=seed)
     with warnings.catch_warnings():  # collapsed embeddings have fewer distinct points than k
         warnings.simplefilter("ignore", ConvergenceWarning)
-        clusters = kmeans.fit_predict(normalize(embeddings, dim=1).numpy())
+        clusters = kmeans.fit_predict(unit_rows(embeddings).numpy())
     return score_clusters(labels, torch.from_numpy(clusters))

@@ -9,14 +9,12 @@ from torch import Tensor
 
 from ssl_zoo.evaluation.linear import best_of
 from ssl_zoo.evaluation.logistic import Solution, falling, judge, solve, solve_path
-from ssl_zoo.hashing import hash_int64
+from ssl_zoo.hashing import SUBSET_STREAM, hash_int64
 from ssl_zoo.types import UserError
-
-_SUBSET_STREAM = 0x737562736574
 
 
 def place_in_class(labels: Tensor, draw: int) -> Tensor:
-    """Each row's place, from 0, in its class's order; an order that (draw, row) alone decide.
+    """Each row's place, from 0, in its class's order; an order that depends only on (draw, row).
 
     Args:
         labels: (N,) int64, none unlabelled.
@@ -26,7 +24,7 @@ def place_in_class(labels: Tensor, draw: int) -> Tensor:
         (N,) int64, on the CPU.
     """
     labels = labels.cpu()
-    order = hash_int64(torch.arange(len(labels)), _SUBSET_STREAM, draw).argsort()
+    order = hash_int64(torch.arange(len(labels)), SUBSET_STREAM, draw).argsort()
     order = order[labels[order].argsort(stable=True)]  # by class, by hash within a class
     count = labels.bincount()
     place = torch.empty_like(order)
@@ -88,7 +86,7 @@ def fit_few(
 ) -> tuple[Solution, float]:
     """Logistic regression on a small set, its L2 strength chosen by stratified folds of the same.
 
-    Where a class has one row alone there is nothing to hold out, and the default is taken.
+    Where a class has only one row there is nothing to hold out, and the default is taken.
 
     Args:
         x: (n, D) float64, standardised.

@@ -6,72 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from ssl_zoo.evaluation.rows import CHUNK_FLOATS, labelled_rows, top_k, unit_rows
 from ssl_zoo.types import UserError
-
-_CHUNK_FLOATS = 2**24  # one block of similarities is at most 64 MB
-
-
-def labelled_rows(
-    features: Tensor, labels: Tensor, num_classes: int, name: str
-) -> tuple[Tensor, Tensor]:
-    """The rows whose label is not -1 (unlabelled).
-
-    Args:
-        features: (N, D).
-        labels: (N,) int64, -1 = unlabelled.
-        num_classes: Every label must lie below it.
-        name: What the rows are called in an error.
-
-    Returns:
-        Features (M, D) and labels (M,).
-
-    Raises:
-        UserError: Lengths differ, no row is labelled, or a label is `num_classes` or more.
-    """
-    if len(features) != len(labels):
-        raise UserError(
-            f"{name}: {len(features)} feature rows but {len(labels)} labels; give one label a row"
-        )
-    known = labels >= 0
-    if not known.any():
-        raise UserError(
-            f"{name}: none of the {len(labels)} rows has a label (-1 = none); use labelled data"
-        )
-    largest = int(labels.max())
-    if largest >= num_classes:
-        raise UserError(
-            f"{name}: label {largest} needs num_classes >= {largest + 1}, but num_classes is "
-            f"{num_classes}; raise it"
-        )
-    if known.all():
-        return features, labels  # spares a copy
-    return features[known], labels[known]
-
-
-def _normalized(features: Tensor) -> Tensor:
-    return normalize(features.float(), dim=1)
-
-
-def _first_of_equals(similarity: Tensor, kth: Tensor, k: int) -> Tensor:
-    """Indices of all entries above `kth` (n, 1) and of the first that equal it: (n, k)."""
-    above, tied = similarity > kth, similarity == kth
-    vacant = k - above.sum(1, keepdim=True)
-    keep = above | (tied & (tied.cumsum(1, dtype=torch.int32) <= vacant))
-    return keep.nonzero()[:, 1].view(-1, k)
-
-
-def top_k(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, falling, equal ones by rising index (`topk` promises no order)."""
-    value, index = similarity.topk(k)
-    kth = value[:, -1:]
-    crowded = (similarity >= kth).sum(1) > k  # more equals than places: topk chose any of them
-    if crowded.any():
-        index[crowded] = _first_of_equals(similarity[crowded], kth[crowded], k)
-    index = index.sort(dim=1).values
-    value, order = similarity.gather(1, index).sort(dim=1, descending=True, stable=True)
-    return value, index.gather(1, order)
 
 
 def _neighbors(
@@ -82,10 +19,10 @@ def _neighbors(
         raise UserError(f"kNN: k is {k}; give k >= 1")
     if temperature <= 0:
         raise UserError(f"kNN: temperature is {temperature}; give a number above 0")
-    bank = _normalized(bank)
-    for chunk in torch.split(queries, max(1, _CHUNK_FLOATS // len(bank))):
+    bank = unit_rows(bank.float())
+    for chunk in torch.split(queries, max(1, CHUNK_FLOATS // len(bank))):
         # A NaN feature (a diverged run) is farther from everything than any cosine.
-        similarity = (_normalized(chunk) @ bank.T).nan_to_num(nan=-2.0)
+        similarity = (unit_rows(chunk.float()) @ bank.T).nan_to_num(nan=-2.0)
         value, index = top_k(similarity, min(k, len(bank)))
         # The common factor exp(-max / T) changes no ranking and keeps small temperatures finite.
         yield ((value - value[:, :1]) / temperature).exp(), bank_labels[index]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssl_zoo.evaluation.knn import labelled_rows
+from ssl_zoo.evaluation.rows import finite_rows
+from ssl_zoo.ramps import half_cosine
 from ssl_zoo.types import UserError
 
 # The 13 of DINOv2 times 10, and three above: on standardised features the best then lies inside.
@@ -80,16 +81,6 @@ def best_of(loss: Tensor, top1: Tensor) -> int:
             f"linear evaluation: all {len(top1)} heads diverged; lower the learning rates"
         )
     return max(healthy, key=lambda entry: entry[:2])[2]
-
-
-def finite_rows(
-    features: Tensor, labels: Tensor, num_classes: int, name: str
-) -> tuple[Tensor, Tensor]:
-    """The labelled rows of a split, checked to be finite; `name` is what an error calls them."""
-    x, y = labelled_rows(features, labels, num_classes, name)
-    if not x.isfinite().all():
-        raise UserError(f"{name}: features hold NaN or infinity; check that pretraining went well")
-    return x, y
 
 
 def top1_by_class(predicted: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
@@ -228,7 +219,7 @@ class LinearHeads:
 
 def cosine(step: int, steps: int) -> float:
     """Half a cosine from 1 to 0."""
-    return 0.5 * (1 + math.cos(math.pi * step / steps))
+    return half_cosine(1.0, 0.0, step, steps)
 
 
 @torch.no_grad()

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_zoo.evaluation.linear import best_of, finite_rows, statistics
+from ssl_zoo.evaluation.linear import best_of, statistics
+from ssl_zoo.evaluation.rows import finite_rows
 from ssl_zoo.types import UserError
 
 # Half decades over the seven in which heads on standardised features differ: stronger strengths
@@ -51,7 +52,7 @@ class LogisticFit:
         mean: (D,), of the features that it was fitted on.
         std: (D,), of the same; 1 where they are constant.
         strength: The chosen one.
-        val_top1: Accuracy in [0, 1] of each strength's fit to train alone, strong to weak.
+        val_top1: Accuracy in [0, 1] of each strength's fit to train only, strong to weak.
         gradient: Largest absolute entry of the objective's gradient, over all fits.
         converged: Whether that is within the tolerance.
         on_edge: Whether the chosen strength is the least or greatest of several.
@@ -124,6 +125,43 @@ def solve(
     return _solve(_basis(x), y, num_classes, strength, start, tolerance, max_iterations)
 
 
+class _Objective(NamedTuple):
+    """Mean cross-entropy + strength / 2 |weight|^2 of rows x (N, r) and labels y (N,)."""
+
+    x: Tensor
+    y: Tensor
+    strength: float
+
+    def at(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The objective, its gradient, and the mean of p (1 - p) over all probabilities p.
+
+        Args:
+            point: (r + 1, C), weight and, below it, bias.
+        """
+        rows = torch.arange(len(self.y), device=self.y.device)
+        weight = point[:-1]
+        log_probability = (self.x @ weight + point[-1]).log_softmax(1)
+        loss = -log_probability[rows, self.y].mean() + self.strength / 2 * weight.square().sum()
+        residual = log_probability.exp()
+        spread = (residual * (1 - residual)).mean()
+        residual[rows, self.y] -= 1
+        residual /= len(self.y)
+        slope = self.x.T @ residual + self.strength * weight
+        return loss, torch.cat([slope, residual.sum(0)[None]]), spread
+
+
+def _lbfgs(point: Tensor) -> torch.optim.LBFGS:
+    return torch.optim.LBFGS(
+        [point],
+        max_iter=_CHECK_EVERY,
+        max_eval=3 * _CHECK_EVERY,
+        tolerance_grad=0.0,  # `_solve` looks at the objective's own
+        tolerance_change=0.0,  # a step that is small in one direction proves nothing
+        history_size=_HISTORY,
+        line_search_fn="strong_wolfe",
+    )
+
+
 @torch.no_grad()
 def _solve(
     basis: _Basis,
@@ -134,52 +172,31 @@ def _solve(
     tolerance: float,
     max_iterations: int,
 ) -> Solution:
-    x, rows = basis.coordinates, torch.arange(len(y), device=y.device)
-    columns = x.new_zeros(x.shape[1] + 1, num_classes)
+    objective = _Objective(basis.coordinates, y, strength)
+    columns = objective.x.new_zeros(objective.x.shape[1] + 1, num_classes)
     if start is not None:
         columns[:-1], columns[-1] = basis.vectors.T @ start.weight, start.bias
-
-    def at(point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The objective, its gradient, and the mean of p (1 - p) over all probabilities p."""
-        weight = point[:-1]
-        log_probability = (x @ weight + point[-1]).log_softmax(1)
-        loss = -log_probability[rows, y].mean() + strength / 2 * weight.square().sum()
-        residual = log_probability.exp()
-        spread = (residual * (1 - residual)).mean()
-        residual[rows, y] -= 1
-        residual /= len(y)
-        gradient = torch.cat([x.T @ residual + strength * weight, residual.sum(0)[None]])
-        return loss, gradient, spread
-
     # The Hessian's diagonal, near enough, where the path begins: correlated features, such as raw
     # pixels, take a hundredth of the iterations.
-    spread = at(columns)[2].clamp(min=1e-4)
+    spread = objective.at(columns)[2].clamp(min=1e-4)
     curvature = torch.cat([spread * basis.power + strength, spread[None]])
     scale = curvature.rsqrt()[:, None]
     point = columns / scale
 
     @torch.no_grad()
-    def objective() -> Tensor:
-        loss, gradient, _ = at(point * scale)
+    def closure() -> Tensor:
+        loss, gradient, _ = objective.at(point * scale)
         point.grad = _SCALE * scale * gradient
         return _SCALE * loss
 
-    optimizer = torch.optim.LBFGS(
-        [point],
-        max_iter=_CHECK_EVERY,
-        max_eval=3 * _CHECK_EVERY,
-        tolerance_grad=0.0,  # looked at below, where it is the objective's own
-        tolerance_change=0.0,  # a step that is small in one direction proves nothing
-        history_size=_HISTORY,
-        line_search_fn="strong_wolfe",
-    )
+    optimizer = _lbfgs(point)
     for done in range(0, max_iterations + _CHECK_EVERY, _CHECK_EVERY):
-        loss, gradient, _ = at(point * scale)
+        loss, gradient, _ = objective.at(point * scale)
         slope = basis.vectors @ gradient[:-1]
         largest = float(torch.cat([slope, gradient[-1:]]).abs().max())
         if largest <= tolerance or done >= max_iterations:
             break
-        optimizer.step(objective)
+        optimizer.step(closure)
     columns = point * scale
     return Solution(basis.vectors @ columns[:-1], columns[-1], float(loss), largest)
 
@@ -221,6 +238,14 @@ def judge(solution: Solution, x: Tensor, y: Tensor) -> tuple[float, int]:
     logits = x @ solution.weight + solution.bias
     loss = torch.nn.functional.cross_entropy(logits, y, reduction="sum")
     return float(loss), int((logits.argmax(1) == y).sum())
+
+
+def _best_on(path: Sequence[Solution], x: Tensor, y: Tensor) -> tuple[int, Tensor]:
+    """The solution that is best on standardised rows, and the top-1 of each, (S,)."""
+    judged = [judge(solution, x, y) for solution in path]
+    loss, correct = (torch.tensor(column).double() for column in zip(*judged, strict=True))
+    top1 = correct / len(y)
+    return best_of(loss, top1), top1
 
 
 @torch.no_grad()
@@ -267,30 +292,23 @@ def fit_logistic(
     x, y = finite_rows(train_features, train_labels, num_classes, f"{name}, train")
     x_val, y_val = finite_rows(val_features, val_labels, num_classes, f"{name}, val")
     x, x_val = x.double(), x_val.double()
+    limits = (tolerance, max_iterations)
 
     def told(done: int, total: int) -> None:
         if progress is not None:
             progress(done, total + 1)
 
     mean, std = statistics(x)
-    path = solve_path((x - mean) / std, y, num_classes, strengths, tolerance, max_iterations, told)
-    judged = [judge(solution, (x_val - mean) / std, y_val) for solution in path]
-    loss, correct = (torch.tensor(column).double() for column in zip(*judged, strict=True))
-    top1 = correct / len(y_val)
-    best = best_of(loss, top1)
+    path = solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
+    best, top1 = _best_on(path, (x_val - mean) / std, y_val)
 
     x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
     mean, std = statistics(x)
-    final = solve(
-        (x - mean) / std, y, num_classes, strengths[best], path[best], tolerance, max_iterations
-    )
+    final = solve((x - mean) / std, y, num_classes, strengths[best], path[best], *limits)
     told(len(strengths) + 1, len(strengths))
     gradient = max(solution.gradient for solution in [*path, final])
     return LogisticFit(
-        weight=final.weight,
-        bias=final.bias,
-        mean=mean,
-        std=std,
+        *(final.weight, final.bias, mean, std),
         strength=strengths[best],
         val_top1=top1.tolist(),
         gradient=gradient,

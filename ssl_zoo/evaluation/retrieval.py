@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from ssl_zoo.evaluation.knn import top_k
+from ssl_zoo.evaluation.rows import CHUNK_FLOATS, known_rows, top_k, unit_rows
 from ssl_zoo.types import UserError
 
-_CHUNK_FLOATS = 2**24  # one block of similarities is at most 64 MB
 _DIVERGED = -2.0  # similarity to a feature that is not finite: below every cosine
 _SELF = -3.0  # and below that, so that no image finds itself while others are left
 
@@ -94,22 +92,11 @@ def retrieval_metrics(
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.1; recall at k:
     Oh Song et al. 2016.
     """
-    if (gallery is None) != (gallery_labels is None):
-        raise UserError("retrieval: give gallery and gallery_labels, or neither")
     if not ks or min(ks) < 1:
         raise UserError(f"retrieval: ks is {list(ks)}; give one or more numbers >= 1")
     queries, labels = _labelled(embeddings, labels, "queries")
-    alone = gallery is None or gallery_labels is None
-    if gallery is not None and gallery_labels is not None:
-        items, item_labels = _labelled(gallery, gallery_labels, "gallery")
-        if queries.shape[1] != items.shape[1]:
-            raise UserError(
-                f"retrieval: queries of {queries.shape[1]} dimensions, a gallery of "
-                f"{items.shape[1]}; embed both with one backbone"
-            )
-    else:
-        items, item_labels = queries, labels
-
+    items, item_labels = _gallery(gallery, gallery_labels, queries, labels)
+    alone = gallery is None
     num_relevant = _counts(labels, item_labels) - int(alone)
     rows = (num_relevant > 0).nonzero().flatten()
     if not len(rows):
@@ -121,7 +108,7 @@ def retrieval_metrics(
     # By rising R, so that a chunk searches no deeper than its own largest class.
     rows = rows[num_relevant[rows].argsort(stable=True)]
     chunks, done = [], 0
-    for chunk in rows.split(max(1, _CHUNK_FLOATS // len(items))):
+    for chunk in rows.split(max(1, CHUNK_FLOATS // len(items))):
         relevant = num_relevant[chunk]
         depth = min(num_items, max(int(relevant[-1]), *ks))
         value, index = _closest(queries[chunk], items, chunk if alone else None, depth)
@@ -135,6 +122,23 @@ def retrieval_metrics(
     rows = rows[order]
     per_query = QueryScores(labels[rows], num_relevant[rows], *scores)
     return _means(per_query, ks, num_items, num_lone=len(labels) - len(rows))
+
+
+def _gallery(
+    gallery: Tensor | None, gallery_labels: Tensor | None, queries: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the queries look: the gallery's labelled rows, or the queries themselves."""
+    if (gallery is None) != (gallery_labels is None):
+        raise UserError("retrieval: give gallery and gallery_labels, or neither")
+    if gallery is None or gallery_labels is None:
+        return queries, labels
+    items, item_labels = _labelled(gallery, gallery_labels, "gallery")
+    if queries.shape[1] != items.shape[1]:
+        raise UserError(
+            f"retrieval: queries of {queries.shape[1]} dimensions, a gallery of "
+            f"{items.shape[1]}; embed both with one backbone"
+        )
+    return items, item_labels
 
 
 @torch.no_grad()
@@ -154,10 +158,10 @@ def nearest(embeddings: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
     """
     if k < 1 or len(embeddings) < 2:
         raise UserError(f"retrieval: k={k} nearest of {len(embeddings)} images; give k >= 1 and 2")
-    unit = _normalized(embeddings)
+    unit = unit_rows(embeddings)
     rows = torch.arange(len(unit), device=unit.device) if rows is None else rows.to(unit.device)
     k = min(k, len(unit) - 1)
-    chunks = rows.split(max(1, _CHUNK_FLOATS // len(unit)))
+    chunks = rows.split(max(1, CHUNK_FLOATS // len(unit)))
     return torch.cat([_closest(unit[chunk], unit, chunk, k)[1] for chunk in chunks])
 
 
@@ -201,21 +205,10 @@ def class_bootstrap(
     return low, high
 
 
-def _normalized(embeddings: Tensor) -> Tensor:
-    wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    return normalize(wide, dim=1)
-
-
 def _labelled(embeddings: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """L2-normalised rows whose label is not -1, and their labels on the same device."""
-    if len(embeddings) != len(labels):
-        raise UserError(
-            f"retrieval, {name}: {len(embeddings)} embeddings but {len(labels)} labels; give one "
-            "label a row"
-        )
-    labels = labels.to(embeddings.device)
-    known = labels >= 0
-    return _normalized(embeddings[known]), labels[known]
+    rows, labels = known_rows(embeddings, labels, f"retrieval, {name}")
+    return unit_rows(rows), labels
 
 
 def _counts(labels: Tensor, item_labels: Tensor) -> Tensor:

@@ -1,23 +1,28 @@
-"""Pictures: of a run, of a representation, of an evaluation. Made without a display."""
+"""Pictures: of a run, of a representation, of an evaluation. Made without a display.
 
+Each `draw_X` makes a figure, and `save` writes it.
+"""
+
+from ssl_zoo.figures.canvas import save
 from ssl_zoo.figures.evaluation import (
-    save_few_shot,
-    save_gallery,
-    save_grid,
-    save_per_class,
-    save_strengths,
+    draw_few_shot,
+    draw_gallery,
+    draw_grid,
+    draw_per_class,
+    draw_strengths,
 )
-from ssl_zoo.figures.maps import save_map, save_maps
-from ssl_zoo.figures.run import save_curves, save_views
+from ssl_zoo.figures.maps import draw_map, draw_maps
+from ssl_zoo.figures.run import draw_curves, draw_views
 
 __all__ = [
-    "save_curves",
-    "save_few_shot",
-    "save_gallery",
-    "save_grid",
-    "save_map",
-    "save_maps",
-    "save_per_class",
-    "save_strengths",
-    "save_views",
+    "draw_curves",
+    "draw_few_shot",
+    "draw_gallery",
+    "draw_grid",
+    "draw_map",
+    "draw_maps",
+    "draw_per_class",
+    "draw_strengths",
+    "draw_views",
+    "save",
 ]

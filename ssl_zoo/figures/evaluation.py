@@ -1,13 +1,9 @@
-"""Pictures of an evaluation: what was found, what was chosen, and where it fails.
-
-Each `save_X` writes the figure that `draw_X` of the same arguments makes, and returns its path.
-"""
+"""Pictures of an evaluation: what was found, what was chosen, and where it fails."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +21,6 @@ from ssl_zoo.figures.canvas import (
     RED,
     panel,
     readable,
-    save,
     show_image,
     subplots,
 )
@@ -38,29 +33,18 @@ _WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps figure
 # --- retrieval ------------------------------------------------------------------------------------
 
 
-def save_gallery(
+def draw_gallery(
     queries: Sequence[Tensor],
     neighbors: Sequence[Sequence[Tensor]],
     correct: Sequence[Sequence[bool]],
-    path: Path,
-) -> Path:
+) -> Figure:
     """Each row a query and its nearest images: solid green = its class, dashed red = another.
 
     Args:
         queries: Images uint8 (3, H, W), of any sizes.
         neighbors: For each query its nearest images, nearest first.
         correct: Whether each of them is of the query's class.
-        path: Of the PNG.
     """
-    return save(draw_gallery(queries, neighbors, correct), path)
-
-
-def draw_gallery(
-    queries: Sequence[Tensor],
-    neighbors: Sequence[Sequence[Tensor]],
-    correct: Sequence[Sequence[bool]],
-) -> Figure:
-    """The figure of `save_gallery`."""
     columns = 1 + max(len(row) for row in neighbors)
     figure, axes = subplots(len(queries), columns, (1.3 * columns, 0.7 + 1.45 * len(queries)))
     for axis in axes.flat:
@@ -89,19 +73,13 @@ def _frame(axis: Axes, is_right: bool) -> None:
 # --- classification -------------------------------------------------------------------------------
 
 
-def save_per_class(accuracy: Sequence[float], class_names: Sequence[str], path: Path) -> Path:
+def draw_per_class(accuracy: Sequence[float], class_names: Sequence[str]) -> Figure:
     """Bars of each class's accuracy, best first, and their mean; of many, the best and the worst.
 
     Args:
         accuracy: Of each class, in [0, 1]; NaN for a class without images, which gets no bar.
         class_names: Likewise.
-        path: Of the PNG.
     """
-    return save(draw_per_class(accuracy, class_names), path)
-
-
-def draw_per_class(accuracy: Sequence[float], class_names: Sequence[str]) -> Figure:
-    """The figure of `save_per_class`."""
     ranked = [(a, name) for a, name in zip(accuracy, class_names, strict=True) if not math.isnan(a)]
     ranked.sort(key=lambda entry: -entry[0])
     mean = sum(a for a, _ in ranked) / max(1, len(ranked))
@@ -125,33 +103,21 @@ def draw_per_class(accuracy: Sequence[float], class_names: Sequence[str]) -> Fig
     return figure
 
 
-def save_grid(
-    val_top1: Tensor,
-    learning_rates: Sequence[float],
-    weight_decays: Sequence[float],
-    path: Path,
-    chosen: tuple[float, float] | None = None,
-) -> Path:
-    """A grid of heads on val: a heat map, or a curve where there is one weight decay only.
-
-    Args:
-        val_top1: (num_lr, num_wd) in [0, 1]; NaN = diverged, shown grey.
-        learning_rates: num_lr of them.
-        weight_decays: num_wd of them.
-        path: Of the PNG.
-        chosen: Learning rate and weight decay of the head that test saw; None = the first of the
-            highest.
-    """
-    return save(draw_grid(val_top1, learning_rates, weight_decays, chosen), path)
-
-
 def draw_grid(
     val_top1: Tensor,
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
     chosen: tuple[float, float] | None = None,
 ) -> Figure:
-    """The figure of `save_grid`."""
+    """A grid of heads on val: a heat map, or a curve where there is one weight decay only.
+
+    Args:
+        val_top1: (num_lr, num_wd) in [0, 1]; NaN = diverged, shown grey.
+        learning_rates: num_lr of them.
+        weight_decays: num_wd of them.
+        chosen: Learning rate and weight decay of the head that test saw; None = the first of the
+            highest.
+    """
     percent = 100 * val_top1.detach().cpu().double().numpy()
     if chosen is None:
         rate, decay = divmod(int(np.nan_to_num(percent, nan=-1).argmax()), len(weight_decays))
@@ -193,22 +159,14 @@ def _draw_cells(
     return figure
 
 
-def save_strengths(
-    val_top1: Sequence[float], strengths: Sequence[float], chosen: float, path: Path
-) -> Path:
+def draw_strengths(val_top1: Sequence[float], strengths: Sequence[float], chosen: float) -> Figure:
     """Accuracy on val over the strength of regularisation, the chosen one ringed.
 
     Args:
         val_top1: In [0, 1], for each strength.
         strengths: Above 0.
         chosen: One of them.
-        path: Of the PNG.
     """
-    return save(draw_strengths(val_top1, strengths, chosen), path)
-
-
-def draw_strengths(val_top1: Sequence[float], strengths: Sequence[float], chosen: float) -> Figure:
-    """The figure of `save_strengths`."""
     percent = 100 * np.asarray(val_top1, dtype=float)
     return _draw_curve("L2 strength", strengths, percent, list(strengths).index(chosen))
 
@@ -244,23 +202,15 @@ def _draw_curve(
     return figure
 
 
-def save_few_shot(
-    top1: Mapping[str, Sequence[float]], labels_per_class: Mapping[str, float], path: Path
-) -> Path:
+def draw_few_shot(
+    top1: Mapping[str, Sequence[float]], labels_per_class: Mapping[str, float]
+) -> Figure:
     """Accuracy over the number of labels: each draw a point, their means a line.
 
     Args:
         top1: For each setting, such as "1%", the draws' accuracies in [0, 1].
         labels_per_class: For each setting its labels over the number of classes.
-        path: Of the PNG.
     """
-    return save(draw_few_shot(top1, labels_per_class), path)
-
-
-def draw_few_shot(
-    top1: Mapping[str, Sequence[float]], labels_per_class: Mapping[str, float]
-) -> Figure:
-    """The figure of `save_few_shot`."""
     figure, axis = panel(6, 3.8)
     settings = sorted(top1, key=lambda setting: labels_per_class[setting])
     x = [labels_per_class[setting] for setting in settings]

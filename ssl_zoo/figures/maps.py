@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from ssl_zoo.figures.canvas import COLORS, GREY, hide_ticks, readable, save, subplots
+from ssl_zoo.figures.canvas import COLORS, GREY, hide_ticks, readable, subplots
 from ssl_zoo.types import UserError
 
 MIN_POINTS = 4  # of fewer, t-SNE has no neighbourhoods
@@ -24,14 +23,13 @@ _MARKERS = "o^s"  # with 7 colours, 21 classes that differ in either
 Points = NDArray[np.float32]
 
 
-def save_map(representation: Tensor, label: Tensor, class_names: Sequence[str], path: Path) -> Path:
+def draw_map(representation: Tensor, label: Tensor, class_names: Sequence[str]) -> Figure:
     """A t-SNE map of representations, coloured by class.
 
     Args:
         representation: (M, D); at most 2,000 rows, evenly spaced, are shown.
         label: (M,), -1 = unlabelled.
         class_names: By label.
-        path: Of the PNG.
 
     Raises:
         UserError: If the representation is not finite, or has fewer than 4 rows.
@@ -39,25 +37,17 @@ def save_map(representation: Tensor, label: Tensor, class_names: Sequence[str], 
     Source: van der Maaten and Hinton 2008.
     """
     points, labels = _reduced(representation, label)
-    figure = _draw({"t-SNE of the representation (val)": _tsne(points)}, labels, class_names)
-    return save(figure, path)
+    return _draw({"t-SNE of the representation (val)": _tsne(points)}, labels, class_names)
 
 
-def save_maps(
-    representation: Tensor, label: Tensor, class_names: Sequence[str], path: Path
-) -> Path:
-    """PCA, t-SNE and, where umap-learn is installed, UMAP side by side; arguments as in `save_map`.
+def draw_maps(representation: Tensor, label: Tensor, class_names: Sequence[str]) -> Figure:
+    """PCA, t-SNE and, where umap-learn is installed, UMAP side by side; arguments as in `draw_map`.
 
     Raises:
         UserError: If the representation is not finite, or has fewer than 4 rows.
 
     Source: van der Maaten and Hinton 2008 (t-SNE); McInnes et al. 2018 (UMAP).
     """
-    return save(draw_maps(representation, label, class_names), path)
-
-
-def draw_maps(representation: Tensor, label: Tensor, class_names: Sequence[str]) -> Figure:
-    """The figure of `save_maps`."""
     points, labels = _reduced(representation, label)
     panels = {"PCA": points[:, :2], "t-SNE": _tsne(points)}
     if (umap := _umap(points)) is not None:

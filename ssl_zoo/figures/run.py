@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_zoo.figures.canvas import save, show_image, subplots
-
-_CURVES = {
-    "loss": ["train/loss"],
-    "top-1 on val": ["val/knn_top1", "val/probe_top1"],
-    "retrieval on val's classes": ["val/map_at_r", "val/precision_at_1"],
-    "collapse/std (1 = healthy)": ["collapse/std"],
-    "collapse/effective_rank": ["collapse/effective_rank"],
-    "learning rate": [
-        "lr/all",
-        "lr/encoder",
-        "lr/predictor",
-        "lr/backbone",
-        "lr/embedder",
-        "lr/loss",
-    ],
-    "images per second": ["speed/images_per_second"],
-}
+from ssl_zoo.figures.canvas import show_image, subplots
+from ssl_zoo.metric_names import METRICS
 
 
-def save_views(
-    images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor, path: Path
-) -> Path:
+def draw_views(images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor) -> Figure:
     """A grid: each row an image and its views.
 
     Args:
@@ -37,7 +19,6 @@ def save_views(
         views: V tensors (N, 3, S, S), normalised.
         mean: (3, 1, 1), which undoes the normalisation.
         std: (3, 1, 1).
-        path: Of the PNG.
     """
     columns = [[image for image in images]] if len(images) else []
     columns += [[v * std + mean for v in view] for view in views]
@@ -48,18 +29,16 @@ def save_views(
         for axis, picture in zip(line, column[:rows], strict=True):
             show_image(axis, picture)
         line[0].set_ylabel(title)
-    return save(figure, path)
+    return figure
 
 
-def save_curves(curves: dict[str, list[tuple[int, float]]], path: Path) -> Path:
+def draw_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
     """The run's curves over optimizer steps, one panel a quantity.
 
     Args:
         curves: For each metric name its (step, value) pairs.
-        path: Of the PNG.
     """
-    panels = {title: [name for name in names if name in curves] for title, names in _CURVES.items()}
-    panels = {title: names for title, names in panels.items() if names}
+    panels = _panels(curves)
     columns = 3
     rows = max(1, -(-len(panels) // columns))
     figure, axes = subplots(rows, columns, (4 * columns, 2.6 * rows))
@@ -74,4 +53,15 @@ def save_curves(curves: dict[str, list[tuple[int, float]]], path: Path) -> Path:
         axis.grid(alpha=0.3)
         if len(names) > 1:
             axis.legend()
-    return save(figure, path)
+    return figure
+
+
+def _panels(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names of each panel that has any; groups without decay have the rate of their twins."""
+    panels: dict[str, list[str]] = {}
+    for metric in METRICS:
+        for name in names:
+            family = metric.name.endswith("/") and name.startswith(metric.name)
+            if name == metric.name or (family and not name.endswith("_no_decay")):
+                panels.setdefault(metric.panel, []).append(name)
+    return panels

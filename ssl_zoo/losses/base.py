@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.distributed import global_mean
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 
 class ContrastiveLoss(nn.Module):
-    """`loss(pos (N,), neg (N, K)) -> scalar`, over similarities."""
+    """`loss(pos (N,), neg (N, K)) -> scalar`, over similarities.
 
-    needs_cosines = False  # whether similarities other than cosines make no sense
+    Attributes:
+        needs_cosines: Whether similarities other than cosines make no sense.
+    """
+
+    needs_cosines = False
 
 
 class PredictiveLoss(nn.Module):
@@ -25,10 +29,10 @@ def check_temperature(temperature: float) -> float:
     """The temperature itself.
 
     Raises:
-        UserError: If it is not above 0.
+        BadValue: If it is not above 0.
     """
     if not 0 < temperature < float("inf"):
-        raise UserError(f"method.temperature={temperature} must be above 0")
+        raise BadValue("temperature", temperature, "above 0")
     return temperature
 
 
@@ -36,11 +40,10 @@ def check_margin(margin: float, positive: bool = False) -> float:
     """The margin itself.
 
     Raises:
-        UserError: If it is below 0, or is 0 where it must be positive.
+        BadValue: If it is below 0, or is 0 where it must be positive.
     """
     if not 0 <= margin < float("inf") or (positive and margin == 0):
-        least = "above 0" if positive else "at least 0"
-        raise UserError(f"method.loss.margin={margin} must be {least}")
+        raise BadValue("margin", margin, "above 0" if positive else "at least 0")
     return margin
 
 
@@ -48,10 +51,10 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
     """The value itself.
 
     Raises:
-        UserError: If it is none of the choices.
+        BadValue: If it is none of the choices.
     """
     if value not in choices:
-        raise UserError(f"method.loss.{name}={value} is unknown: use one of {', '.join(choices)}")
+        raise BadValue(name, value, f"one of {', '.join(choices)}")
     return value
 
 

@@ -48,8 +48,8 @@ class NPair(ContrastiveLoss):
     """log(1 + sum exp(s- - s+)): N-pair with in-batch negatives, the (N+1)-tuplet with any others.
 
     The paper's similarities are dot products of unnormalised embeddings, so there is no temperature
-    (`InBatch(normalize=False)`; `method.negatives.normalize=false`). The paper's L2 term on the
-    embeddings is a regulariser and not part of this loss.
+    (`InBatch(normalize=False)`). The paper's L2 term on the embeddings is a regulariser and not
+    part of this loss.
 
     Source: Sohn 2016, sec. 3.1 (tuplet) and 3.2 (N-pair).
     """

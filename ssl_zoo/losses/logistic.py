@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from ssl_zoo.distributed import global_mean, rank
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.hashing import uniform
+from ssl_zoo.hashing import PAIRS_STREAM, uniform
 from ssl_zoo.losses.base import (
     ContrastiveLoss,
     check_choice,
@@ -21,10 +21,9 @@ from ssl_zoo.losses.base import (
     mean_over,
     with_positives,
 )
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 Mode = Literal["all", "subsample", "reweight", "semi_hard"]
-_STREAM = 0x6E65676174  # keeps these draws apart from those of data and augmentation
 
 
 class NTLogistic(ContrastiveLoss):
@@ -64,13 +63,13 @@ class NTLogistic(ContrastiveLoss):
     ) -> None:
         super().__init__()
         if num_subsampled < 1:
-            raise UserError(f"method.loss.num_subsampled={num_subsampled} must be at least 1")
+            raise BadValue("num_subsampled", num_subsampled, "at least 1")
         for name, is_set, its_mode in (
             ("num_subsampled", num_subsampled != 1, "subsample"),
             ("margin", margin is not None, "semi_hard"),
         ):
             if is_set and mode != its_mode:
-                raise UserError(f"method.loss.{name} is read by method.loss.mode={its_mode} alone")
+                raise UserError(f"{name} is read by mode={its_mode} only, not by mode={mode}")
         self.temperature = check_temperature(temperature)
         self.mode = check_choice("mode", mode, get_args(Mode))
         self.num_subsampled = num_subsampled
@@ -103,7 +102,7 @@ class NTLogistic(ContrastiveLoss):
         """`num_subsampled` of the valid columns of each row, as a mask (N, K)."""
         n, k = valid.shape
         row = rank() * n + torch.arange(n, device=valid.device)
-        numbers = uniform((self.calls << 32) + row, k, _STREAM, self.seed)
+        numbers = uniform((self.calls << 32) + row, k, PAIRS_STREAM, self.seed)
         self.calls += 1
         drawn = numbers.masked_fill(~valid, -1).topk(min(self.num_subsampled, k), dim=1).indices
         return torch.zeros_like(valid).scatter(1, drawn, True) & valid

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from ssl_zoo.distributed import all_gather, global_mean
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.losses.base import ContrastiveLoss, check_choice, check_temperature, is_pair
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, Facts, UserError
 
 Normaliser = Literal["code", "paper"]
 
@@ -25,7 +25,7 @@ class NCE(ContrastiveLoss):
     all ranks, and no later one moves it. It is saved, as its logarithm, in the buffer `log_z`.
 
     Args:
-        num_images: n, size of the training split; the memory bank has a slot for each.
+        facts: n is its `num_images`, the size of the training split.
         temperature: tau, divides the similarities.
         z: "code" is the official code's rule, n times the mean of exp(s / tau) over all that was
             drawn, the positive too; "paper" is n / m times the sum over the negatives.
@@ -44,17 +44,17 @@ class NCE(ContrastiveLoss):
 
     def __init__(
         self,
-        num_images: int | None,
+        facts: Facts,
         temperature: float = 0.07,
         z: Normaliser = "code",
         eps: float = 1e-7,
     ) -> None:
         super().__init__()
-        if num_images is None or num_images < 1:
-            raise UserError(f"num_images={num_images} of NCE must be at least 1")
+        if facts.num_images is None or facts.num_images < 1:
+            raise BadValue("facts.num_images", facts.num_images, "at least 1")
         if not 0 <= eps < float("inf"):
-            raise UserError(f"method.loss.eps={eps} must be at least 0")
-        self.num_images = num_images
+            raise BadValue("eps", eps, "at least 0")
+        self.num_images = facts.num_images
         self.temperature = check_temperature(temperature)
         self.z = check_choice("z", z, get_args(Normaliser))
         self.eps = eps

@@ -4,102 +4,50 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ssl_zoo.methods.checks import built
 from ssl_zoo.modules import Encoder
-from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
-
-OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
-
-
-def build_loss(
-    loss: nn.Module | Callable[..., nn.Module],
-    kind: type[nn.Module],
-    method: str,
-    num_images: int | None,
-) -> nn.Module:
-    """The loss, where it is of the kind that the method takes.
-
-    Args:
-        loss: A loss, or a factory `loss(num_images=...)` (NCE).
-        kind: What the method takes.
-        method: Its name.
-        num_images: Size of the training split.
-
-    Raises:
-        UserError: If it is of another kind.
-    """
-    made = loss if isinstance(loss, nn.Module) else loss(num_images=num_images)
-    if not isinstance(made, kind):
-        wanted, given = kind.__name__.removesuffix("Loss").lower(), type(made).__name__
-        raise UserError(f"{method} takes a {wanted} loss, not {given}: see method/loss")
-    return made
-
-
-def built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What a factory makes; a value that it refuses is told with its config group."""
-    try:
-        return factory(*args, **kwargs)
-    except UserError:
-        raise
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise UserError(f"{place}: {error}") from error
-
-
-def check_cosines(loss: nn.Module, negatives: nn.Module) -> None:
-    """Refuse a loss that measures distances of unit vectors where similarities are dot products.
-
-    Raises:
-        UserError: Naming the loss.
-    """
-    if getattr(loss, "needs_cosines", False) and not getattr(negatives, "normalize", True):
-        raise UserError(
-            f"{type(loss).__name__} measures distances of unit vectors: set "
-            "method.negatives.normalize=true"
-        )
+from ssl_zoo.types import BadValue, Embeddings, Facts, MultiViewBatch, StepOutput
 
 
 class Method(LightningModule, ABC):
     """Views in, loss out.
 
-    A subclass is final: it builds its parts, and defines `step`. `step` needs no trainer and logs
-    nothing, so that it works in a bare loop.
+    A subclass is final: it builds its parts, and defines `embed` and `objective`, which together
+    are `step`. None of them needs a trainer or logs, so that they work in a bare loop.
 
     Args:
         optimizer: Factory, `optimizer(param_groups)`; not needed in a bare loop.
         scheduler: Factory, `scheduler(optimizer, total_steps=...)`, stepped with the optimizer.
-        num_images: Size of the training split; a memory bank and NCE need it.
-        steps_per_epoch: Optimizer steps; a target that moves with the epoch needs it.
-        num_classes: Of the training split, 0 = unlabelled; losses with class weights need it.
+        facts: What only the data and the run know; the parts that need it are handed it on.
+        scored_on: What the method is scored on, representation or embedding.
 
     Attributes:
-        num_views: Views of each image that a step takes.
-        scored_on: What the method is scored on, representation or embedding.
+        takes: The kind of loss.
         encoder: Backbone and projector; `encoder(view)` is (h, z).
         checkpoint_extras: Plain data that is saved beside the weights (config, preprocessing).
     """
 
-    num_views = 2
-    scored_on = "representation"
+    takes: type[nn.Module] = nn.Module
     encoder: Encoder
 
     def __init__(
         self,
-        optimizer: OptimizerFactory | None = None,
+        optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., Any] | None = None,
-        num_images: int | None = None,
-        steps_per_epoch: int | None = None,
-        num_classes: int | None = None,
+        facts: Facts = Facts(),
+        scored_on: str = "representation",
     ) -> None:
         super().__init__()
-        self.num_images, self.steps_per_epoch = num_images, steps_per_epoch
-        self.num_classes = num_classes
-        self._optimizer_factory = optimizer
-        self._scheduler_factory = scheduler
+        if scored_on not in ("representation", "embedding"):
+            raise BadValue("scored_on", scored_on, "representation or embedding")
+        self.facts, self.scored_on = facts, scored_on
+        self._optimizer_factory, self._scheduler_factory = optimizer, scheduler
         self.checkpoint_extras: dict[str, Any] = {}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -107,9 +55,34 @@ class Method(LightningModule, ABC):
         representation: Tensor = self.encoder.backbone(images)
         return representation
 
+    def takes_views(self, n: int) -> bool:
+        """Whether a step takes so many views of each image."""
+        return n == 2
+
     @abstractmethod
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        """All forward passes, the online branch's and the target's.
+
+        Only batch norm makes an image's embeddings depend on the others of the batch.
+        """
+
+    @abstractmethod
+    def objective(self, embeddings: Embeddings, index: Tensor, label: Tensor) -> StepOutput:
+        """Dictionary and loss, over the embeddings of a batch of images.
+
+        Args:
+            embeddings: What `embed` made of them.
+            index: (N,) position of each image in the training split.
+            label: (N,), -1 = unlabelled; read by supervised methods only.
+        """
+
+    @final
     def step(self, batch: MultiViewBatch) -> StepOutput:
         """Loss and outputs for one micro-batch."""
+        return self.objective(self.embed(batch.views), batch.index, batch.label)
+
+    def before_step(self, progress: float) -> None:
+        """Limits gradients, once before each optimizer step; `progress` as in `update`."""
 
     def update(self, progress: float) -> None:
         """Moves what moves with the optimizer step: momentum encoder, dictionary.
@@ -119,7 +92,10 @@ class Method(LightningModule, ABC):
         """
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Groups {name, params, constant_lr} of what the optimizer trains."""
+        """Groups {name, params, constant_lr} of what the optimizer trains.
+
+        A group may also have `lr_multiplier` and `final_weight_decay`, see `build_optimizer`.
+        """
         params = [p for p in self.parameters() if p.requires_grad]
         return [{"name": "all", "params": params, "constant_lr": False}]
 
@@ -130,6 +106,9 @@ class Method(LightningModule, ABC):
         for name, value in output.metrics.items():
             self.log(f"train/{name}", value, batch_size=size)
         return output._asdict()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.before_step(self.trainer.global_step / self._total_steps())
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         steps_before = self.trainer.global_step
@@ -143,17 +122,14 @@ class Method(LightningModule, ABC):
             return optimizer
         steps = self._total_steps()
         scheduler = built("scheduler", self._scheduler_factory, optimizer, total_steps=steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        by_step = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": by_step}
 
     def _total_steps(self) -> int:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data is None or self.trainer.max_epochs is None:
-            return int(self.trainer.estimated_stepping_batches)
-        # estimated_stepping_batches would set the loader up before a resume restores its state
-        return int(data.steps_per_epoch * self.trainer.max_epochs)
+        if self.facts.total_steps is not None:
+            return self.facts.total_steps
+        # not asked before: it sets the loader up, before a resume restores the loader's state
+        return int(self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["ssl_zoo"] = self.checkpoint_extras

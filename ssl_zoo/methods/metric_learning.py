@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, final
@@ -13,9 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.methods.base import Method, built
+from ssl_zoo.methods.base import Method
+from ssl_zoo.methods.checks import built
 from ssl_zoo.modules import Encoder
-from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
+from ssl_zoo.types import BadValue, Embeddings, StepOutput, UserError
 
 _TUPLES = {3: {"triplets": 0}, 4: {"positive_pairs": 0, "negative_pairs": 2}}
 
@@ -38,7 +40,7 @@ class MetricLearning(Method):
         freeze_batchnorm: Keep the backbone's batch norms in eval mode: their statistics stay, their
             weights learn. For pretrained backbones.
         lr_multipliers: Of the learning rate of `backbone` and `embedder`.
-        **shared: What every method takes, see `Method`; `num_classes` among it.
+        **shared: What every method takes, see `Method`; `facts` with `num_classes` among it.
 
     Raises:
         UserError: If there are no labels, the loss refuses a knob, or a multiplier is below 0 or of
@@ -47,9 +49,6 @@ class MetricLearning(Method):
     Source: Musgrave et al. 2020, sec. 3.1. Embeddings are L2-normalised in the loss and where they
     are scored.
     """
-
-    num_views = 1
-    scored_on = "embedding"
 
     def __init__(
         self,
@@ -62,12 +61,15 @@ class MetricLearning(Method):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        if self.num_classes == 0:
-            raise UserError("method=metric_learning needs labels, but these images have none")
+        if self.facts.num_classes == 0:
+            raise UserError("MetricLearning needs labels, but these images have none")
+        check_numbers("loss", loss)
+        check_numbers("miner", miner)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
-        sizes = {"num_classes": self.num_classes, "embedding_size": self.encoder.projector.out_dim}
-        made = isinstance(loss, nn.Module)
-        self.loss: Any = loss if made else built("method.metric_loss", loss, **sizes)
+        dim, classes = self.encoder.projector.out_dim, self.facts.num_classes
+        if not isinstance(loss, nn.Module):
+            loss = built("loss", loss, num_classes=classes, embedding_size=dim)
+        self.loss: Any = loss
         self.miner = miner
         self.freeze_batchnorm = freeze_batchnorm
         self.lr_multipliers = {"backbone": 1.0, "embedder": 1.0} | dict(lr_multipliers or {})
@@ -86,21 +88,28 @@ class MetricLearning(Method):
         # Lightning asks whether modules in eval mode are meant to be: these are
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
 
-    def step(self, batch: MultiViewBatch) -> StepOutput:
-        (view,) = batch.views
+    def takes_views(self, n: int) -> bool:
+        return n == 1
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        (view,) = views
         h, z = self.encoder(view)
-        embeddings = all_gather(functional.normalize(at_least_float32(z), dim=1))
-        labels = all_gather(batch.label)
+        return Embeddings(h.detach(), online=[z], target={}, prediction=[])
+
+    def objective(self, embeddings: Embeddings, index: Tensor, label: Tensor) -> StepOutput:
+        (z,) = embeddings.online
+        unit = all_gather(functional.normalize(at_least_float32(z), dim=1))
+        labels = all_gather(label)
         labelled = labels >= 0
-        embeddings, labels = embeddings[labelled], labels[labelled]
+        unit, labels = unit[labelled], labels[labelled]
         # the losses would cast their weights to the embeddings' type, for good
         with torch.autocast(z.device.type, enabled=False):
-            tuples = self.miner(embeddings, labels)
-            loss: Tensor = self.loss(embeddings, labels, tuples)
+            tuples = self.miner(unit, labels)
+            loss: Tensor = self.loss(unit, labels, tuples)
         metrics = {}
         for name, place in _TUPLES[len(tuples)].items() if tuples is not None else ():
-            metrics[name] = embeddings.new_tensor(len(tuples[place]))
-        return StepOutput(loss, h.detach(), z.detach(), metrics)
+            metrics[name] = unit.new_tensor(len(tuples[place]))
+        return StepOutput(loss, embeddings.representation, z.detach(), metrics)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Groups `backbone` and `embedder`, and `loss`, whose rate no schedule moves."""
@@ -121,6 +130,36 @@ def _trained(module: nn.Module) -> list[nn.Parameter]:
 def _check_multipliers(multipliers: Mapping[str, float]) -> None:
     for name, value in multipliers.items():
         if name not in ("backbone", "embedder"):
-            raise UserError(f"method.lr_multipliers.{name}: there are backbone and embedder alone")
+            raise UserError(f"lr_multipliers.{name}: there are only backbone and embedder")
         if not isinstance(value, int | float) or value < 0:
-            raise UserError(f"method.lr_multipliers.{name}={value}: give a number of at least 0")
+            raise BadValue(f"lr_multipliers.{name}", value, "a number of at least 0")
+
+
+def check_numbers(name: str, part: nn.Module | Callable[..., nn.Module]) -> None:
+    """Refuse a text where a part of pytorch-metric-learning computes with a number.
+
+    The library takes it, and fails in the first step.
+
+    Args:
+        name: The argument that the part fills.
+        part: A loss or miner, or the partial of one.
+
+    Raises:
+        BadValue: Naming the number.
+    """
+    made = isinstance(part, nn.Module)
+    kind = type(part) if made else getattr(part, "func", part)
+    values = vars(part) if made else getattr(part, "keywords", {})
+    for argument, default in _defaults(kind).items():
+        value = values.get(argument)
+        if isinstance(value, str) and not isinstance(default, str):
+            raise BadValue(f"{name}.{argument}", value, "a number")
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """What a class's arguments are by default, those that it hands to its bases too."""
+    found: dict[str, Any] = {}
+    for base in reversed(getattr(kind, "__mro__", ())):
+        parameters = inspect.signature(base.__init__).parameters
+        found |= {name: parameter.default for name, parameter in parameters.items()}
+    return found

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
-from ssl_zoo.methods.base import Method, build_loss, check_cosines
-from ssl_zoo.modules import Encoder, InBatch
-from ssl_zoo.types import MultiViewBatch, StepOutput, UserError
+from ssl_zoo.methods.base import Method
+from ssl_zoo.methods.checks import build_loss, check_cosines
+from ssl_zoo.modules import Encoder, InBatch, Negatives
+from ssl_zoo.types import BadValue, Embeddings, StepOutput
 
 
 def interleave(first: Tensor, second: Tensor) -> Tensor:
@@ -26,54 +27,59 @@ class SimCLR(Method):
     Args:
         backbone: f, (N, C, H, W) -> (N, num_features).
         projector: g, factory `projector(in_dim=...)`.
-        negatives: Dictionary, factory `negatives(dim=..., num_images=...)`; InBatch in the paper.
-        loss: `loss(pos, neg)`; InfoNCE over in-batch negatives is NT-Xent.
+        negatives: Dictionary, factory `negatives(dim=..., facts=...)`; InBatch in the paper.
+        loss: `loss(pos, neg)`, or a factory `loss(facts=...)`; InfoNCE over in-batch negatives is
+            NT-Xent.
         same_view_negatives: Each view repels both views of the other images, 2N - 2 negatives; else
             only their other view (appendix B.10), N - 1.
         **shared: What every method takes, see `Method`.
 
     Raises:
-        UserError: If the loss does not fit, or `same_view_negatives` is off without InBatch.
+        UserError: If the loss does not fit, or `same_view_negatives` is false without InBatch.
 
     Source: Chen et al. 2020, algorithm 1. The loss is the paper's mean over the 2N views, half of
     what the official code returns.
     """
 
+    takes = ContrastiveLoss
+
     def __init__(
         self,
         backbone: nn.Module,
         projector: Callable[..., nn.Module],
-        negatives: Callable[..., nn.Module],
+        negatives: Callable[..., Negatives],
         loss: nn.Module | Callable[..., nn.Module],
         same_view_negatives: bool = True,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
-        self.negatives: Any = negatives(
-            dim=self.encoder.projector.out_dim, num_images=self.num_images
-        )
-        self.loss = build_loss(loss, ContrastiveLoss, "SimCLR", self.num_images)
+        dim = self.encoder.projector.out_dim
+        self.negatives: Negatives = negatives(dim=dim, facts=self.facts)
+        self.loss = build_loss(self, loss)
         check_cosines(self.loss, self.negatives)
         if not same_view_negatives and not isinstance(self.negatives, InBatch):
-            raise UserError("method.same_view_negatives=false needs method/negatives=in_batch")
+            raise BadValue("same_view_negatives", False, "true where negatives are not in-batch")
         self.same_view_negatives = same_view_negatives
 
-    def step(self, batch: MultiViewBatch) -> StepOutput:
-        h, z = self.encoder(torch.cat(batch.views))  # both views share batch statistics
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        h, z = self.encoder(torch.cat(views))  # both views share batch statistics
         z1, z2 = z.chunk(2)
+        return Embeddings(h[: len(z1)].detach(), online=[z1, z2], target={}, prediction=[])
+
+    def objective(self, embeddings: Embeddings, index: Tensor, label: Tensor) -> StepOutput:
+        z1, z2 = embeddings.online
         query, key = interleave(z1, z2), interleave(z2, z1)
-        index = interleave(batch.index, batch.index)
+        twice = interleave(index, index)
         if self.same_view_negatives:
-            pos, neg = self.negatives.negatives(query=query, key=key, index=index)
+            pos, neg = self.negatives.negatives(query=query, key=key, index=twice)
         else:
-            pairs = [self.negatives.negatives(q, k, batch.index) for q, k in ((z1, z2), (z2, z1))]
+            pairs = [self.negatives.negatives(q, k, index) for q, k in ((z1, z2), (z2, z1))]
             pos, neg = (interleave(*both) for both in zip(*pairs, strict=True))
         loss = self.loss(pos=pos, neg=neg)
-        self.negatives.push(key, index)
-        top1 = (pos > neg.max(dim=1).values).float().mean().detach()
-        representation = h[: len(z1)].detach()
-        return StepOutput(loss, representation, z1.detach(), {"contrastive_top1": top1})
+        self.negatives.push(key, twice)
+        metrics = {"contrastive_top1": (pos > neg.max(dim=1).values).float().mean().detach()}
+        return StepOutput(loss, embeddings.representation, z1.detach(), metrics)
 
     def update(self, progress: float) -> None:
         self.negatives.update()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, final
 
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_zoo.losses import PredictiveLoss
-from ssl_zoo.methods.base import Method, build_loss
-from ssl_zoo.modules import Encoder
-from ssl_zoo.types import MultiViewBatch, StepOutput
+from ssl_zoo.methods.base import Method
+from ssl_zoo.methods.checks import build_loss
+from ssl_zoo.modules import Encoder, Target
+from ssl_zoo.types import Embeddings, StepOutput
 
 
 @final
@@ -21,7 +22,7 @@ class SimSiam(Method):
         backbone: (N, C, H, W) -> (N, num_features); the paper starts residual blocks at zero.
         projector: Factory `projector(in_dim=...)`; ends in a norm without weights in the paper.
         predictor: h, factory `predictor(in_dim=..., out_dim=...)`.
-        target: Factory `target(encoder=..., steps_per_epoch=...)`; StopGradient in the paper.
+        target: Factory `target(encoder=..., facts=...)`; StopGradient in the paper.
         loss: D, `loss(prediction, target)`; NegativeCosine in the paper.
         symmetric: L = D(p1, z2) / 2 + D(p2, z1) / 2, else D(p1, z2).
         constant_predictor_lr: The predictor's learning rate does not fall.
@@ -30,12 +31,14 @@ class SimSiam(Method):
     Source: Chen & He 2021, sec. 3 and algorithm 1; sec. 4 for the parts removed.
     """
 
+    takes = PredictiveLoss
+
     def __init__(
         self,
         backbone: nn.Module,
         projector: Callable[..., nn.Module],
         predictor: Callable[..., nn.Module],
-        target: Callable[..., nn.Module],
+        target: Callable[..., Target],
         loss: nn.Module,
         symmetric: bool = True,
         constant_predictor_lr: bool = True,
@@ -45,22 +48,29 @@ class SimSiam(Method):
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
         dim = self.encoder.projector.out_dim
         self.predictor = predictor(in_dim=dim, out_dim=dim)
-        self.target = target(encoder=self.encoder, steps_per_epoch=self.steps_per_epoch)
-        self.loss = build_loss(loss, PredictiveLoss, "SimSiam", self.num_images)
+        self.target: Target = target(encoder=self.encoder, facts=self.facts)
+        self.loss = build_loss(self, loss)
         self.symmetric, self.constant_predictor_lr = symmetric, constant_predictor_lr
 
-    def step(self, batch: MultiViewBatch) -> StepOutput:
-        view1, view2 = batch.views
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        view1, view2 = views
         h, z1 = self.encoder(view1)  # views apart: each has its own batch statistics
-        z2 = self.encoder(view2)[1] if self.symmetric else None
-        loss = self.loss(self.predictor(z1), self.target(view2, self.encoder, z2))
+        online = [z1, self.encoder(view2)[1]] if self.symmetric else [z1]
+        prediction = [self.predictor(z) for z in online]
+        target = {1: self.target(view2, self.encoder, *online[1:])}
         if self.symmetric:
-            loss21 = self.loss(self.predictor(z2), self.target(view1, self.encoder, z1))
-            loss = (loss + loss21) / 2
-        return StepOutput(loss, h.detach(), z1.detach(), {})
+            target[0] = self.target(view1, self.encoder, z1)
+        return Embeddings(h.detach(), online, target, prediction)
+
+    def objective(self, embeddings: Embeddings, index: Tensor, label: Tensor) -> StepOutput:
+        h, (z1, *_), target, prediction = embeddings
+        loss = self.loss(prediction[0], target[1])
+        if self.symmetric:
+            loss = (loss + self.loss(prediction[1], target[0])) / 2
+        return StepOutput(loss, h, z1.detach(), {})
 
     def update(self, progress: float) -> None:
-        self.target.update(self.encoder, progress)  # type: ignore[operator]
+        self.target.update(self.encoder, progress)
 
     def param_groups(self) -> list[dict[str, Any]]:
         predictor = [p for p in self.predictor.parameters() if p.requires_grad]

@@ -3,7 +3,7 @@
 from ssl_zoo.modules.encoder import Encoder
 from ssl_zoo.modules.heads import MLP, Frozen, Identity, Linear
 from ssl_zoo.modules.miners import AllTuples, DisjointPairs, DisjointTriplets
-from ssl_zoo.modules.negatives import InBatch, MemoryBank, Queue
+from ssl_zoo.modules.negatives import InBatch, MemoryBank, Negatives, Queue
 from ssl_zoo.modules.norms import SplitBatchNorm
 from ssl_zoo.modules.targets import Lagged, Momentum, Shared, ShuffleBN, StopGradient, Target
 
@@ -20,6 +20,7 @@ __all__ = [
     "Linear",
     "MemoryBank",
     "Momentum",
+    "Negatives",
     "Queue",
     "Shared",
     "ShuffleBN",

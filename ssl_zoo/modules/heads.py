@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 OutNorm = Literal["none", "affine", "scale", "plain"]
 
@@ -23,7 +23,7 @@ def _out_norm(kind: OutNorm, dim: int) -> list[nn.Module]:
 
 def _check_at_least_1(name: str, value: int) -> None:
     if value < 1:
-        raise UserError(f"{name}={value} of a head must be at least 1")
+        raise BadValue(name, value, "at least 1")
 
 
 class MLP(nn.Sequential):
@@ -41,7 +41,7 @@ class MLP(nn.Sequential):
         out_bias: Bias of the last layer; None = where no norm follows it. BYOL's code has none.
 
     Raises:
-        UserError: If `out_norm` is unknown or there is no layer.
+        BadValue: If `out_norm` is unknown or there is no layer.
 
     Source: Chen et al. 2020 (SimCLR), sec. 4.2 and the official code; Chen & He 2021, sec. 4.4;
     Grill et al. 2020 (BYOL), sec. 3.3 and the official code; Chen et al. 2020 (MoCo v2).
@@ -59,7 +59,7 @@ class MLP(nn.Sequential):
         out_bias: bool | None = None,
     ) -> None:
         if out_norm not in get_args(OutNorm):
-            raise UserError(f"out_norm={out_norm} is unknown: use {', '.join(get_args(OutNorm))}")
+            raise BadValue("out_norm", out_norm, f"one of {', '.join(get_args(OutNorm))}")
         hidden_dim = in_dim if hidden_dim is None else hidden_dim
         for name, value in (
             ("num_layers", num_layers),

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.hashing import uniform
-from ssl_zoo.types import UserError
-
-_STREAM = 0x62616E6B  # keeps the draws of negatives apart from other draws
+from ssl_zoo.hashing import BANK_STREAM, uniform
+from ssl_zoo.types import BadValue, Facts, UserError
 
 
-class InBatch(nn.Module):
+class Negatives(nn.Module, ABC):
+    """A dictionary, made by `negatives(dim=..., facts=...)`: what a query is compared with.
+
+    Attributes:
+        normalize: Whether similarities are cosines; else they are dot products.
+    """
+
+    normalize = True
+
+    @abstractmethod
+    def negatives(self, query: Tensor, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Similarities of each query to its positive, (N,), and to its negatives, (N, K).
+
+        Args:
+            query: (N, D), with gradient.
+            key: (N, D), row by row the queries' positives.
+            index: (N,) position of each row's image in the training split.
+        """
+
+    def push(self, key: Tensor, index: Tensor) -> None:
+        """Stage keys after the loss; nothing where none are stored."""
+
+    def update(self) -> None:
+        """Commit what was staged, once an optimizer step."""
+
+
+class InBatch(Negatives):
     """The keys of the global batch are the dictionary; nothing is stored.
 
     Args:
         normalize: Cosine similarities (True) or dot products (SimCLR, table 5, "no").
         dim: Not needed; dictionaries that store keys take it.
-        num_images: Likewise.
+        facts: Likewise.
 
     Source: Chen et al. 2020 (SimCLR), sec. 2.1.
     """
 
     def __init__(
-        self, normalize: bool = True, dim: int | None = None, num_images: int | None = None
+        self, normalize: bool = True, dim: int | None = None, facts: Facts = Facts()
     ) -> None:
         super().__init__()
         self.normalize = normalize
@@ -52,20 +78,17 @@ class InBatch(nn.Module):
         same_image = index[:, None] == all_gather(index)[None, :]
         return pos, neg.masked_fill(same_image, -float("inf"))
 
-    def push(self, key: Tensor, index: Tensor) -> None:
-        """Nothing to store."""
 
-    def update(self) -> None:
-        """Nothing to commit."""
-
-
-class Queue(nn.Module):
+class Queue(Negatives):
     """The keys of past batches, first in, first out.
 
     Args:
         dim: Width of the keys.
         size: Keys that it holds, of any relation to the batch.
-        num_images: Not needed.
+        facts: Not needed.
+
+    Raises:
+        BadValue: If it is to hold no key.
 
     Source: He et al. 2020 (MoCo), algorithm 1: logits from the old queue, then enqueue.
     """
@@ -73,10 +96,10 @@ class Queue(nn.Module):
     queue: Tensor
     pointer: Tensor
 
-    def __init__(self, dim: int, size: int = 65536, num_images: int | None = None) -> None:
+    def __init__(self, dim: int, size: int = 4096, facts: Facts = Facts()) -> None:
         super().__init__()
         if size < 1:
-            raise UserError(f"method.queue_size={size}: give at least 1")
+            raise BadValue("size", size, "at least 1")
         self.register_buffer("queue", functional.normalize(torch.randn(size, dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
         self._staged: list[Tensor] = []
@@ -107,7 +130,7 @@ class Queue(nn.Module):
         self.pointer.copy_((self.pointer + len(keys)) % size)
 
 
-class MemoryBank(nn.Module):
+class MemoryBank(Negatives):
     """A slot for each training image, which holds a moving average of its embeddings.
 
     The positive is the query's own slot, as it was before this step; there is no gradient into the
@@ -115,7 +138,7 @@ class MemoryBank(nn.Module):
 
     Args:
         dim: Width of the embeddings.
-        num_images: Slots, one for each image of the training split.
+        facts: Its `num_images` says how many slots, one for each image of the training split.
         num_negatives: Slots that each query draws, uniformly and with replacement, its own perhaps
             among them, as in the papers' code; None = every other slot.
         momentum: m of v <- normalised(m v + (1 - m) f).
@@ -123,7 +146,7 @@ class MemoryBank(nn.Module):
         seed: Of the draws, which are hashes of (seed, optimizer step, image).
 
     Raises:
-        UserError: If a number is out of its range, or `num_images` is not given.
+        UserError: If a number is out of its range, or the number of images is not known.
 
     Source: Wu et al. 2018 (InstDisc), sec. 3.1 and 3.2, and the official code (lemniscate.pytorch).
     """
@@ -134,22 +157,26 @@ class MemoryBank(nn.Module):
     def __init__(
         self,
         dim: int,
-        num_images: int | None = None,
+        facts: Facts,
         num_negatives: int | None = 4096,
         momentum: float = 0.5,
         exclude_own: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if num_images is None:
-            raise UserError("a memory bank has a slot for each image: give the method num_images")
+        if facts.num_images is None:
+            raise UserError(
+                "a memory bank has a slot for each image: give facts=Facts(num_images=...)"
+            )
         if num_negatives is not None and num_negatives < 1:
-            raise UserError(f"method.num_negatives={num_negatives}: give at least 1, or null")
+            raise BadValue("num_negatives", num_negatives, "at least 1, or null")
         if not 0 <= momentum <= 1:
-            raise UserError(f"method.bank_momentum={momentum} is outside [0, 1]")
+            raise BadValue("momentum", momentum, "in [0, 1]")
         self.num_negatives, self.momentum = num_negatives, momentum
         self.exclude_own, self.seed = exclude_own, seed
-        self.register_buffer("bank", functional.normalize(torch.randn(num_images, dim), dim=1))
+        self.register_buffer(
+            "bank", functional.normalize(torch.randn(facts.num_images, dim), dim=1)
+        )
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._staged: list[tuple[Tensor, Tensor]] = []
 
@@ -171,7 +198,7 @@ class MemoryBank(nn.Module):
             return pos, neg.masked_fill(is_own, -float("inf")) if self.exclude_own else neg
 
     def _draw(self, index: Tensor, count: int) -> Tensor:
-        numbers = uniform((self.steps << 32) + index, count, _STREAM, self.seed)
+        numbers = uniform((self.steps << 32) + index, count, BANK_STREAM, self.seed)
         return (numbers * len(self.bank)).long()
 
     @torch.no_grad()

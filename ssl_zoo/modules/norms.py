@@ -42,7 +42,7 @@ class SplitBatchNorm(_BatchNorm):
             return normalised
         if len(input) % self.num_splits:
             raise UserError(
-                f"method.target.num_splits={self.num_splits} does not divide the {len(input)} rows "
+                f"num_splits={self.num_splits} does not divide the {len(input)} rows "
                 "of a batch norm: change it or batch_size"
             )
         means = self.running_mean.repeat(self.num_splits, 1)

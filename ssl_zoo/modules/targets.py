@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -11,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.distributed import all_gather, rank
-from ssl_zoo.hashing import hash_int64
-from ssl_zoo.modules.norms import split_norms
-from ssl_zoo.types import UserError
-
-_STREAM = 0x73687566  # keeps the permutations apart from other draws
+from ssl_zoo.hashing import SHUFFLE_STREAM, hash_int64
+from ssl_zoo.modules.norms import SplitBatchNorm, split_norms
+from ssl_zoo.ramps import half_cosine
+from ssl_zoo.types import BadValue, Facts, UserError
 
 
 class Target(nn.Module, ABC):
@@ -23,10 +21,10 @@ class Target(nn.Module, ABC):
 
     Args:
         encoder: The online encoder.
-        steps_per_epoch: Optimizer steps, for what moves with the epoch.
+        facts: `steps_per_epoch` is for what moves with the epoch.
     """
 
-    def __init__(self, encoder: nn.Module, steps_per_epoch: int | None = None) -> None:
+    def __init__(self, encoder: nn.Module, facts: Facts = Facts()) -> None:
         super().__init__()
 
     @abstractmethod
@@ -66,7 +64,7 @@ class Momentum(_OwnEncoder):
         encoder: The online encoder, which it starts as a copy of.
         momentum: m; 0 = a copy after each step, 1 = it never moves.
         final_momentum: m goes there by half a cosine over the run (BYOL: 1); None = constant.
-        steps_per_epoch: Not needed.
+        facts: Not needed.
 
     Raises:
         UserError: If a momentum is outside [0, 1].
@@ -77,23 +75,22 @@ class Momentum(_OwnEncoder):
     def __init__(
         self,
         encoder: nn.Module,
-        momentum: float = 0.999,
+        momentum: float = 0.99,
         final_momentum: float | None = None,
-        steps_per_epoch: int | None = None,
+        facts: Facts = Facts(),
     ) -> None:
         super().__init__(encoder)
         last = momentum if final_momentum is None else final_momentum
         for name, value in (("momentum", momentum), ("final_momentum", last)):
             if value is None or not 0 <= value <= 1:
-                raise UserError(f"method.{name}={value} is outside [0, 1]")
+                raise BadValue(name, value, "in [0, 1]")
         self.momentum, self.final_momentum = momentum, final_momentum
 
     def momentum_at(self, progress: float) -> float:
         """The momentum at a point of the run, from 0 to 1."""
         if self.final_momentum is None:
             return self.momentum
-        rest = self.final_momentum - self.momentum
-        return self.final_momentum - rest * (math.cos(math.pi * progress) + 1) / 2
+        return half_cosine(self.momentum, self.final_momentum, progress)
 
     @torch.no_grad()
     def update(self, encoder: nn.Module, progress: float) -> None:
@@ -110,24 +107,22 @@ class Lagged(_OwnEncoder):
     Args:
         encoder: The online encoder, which it starts as a copy of.
         every: Optimizer steps between two copies; "epoch" = once an epoch.
-        steps_per_epoch: Optimizer steps of an epoch; "epoch" needs it.
+        facts: "epoch" needs its `steps_per_epoch`.
 
     Raises:
-        UserError: If `every` is neither, or "epoch" comes without `steps_per_epoch`.
+        UserError: If `every` is neither, or the steps of an epoch are not known.
 
     Source: Chen & He 2021 (SimSiam), sec. 5.1, "multi-step alternation".
     """
 
-    def __init__(
-        self, encoder: nn.Module, every: int | str = 1, steps_per_epoch: int | None = None
-    ) -> None:
+    def __init__(self, encoder: nn.Module, every: int | str = 10, facts: Facts = Facts()) -> None:
         super().__init__(encoder)
         if every == "epoch":
-            if steps_per_epoch is None:
-                raise UserError("method.target.every=epoch needs the method's steps_per_epoch")
-            every = steps_per_epoch
+            if facts.steps_per_epoch is None:
+                raise UserError("every=epoch needs facts=Facts(steps_per_epoch=...)")
+            every = facts.steps_per_epoch
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise UserError(f"method.target.every={every}: give a number of steps, or epoch")
+            raise BadValue("every", every, "a whole number of steps, or epoch")
         self.every = every
         self.steps = 0
 
@@ -179,11 +174,11 @@ class ShuffleBN(Target):
 
     Args:
         encoder: The online encoder; its batch norms are split in place.
-        target: What makes the embeddings, factory `target(encoder=...)`.
+        target: What makes the embeddings, factory `target(encoder=..., facts=...)`.
         num_splits: Parts of a process's batch with norms of their own; 1 = a device's batch norm.
         shuffle: False leaves the norms apart and the order alone (He et al. 2020, appendix A.9).
         seed: Of the permutations.
-        steps_per_epoch: Passed on.
+        facts: Passed on.
 
     Raises:
         UserError: If `num_splits` is below 1.
@@ -196,18 +191,18 @@ class ShuffleBN(Target):
     def __init__(
         self,
         encoder: nn.Module,
-        target: Callable[..., nn.Module],
+        target: Callable[..., Target],
         num_splits: int = 1,
         shuffle: bool = True,
         seed: int = 0,
-        steps_per_epoch: int | None = None,
+        facts: Facts = Facts(),
     ) -> None:
         super().__init__(encoder)
         if num_splits < 1:
-            raise UserError(f"method.target.num_splits={num_splits}: give at least 1")
+            raise BadValue("num_splits", num_splits, "at least 1")
         if num_splits > 1:
             split_norms(encoder, num_splits)
-        self.target = target(encoder=encoder, steps_per_epoch=steps_per_epoch)
+        self.target: Target = target(encoder=encoder, facts=facts)
         self.shuffle, self.seed = shuffle, seed
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
@@ -219,7 +214,7 @@ class ShuffleBN(Target):
         n, first = len(view), rank() * len(view)
         views = all_gather(view)
         rows = torch.arange(len(views), device=view.device)
-        order = hash_int64((self.calls << 32) + rows, _STREAM, self.seed).argsort()
+        order = hash_int64((self.calls << 32) + rows, SHUFFLE_STREAM, self.seed).argsort()
         self.calls += 1
         mine = self.target(views[order[first : first + n]], encoder)
         back = order.argsort()[first : first + n]
@@ -227,4 +222,25 @@ class ShuffleBN(Target):
         return z
 
     def update(self, encoder: nn.Module, progress: float) -> None:
-        self.target.update(encoder, progress)  # type: ignore[operator]
+        self.target.update(encoder, progress)
+
+
+def check_splits(module: nn.Module, batch_size: int, parts: int) -> None:
+    """Refuse split norms that a process's micro-batch does not fill with two rows each.
+
+    Args:
+        module: Its split norms are looked at.
+        batch_size: Images of an optimizer step.
+        parts: Micro-batches of all processes that it is split into.
+
+    Raises:
+        UserError: Naming the batch and the parts.
+    """
+    norms = [m for m in module.modules() if isinstance(m, SplitBatchNorm)]
+    splits, rows = max((norm.num_splits for norm in norms), default=1), batch_size // parts
+    if splits > 1 and rows and (rows % splits or rows < 2 * splits):
+        raise UserError(
+            f"num_splits={splits} does not divide the {rows} images that batch_size={batch_size} "
+            "gives each device and micro-batch into parts of two or more: change either, or take "
+            "a target without split norms"
+        )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 Trust = Literal["joint", "separate"]
 
@@ -41,7 +41,7 @@ class LARS(Optimizer):
         nesterov: Look ahead by one step of momentum.
 
     Raises:
-        UserError: If `trust` is unknown.
+        BadValue: If `trust` is unknown.
 
     Source: You et al. 2017, alg. 1; Chen et al. 2020 (SimCLR), official code.
     """
@@ -58,7 +58,7 @@ class LARS(Optimizer):
         nesterov: bool = False,
     ) -> None:
         if trust not in get_args(Trust):
-            raise UserError(f"optimizer.trust={trust} is unknown: use joint or separate")
+            raise BadValue("trust", trust, "joint or separate")
         defaults = {
             "lr": lr,
             "momentum": momentum,

@@ -15,7 +15,8 @@ def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float) -> list[d
 
     Args:
         groups: {name, params, constant_lr}.
-        weight_decay: Of the first part; the second has none, and LARS does not adapt it.
+        weight_decay: Of the first part; the second has none, now or later, and LARS does not adapt
+            it.
 
     Returns:
         Groups named `<name>` and `<name>_no_decay`; empty ones are left out.
@@ -31,6 +32,8 @@ def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float) -> list[d
                 split.append(
                     group | {"name": name, "params": part, "weight_decay": decay, "adapt": decayed}
                 )
+                if not decayed:
+                    split[-1].pop("final_weight_decay", None)
     return split
 
 
@@ -43,7 +46,8 @@ def build_optimizer(
     """An optimizer over a method's parameter groups.
 
     Args:
-        param_groups: {name, params, constant_lr}; a group's `lr_multiplier` multiplies its rate.
+        param_groups: {name, params, constant_lr}; a group's `lr_multiplier` multiplies its rate,
+            and where there is a scheduler its decay goes to `final_weight_decay` by half a cosine.
         optimizer: Factory that takes groups, such as a partial of `torch.optim.SGD`.
         weight_decay: L2 (SGD, Adam, LARS) or decoupled (AdamW) decay.
         exclude_bias_and_norm: Leave biases and norms undecayed, and unadapted by LARS (SimCLR,

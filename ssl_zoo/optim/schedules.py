@@ -1,30 +1,60 @@
-"""Learning-rate schedules by optimizer step; groups with `constant_lr` keep their rate."""
+"""Learning-rate schedules by optimizer step; groups with `constant_lr` keep their rate.
+
+Under each of them the decay of a group with `final_weight_decay` goes there by half a cosine.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from ssl_zoo.types import UserError
+from ssl_zoo.ramps import half_cosine, steps_down, warm_up
+from ssl_zoo.types import BadValue
 
 
-def _schedule(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
+class _MovingDecay(LambdaLR):
+    """Moves weight decay too. What it needs is saved with the groups, as `initial_lr` is."""
+
+    def __init__(
+        self, optimizer: Optimizer, factors: list[Callable[[int], float]], total_steps: int
+    ) -> None:
+        self.total_steps = total_steps
+        for group in _moving(optimizer):
+            group.setdefault("initial_weight_decay", group["weight_decay"])
+        super().__init__(optimizer, factors)
+
+    def step(self, epoch: int | None = None) -> None:
+        super().step(epoch)
+        done = min(self.last_epoch, self.total_steps)
+        for group in _moving(self.optimizer):
+            first, last = group["initial_weight_decay"], group["final_weight_decay"]
+            group["weight_decay"] = half_cosine(first, last, done, self.total_steps)
+
+
+def _moving(optimizer: Optimizer) -> list[dict[str, Any]]:
+    return [group for group in optimizer.param_groups if "final_weight_decay" in group]
+
+
+def _schedule(optimizer: Optimizer, total_steps: int, factor: Callable[[int], float]) -> LambdaLR:
     def keep(step: int) -> float:
         return 1.0
 
     groups = optimizer.param_groups
-    return LambdaLR(optimizer, [keep if g.get("constant_lr") else factor for g in groups])
+    factors = [keep if group.get("constant_lr") else factor for group in groups]
+    if _moving(optimizer):
+        return _MovingDecay(optimizer, factors, total_steps)
+    return LambdaLR(optimizer, factors)
 
 
 def cosine_factor(step: int, total_steps: int, warmup_steps: int, final: float = 0.0) -> float:
     """Multiplier of the rate: linear from 0 to 1 in the warm-up, then half a cosine to `final`."""
     if step < warmup_steps:
-        return step / warmup_steps
+        return warm_up(step, warmup_steps)
     progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+    return half_cosine(1.0, final, progress)
 
 
 def warmup_cosine(
@@ -44,17 +74,19 @@ def warmup_cosine(
         final: The last rate as a fraction of the peak.
 
     Raises:
-        UserError: If the warm-up is longer than the run.
+        BadValue: If the warm-up is longer than the run.
 
     Source: Loshchilov & Hutter 2017; Goyal et al. 2017; Chen et al. 2020 (SimCLR), official code.
     """
     if warmup_epochs > epochs:
-        raise UserError(
-            f"scheduler.warmup_epochs={warmup_epochs} is longer than epochs={epochs}: lower it"
-        )
+        raise BadValue("warmup_epochs", warmup_epochs, f"at most epochs={epochs}")
     # whole steps, as in SimCLR's code; 1e-6 takes up the rounding of products such as 0.05 * epochs
     warmup_steps = int(total_steps * warmup_epochs / epochs + 1e-6)
-    return _schedule(optimizer, lambda step: cosine_factor(step, total_steps, warmup_steps, final))
+
+    def factor(step: int) -> float:
+        return cosine_factor(step, total_steps, warmup_steps, final)
+
+    return _schedule(optimizer, total_steps, factor)
 
 
 def cosine_by_epoch(
@@ -73,9 +105,9 @@ def cosine_by_epoch(
 
     def factor(step: int) -> float:
         epoch = min(epochs, step * epochs // total_steps + first_epoch)
-        return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+        return half_cosine(1.0, 0.0, epoch, epochs)
 
-    return _schedule(optimizer, factor)
+    return _schedule(optimizer, total_steps, factor)
 
 
 def multistep(
@@ -88,15 +120,15 @@ def multistep(
     """Multiply the rate by `gamma` at each milestone, given in epochs (MoCo v1, InstDisc).
 
     Raises:
-        UserError: If a milestone is no number.
+        BadValue: If a milestone is not a number.
     """
     listed = milestones if not isinstance(milestones, int | float) else ["no list"]
     if not all(isinstance(milestone, int | float) for milestone in listed):
-        raise UserError(f"scheduler.milestones={milestones}: give epochs, as in [120,160]")
+        raise BadValue("milestones", milestones, "a list of epochs, as in [120,160]")
     steps = [round(total_steps * milestone / epochs) for milestone in milestones]
-    return _schedule(optimizer, lambda step: gamma ** sum(step >= s for s in steps))
+    return _schedule(optimizer, total_steps, lambda step: steps_down(step, steps, gamma))
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
     """The rate as it is."""
-    return _schedule(optimizer, lambda step: 1.0)
+    return _schedule(optimizer, total_steps, lambda step: 1.0)

@@ -1,5 +1,7 @@
 """What evaluate.py runs: each protocol scores one backbone on one data set."""
 
+from ssl_zoo.protocols.base import Protocol
+from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.detection import Detection
 from ssl_zoo.protocols.embed import Embed
 from ssl_zoo.protocols.few_shot import FewShot
@@ -12,6 +14,7 @@ from ssl_zoo.protocols.retrieval import Retrieval
 
 __all__ = [
     "KNN",
+    "Candidate",
     "Detection",
     "Embed",
     "FewShot",
@@ -19,5 +22,6 @@ __all__ = [
     "Linear",
     "LinearAugmented",
     "Logistic",
+    "Protocol",
     "Retrieval",
 ]

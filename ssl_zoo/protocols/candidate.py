@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,8 +34,24 @@ class SplitFeatures(NamedTuple):
 
 
 @dataclass
-class Task:
+class Encoded:
+    """What was encoded of a candidate; its copies share it.
+
+    Attributes:
+        features: None until a protocol asks.
+        num_images: Images encoded so far.
+    """
+
+    features: SplitFeatures | None = None
+    num_images: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
     """One backbone and the data that it is scored on.
+
+    `dataclasses.replace(candidate, folder=...)` is the same candidate with its files elsewhere: no
+    image is encoded again.
 
     Attributes:
         name: Row of the table: pretrained, random init, raw pixels.
@@ -50,7 +65,7 @@ class Task:
         folder: Where files beside the scores go.
         suffix: What their names end with, to tell checkpoints and data sets apart.
         figure_stem: Path that the names of pictures are appended to; None = this row has none.
-        num_encoded: Images encoded so far.
+        encoded: What was encoded so far.
     """
 
     name: str
@@ -64,27 +79,37 @@ class Task:
     folder: Path = Path()
     suffix: str = ""
     figure_stem: Path | None = None
-    num_encoded: int = 0
+    encoded: Encoded = field(default_factory=Encoded, repr=False)
 
     @property
     def data(self) -> DataModule:
         """The data module."""
         return self.make_data()
 
-    def loaders(self) -> list[CleanLoader]:
-        """Clean images of train (labelled ones), val and, where the data set has it, test."""
-        data = self.data
-        loaders = [data.bank_dataloader(), data.val_dataloader()]
-        return loaders if data.test is None else [*loaders, data.test_dataloader()]
+    @property
+    def num_encoded(self) -> int:
+        """Images encoded so far."""
+        return self.encoded.num_images
 
-    @cached_property
+    @property
     def features(self) -> SplitFeatures:
         """Clean features of train, val and test, encoded once, whichever protocol asks first."""
+        if self.encoded.features is None:
+            self.encoded.features = self._encode_splits()
+        return self.encoded.features
+
+    def _encode_splits(self) -> SplitFeatures:
         encoded = self.encode(self.loaders(), f"{self.name}: encode")
         splits = [split.labelled() for split in encoded]
         none = Features(splits[0].representation[:0], splits[0].label[:0])  # of the right width
         filled = [split if len(split.label) else none for split in splits]
         return SplitFeatures(*filled, *[none] * (3 - len(filled)))
+
+    def loaders(self) -> list[CleanLoader]:
+        """Clean images of train (labelled ones), val and, where the data set has it, test."""
+        data = self.data
+        loaders = [data.bank_dataloader(), data.val_dataloader()]
+        return loaders if data.test is None else [*loaders, data.test_dataloader()]
 
     def encode(self, loaders: list[CleanLoader], label: str) -> list[Features]:
         """Clean features of loaders, in eval mode, with one progress bar."""
@@ -108,11 +133,11 @@ class Task:
                 )
                 for loader in loaders
             ]
-        self.num_encoded += sum(len(split.label) for split in features)
+        self.encoded.num_images += sum(len(split.label) for split in features)
         return features
 
     def bar(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
-        """A progress bar of this row: `with task.bar("fit") as progress: progress(done, total)`."""
+        """A progress bar of this row: `with candidate.bar("fit") as progress: progress(1, 10)`."""
         return bar(f"{self.name}: {what}")
 
     def figure(self, what: str) -> Path | None:

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_zoo.console import info
-from ssl_zoo.data import DataModule, FileImages, Preprocess, TensorImages
+from ssl_zoo.data import DataModule, Preprocess
 from ssl_zoo.data.loaders import CleanLoader
-from ssl_zoo.figures import save_maps
+from ssl_zoo.extras import need
+from ssl_zoo.figures import draw_maps, save
 from ssl_zoo.figures.maps import MIN_POINTS
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.types import UserError
+from ssl_zoo.protocols.base import Protocol
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.types import BadValue, UserError
 
 _ROW_GROUP = 8192  # rows that a reader of Parquet loads at once: 64 MB of 2,048 features
 
@@ -45,7 +47,7 @@ class Table(NamedTuple):
         return "path" if self.place.dtype.kind == "U" else "index"
 
 
-class Embed:
+class Embed(Protocol):
     """`features.npz` and `features.parquet`: the clean features of all images of all splits.
 
     The images go through `preprocess` and `backbone` as `ssl_zoo.load_backbone` gives them (at
@@ -66,31 +68,30 @@ class Embed:
             not finite or the folder cannot be written.
     """
 
-    needs = "images"
     headline = "num_images"
     columns = ("num_images", "num_features")
-    baselines: tuple[str, ...] = ()
+    floors = ()
 
     def __init__(self, formats: Sequence[str], out: str | None) -> None:
         if isinstance(formats, str) or not formats or not set(formats) <= _WRITERS.keys():
             given = formats if isinstance(formats, str) else list(formats)
-            raise UserError(f"protocol.embed.formats={given}: give a list of npz and parquet")
+            raise BadValue("formats", given, "a list of npz and parquet")
         if "parquet" in formats:
-            _check_pyarrow()
+            need("parquet", "pyarrow", instead="set protocol.embed.formats=[npz]")
         self.formats, self.out = list(formats), out
 
-    def score(self, task: Task) -> dict[str, Any]:
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`num_images`, `num_features`, and the `files` written."""
-        table = _table(task)
-        folder = task.folder if self.out is None else Path(str(self.out)).expanduser()
-        stem = "features" if task.name == "pretrained" else f"features_{_slug(task.name)}"
+        table = _table(candidate)
+        folder = candidate.folder if self.out is None else Path(str(self.out)).expanduser()
+        stem = "features" if candidate.name == "pretrained" else f"features_{_slug(candidate.name)}"
         files = []
         for kind in dict.fromkeys(self.formats):
-            path = folder / f"{stem}{task.suffix}.{kind}"
+            path = folder / f"{stem}{candidate.suffix}.{kind}"
             _write(path, _WRITERS[kind], table)
             files.append(str(path))
-        info(f"{task.name}: features of {len(table.label)} images in {', '.join(files)}")
-        if (path_of_map := task.figure("map")) is not None:
+        info(f"{candidate.name}: features of {len(table.label)} images in {', '.join(files)}")
+        if (path_of_map := candidate.figure("map")) is not None:
             _draw(table, path_of_map)
         return {
             "num_images": len(table.label),
@@ -102,18 +103,18 @@ class Embed:
 # --- the rows -------------------------------------------------------------------------------------
 
 
-def _table(task: Task) -> Table:
-    data = task.data
+def _table(candidate: Candidate) -> Table:
+    data = candidate.data
     splits = {"train": data.train, "val": data.val, "test": data.test}
     parts = {name: images for name, images in splits.items() if images is not None and len(images)}
-    preprocess = _preprocess(task, data)
+    preprocess = _preprocess(candidate, data)
     loaders = [
-        CleanLoader(images, preprocess, task.batch_size, data.num_workers)
+        CleanLoader(images, preprocess, candidate.batch_size, data.num_workers)
         for images in parts.values()
     ]
-    encoded = task.encode(loaders, f"{task.name}: encode")
+    encoded = candidate.encode(loaders, f"{candidate.name}: encode")
     names = [name for name, images in parts.items() for _ in range(len(images))]
-    place = np.concatenate([_places(images) for images in parts.values()])
+    place = np.concatenate([images.places() for images in parts.values()])
     by_path = place.dtype.kind == "U"
     order = np.argsort(place, kind="stable") if by_path else np.arange(len(place))
     table = Table(
@@ -127,19 +128,9 @@ def _table(task: Task) -> Table:
     return table
 
 
-def _preprocess(task: Task, data: DataModule) -> Preprocess:
+def _preprocess(candidate: Candidate, data: DataModule) -> Preprocess:
     """The backbone's own, at the size that the data set's knob asks for."""
-    return Preprocess(**task.preprocess.options() | {"image_size": data.preprocess.image_size})
-
-
-def _places(images: TensorImages | FileImages) -> NDArray[Any]:
-    """Where each image is: its path, or its row in the array that the data set came as."""
-    if images.paths is not None:
-        return np.array(images.paths)
-    assert isinstance(images, TensorImages)
-    rows = torch.arange(len(images)) if images.rows is None else images.rows
-    array: NDArray[Any] = rows.cpu().numpy()
-    return array
+    return Preprocess(**candidate.preprocess.options() | {"image_size": data.preprocess.image_size})
 
 
 def _check_finite(table: Table) -> None:
@@ -156,7 +147,7 @@ def _draw(table: Table, path: Path) -> None:
         info(f"no map: {len(table.label)} images are too few")
         return
     features, label = torch.from_numpy(table.features), torch.from_numpy(table.label)
-    save_maps(features, label, table.class_names.tolist(), path)
+    save(draw_maps(features, label, table.class_names.tolist()), path)
 
 
 # --- the files ------------------------------------------------------------------------------------
@@ -194,16 +185,6 @@ def _write_npz(table: Table, file: IO[bytes]) -> None:
     np.savez(file, **columns)
 
 
-def _check_pyarrow() -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            'protocol.embed.formats: parquet needs pyarrow: pip install "ssl_zoo[parquet]", '
-            "or set protocol.embed.formats=[npz]"
-        ) from error
-
-
 def _write_parquet(table: Table, file: IO[bytes]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -221,7 +202,7 @@ def _write_parquet(table: Table, file: IO[bytes]) -> None:
     except UnicodeEncodeError as error:
         raise UserError(
             f"{error.object!r} is not UTF-8, which Parquet asks for: rename it, "
-            "or set protocol.embed.formats=[npz]"
+            "or set formats=[npz]"
         ) from error
     pq.write_table(pa.table(columns), file, row_group_size=_ROW_GROUP)
 

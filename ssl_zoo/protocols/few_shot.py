@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.console import info, warn
+from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import fit_few, fraction_of, per_class
 from ssl_zoo.evaluation.features import Features
-from ssl_zoo.evaluation.linear import finite_rows, statistics
-from ssl_zoo.figures import save_few_shot
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.protocols.linear import listed
-from ssl_zoo.types import UserError
+from ssl_zoo.evaluation.linear import statistics
+from ssl_zoo.evaluation.rows import finite_rows
+from ssl_zoo.figures import draw_few_shot, save
+from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.types import BadValue, UserError
 
 
-class FewShot:
+class FewShot(Protocol):
     """Subsets of train's labels; the L2 strength is chosen inside each, and test is read once.
 
     Features are standardised by the whole training split, which takes no label. A draw's smaller
@@ -43,9 +45,6 @@ class FewShot:
     class, several tries).
     """
 
-    needs = "shared classes"
-    baselines = ("random init", "raw pixels")
-
     def __init__(
         self,
         fractions: Sequence[float],
@@ -58,52 +57,62 @@ class FewShot:
         max_iterations: int,
     ) -> None:
         if draws < 2:
-            raise UserError(f"protocol.few_shot.draws={draws}: give at least 2, for their spread")
-        self.fractions = listed(fractions, "few_shot.fractions")
-        self.per_class = listed(per_class, "few_shot.per_class")
-        if not fractions and not per_class:
-            raise UserError("protocol.few_shot: give fractions, per_class or both")
+            raise BadValue("draws", draws, "at least 2, for their spread")
         if folds < 2:
-            raise UserError(f"protocol.few_shot.folds={folds}: give at least 2")
-        self.strengths = listed(strengths, "few_shot.strengths")
+            raise BadValue("folds", folds, "at least 2")
+        self.fractions = listed(fractions, "fractions")
+        self.per_class = listed(per_class, "per_class")
+        if not fractions and not per_class:
+            raise UserError("few_shot: give fractions, per_class or both")
+        self.strengths = listed(strengths, "strengths")
         self.draws, self.default_strength = draws, default_strength
         self.folds, self.tolerance, self.max_iterations = folds, tolerance, max_iterations
-        one = torch.zeros(1, dtype=torch.int64)
-        self.columns = tuple(f"test_top1_{name}" for name in self._subsets(one, 0))
-        self.headline = self.columns[0]
+        self._settings = list(self._subsets(torch.zeros(1, dtype=torch.int64), 0))
 
-    def score(self, task: Task) -> dict[str, Any]:
+    @property
+    def headline(self) -> str:
+        """The first setting."""
+        return self.columns[0]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Each setting, fractions first."""
+        return tuple(f"test_top1_{name}" for name in self._settings)
+
+    def check(self, data: DataModule) -> None:
+        check_shared_classes(data)
+
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`test_top1_<setting>`, the mean over draws; under the setting's name each draw's."""
-        train, test, label = *self._standardised(task), task.features.train.label
-        settings = list(self._subsets(label, 0))
+        train, test, label = *self._standardised(candidate), candidate.features.train.label
         raised = self._raised(label)
-        if raised and task.name not in self.baselines:
+        if raised and candidate.name not in self.floors:
             info(f"few labels: classes that would get none get one image: {raised}")
-        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in settings}
-        done, total = 0, self.draws * len(settings)
-        with task.bar("few labels") as progress:
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in self._settings}
+        done, total = 0, self.draws * len(runs)
+        with candidate.bar("few labels") as progress:
             for draw in range(self.draws):
                 for name, rows in self._subsets(label, draw).items():
                     few = Features(*(tensor[rows.to(label.device)] for tensor in train))
-                    runs[name].append(self._fit(few, test, task.data.num_classes))
+                    runs[name].append(self._fit(few, test, candidate.data.num_classes))
                     done += 1
                     progress(done, total)
         worst = max(run["gradient"] for several in runs.values() for run in several)
         if worst > self.tolerance:
             warn(
-                f"{task.name}: logistic regression stopped at a gradient of {worst:.1e}, "
-                f"above {self.tolerance:g}: raise protocol.few_shot.max_iterations"
+                f"{candidate.name}: logistic regression stopped at a gradient of {worst:.1e}, "
+                f"above {self.tolerance:g}: raise max_iterations"
             )
-        summaries = {name: _summary(runs[name]) for name in settings}
-        if (path := task.figure("labels")) is not None:
+        summaries = {name: _summary(of_draws) for name, of_draws in runs.items()}
+        if (path := candidate.figure("labels")) is not None:
             _draw(summaries, len(label.unique()), path)
-        means = {f"test_top1_{name}": summaries[name]["mean"] for name in settings}
+        means = {f"test_top1_{name}": summaries[name]["mean"] for name in summaries}
         return {**means, **summaries, "classes_raised_to_one": raised, "gradient": worst}
 
-    def _standardised(self, task: Task) -> tuple[Features, Features]:
+    def _standardised(self, candidate: Candidate) -> tuple[Features, Features]:
         """Train and test in float64, by the statistics of train."""
-        train, _, test = task.features
-        x, _ = finite_rows(*train, task.data.num_classes, "few_shot, train")
+        train, _, test = candidate.features
+        x, _ = finite_rows(*train, candidate.data.num_classes, "few_shot, train")
         mean, std = statistics(x.double())
         return (
             Features((x.double() - mean) / std, train.label),
@@ -152,7 +161,7 @@ def _draw(summaries: dict[str, dict[str, Any]], num_classes: int, path: Path) ->
     names = {s: s.replace("pct", "%").removesuffix("_per_class") for s in summaries}
     top1 = {names[s]: summary["test_top1"] for s, summary in summaries.items()}
     labels = {names[s]: summary["num_labels"] / num_classes for s, summary in summaries.items()}
-    save_few_shot(top1, labels, path)
+    save(draw_few_shot(top1, labels), path)
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:

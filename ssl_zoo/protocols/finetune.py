@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ssl_zoo.console import warn
+from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.evaluation import fraction_of
 from ssl_zoo.evaluation.features import encode
 from ssl_zoo.hardware import autocast
 from ssl_zoo.optim import warmup_cosine
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.protocols.linear import listed
-from ssl_zoo.protocols.linear_augmented import crop_and_flip, epochs_of, labelled_loader
-from ssl_zoo.types import UserError
+from ssl_zoo.protocols.base import RANDOM_INIT, Protocol, check_shared_classes, listed
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.labelled_views import crop_and_flip, epochs_of, labelled_loader
+from ssl_zoo.types import BadValue, UserError
 
 
 class _Trained(NamedTuple):
@@ -32,7 +33,7 @@ class _Trained(NamedTuple):
     val_loss: float
 
 
-class Finetune:
+class Finetune(Protocol):
     """Backbone and a new head are trained on fractions of the labels, at a rate chosen on val.
 
     Nesterov SGD with momentum 0.9 and a cosine by step, random resized crop and flip, batch norm in
@@ -57,8 +58,7 @@ class Finetune:
     Source: Chen et al. 2020 (SimCLR), App. B.5; Bao et al. 2022 (BEiT), for the layer decay.
     """
 
-    needs = "shared classes"
-    baselines = ("random init",)
+    floors = (RANDOM_INIT,)
 
     def __init__(
         self,
@@ -72,37 +72,41 @@ class Finetune:
         head_std: float,
         crop_scale: Sequence[float],
     ) -> None:
-        fractions, epochs = (
-            listed(fractions, "finetune.fractions"),
-            listed(epochs, "finetune.epochs"),
-        )
+        fractions, epochs = listed(fractions, "fractions"), listed(epochs, "epochs")
         if not fractions or len(fractions) != len(epochs) or min(epochs) < 1:
-            raise UserError(
-                f"protocol.finetune.epochs={epochs}: give a number of at least 1 for each of "
-                f"protocol.finetune.fractions={fractions}"
-            )
-        if not listed(learning_rates, "finetune.learning_rates"):
-            raise UserError("protocol.finetune.learning_rates=[]: give at least one")
+            each = f"a number of at least 1 for each of fractions={fractions}"
+            raise BadValue("epochs", epochs, each)
+        if not listed(learning_rates, "learning_rates"):
+            raise BadValue("learning_rates", [], "a list of at least one rate")
         if not 0 < layer_decay <= 1:
-            raise UserError(
-                f"protocol.finetune.layer_decay={layer_decay}: give a number above 0, at most 1"
-            )
+            raise BadValue("layer_decay", layer_decay, "above 0 and at most 1")
         self.epochs = dict(zip(fractions, epochs, strict=True))
         self.draw, self.learning_rates, self.batch_size = draw, list(learning_rates), batch_size
         self.weight_decay, self.layer_decay = weight_decay, layer_decay
         self.head_std, self.crop_scale = head_std, crop_scale
-        self.columns = tuple(f"test_top1_{100 * fraction:g}pct" for fraction in fractions)
-        self.headline = self.columns[0]
 
-    def score(self, task: Task) -> dict[str, Any]:
+    @property
+    def headline(self) -> str:
+        """The first fraction."""
+        return self.columns[0]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Each fraction."""
+        return tuple(f"test_top1_{100 * fraction:g}pct" for fraction in self.epochs)
+
+    def check(self, data: DataModule) -> None:
+        check_shared_classes(data)
+
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """For each fraction `test_top1_<n>pct`, `val_top1_<n>pct`, the rate and the counts."""
-        labels = task.data.train.labels
+        labels = candidate.data.train.labels
         labels = labels[labels >= 0]
         row: dict[str, Any] = {"chosen_on": "val"}
         for fraction, epochs in self.epochs.items():
             rows, name = fraction_of(labels, fraction, self.draw), f"{100 * fraction:g}pct"
-            best, diverged = self._best(task, rows, epochs, name)
-            test_top1, _ = _judge(best.network, task.data.test_dataloader(), task)
+            best, diverged = self._best(candidate, rows, epochs, name)
+            test_top1, _ = _judge(best.network, candidate.data.test_dataloader(), candidate)
             row |= {
                 f"test_top1_{name}": test_top1,
                 f"val_top1_{name}": best.val_top1,
@@ -113,47 +117,47 @@ class Finetune:
         return row
 
     def _best(
-        self, task: Task, rows: Tensor, epochs: int, name: str
+        self, candidate: Candidate, rows: Tensor, epochs: int, name: str
     ) -> tuple[_Trained, list[float]]:
         """The network of the rate that is best on val, and the rates that diverged."""
         best: _Trained | None = None
         diverged = []
-        with task.bar(f"fine-tune on {name}") as progress:
+        with candidate.bar(f"fine-tune on {name}") as progress:
             for i, rate in enumerate(self.learning_rates):
 
                 def advance(share: float, before: int = i) -> None:
                     progress(round(100 * (before + share)), 100 * len(self.learning_rates))
 
-                network = self._train(task, rows, epochs, rate, advance)
+                network = self._train(candidate, rows, epochs, rate, advance)
                 if network is None:
                     diverged.append(rate)
                     continue
                 trained = _Trained(
-                    network, rate, *_judge(network, task.data.val_dataloader(), task)
+                    network, rate, *_judge(network, candidate.data.val_dataloader(), candidate)
                 )
                 if best is None or _rank(trained) > _rank(best):
                     best = trained
         if best is None:
             raise UserError(
-                f"{task.name}: the loss of every rate is not finite: lower "
-                f"protocol.finetune.learning_rates={self.learning_rates}"
+                f"{candidate.name}: the loss of every rate is not finite: lower "
+                f"learning_rates={self.learning_rates}"
             )
         if diverged:
-            warn(f"{task.name}: fine-tuning on {name} diverged at learning rates {diverged}")
+            warn(f"{candidate.name}: fine-tuning on {name} diverged at learning rates {diverged}")
         return best, diverged
 
     def _train(
         self,
-        task: Task,
+        candidate: Candidate,
         rows: Tensor,
         epochs: int,
         rate: float,
         advance: Callable[[float], None],
     ) -> nn.Module | None:
         """A trained copy of the backbone with a head; None if its loss is not finite."""
-        network = self._network(task)
-        views = crop_and_flip(task, self.crop_scale)
-        loader = labelled_loader(task, rows, min(self.batch_size, len(rows)), views)
+        network = self._network(candidate)
+        views = crop_and_flip(candidate, self.crop_scale)
+        loader = labelled_loader(candidate, rows, min(self.batch_size, len(rows)), views)
         optimizer = torch.optim.SGD(
             self.param_groups(network, rate),
             momentum=0.9,
@@ -162,16 +166,16 @@ class Finetune:
         )
         steps = epochs * len(loader)
         schedule = warmup_cosine(optimizer, steps, warmup_epochs=0)
-        precision, total = autocast(task.device), torch.zeros((), device=task.device)
+        precision, total = autocast(candidate.device), torch.zeros((), device=candidate.device)
         network.train()
-        devices = [task.device] if task.device.type == "cuda" else []
+        devices = [candidate.device] if candidate.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # of dropout, where a backbone has it
-            torch.manual_seed(task.seed)
-            for step, batch in enumerate(epochs_of(loader, views, epochs, task.device)):
+            torch.manual_seed(candidate.seed)
+            for step, batch in enumerate(epochs_of(loader, views, epochs, candidate.device)):
                 images = batch.images.contiguous(memory_format=torch.channels_last)
                 with precision():
                     logits = network(images)
-                loss = cross_entropy(logits.float(), batch.label.to(task.device))
+                loss = cross_entropy(logits.float(), batch.label.to(candidate.device))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -183,17 +187,17 @@ class Finetune:
                         return None
         return network
 
-    def _network(self, task: Task) -> nn.Sequential:
+    def _network(self, candidate: Candidate) -> nn.Sequential:
         """A copy of the backbone, all of it trained, and a new head."""
-        backbone = copy.deepcopy(task.backbone).float().requires_grad_(True)
+        backbone = copy.deepcopy(candidate.backbone).float().requires_grad_(True)
         width = getattr(backbone, "num_features", None)
         if width is None:  # such as several backbones side by side
-            width = task.features.train.representation.shape[1]
-        head = nn.utils.skip_init(nn.Linear, width, task.data.num_classes)
-        generator = torch.Generator().manual_seed(task.seed)  # the global one stays untouched
+            width = candidate.features.train.representation.shape[1]
+        head = nn.utils.skip_init(nn.Linear, width, candidate.data.num_classes)
+        generator = torch.Generator().manual_seed(candidate.seed)  # the global one stays untouched
         nn.init.normal_(head.weight, std=self.head_std, generator=generator)
         nn.init.zeros_(head.bias)
-        network = nn.Sequential(backbone, head.to(task.device))
+        network = nn.Sequential(backbone, head.to(candidate.device))
         return network.to(memory_format=torch.channels_last)
 
     def param_groups(self, network: nn.Sequential, rate: float) -> list[dict[str, Any]]:
@@ -239,11 +243,11 @@ def _units(module: nn.Module) -> list[list[nn.Parameter]]:
     return units
 
 
-def _judge(network: nn.Module, loader: CleanLoader, task: Task) -> tuple[float, float]:
+def _judge(network: nn.Module, loader: CleanLoader, candidate: Candidate) -> tuple[float, float]:
     """Top-1 and cross-entropy on clean images."""
-    precision = autocast(task.device)
+    precision = autocast(candidate.device)
     logits, label = encode(
-        network, loader, task.preprocess.normalize, task.device, precision
+        network, loader, candidate.preprocess.normalize, candidate.device, precision
     ).labelled()
     top1 = (logits.argmax(dim=1) == label).float().mean()
     return float(top1), float(cross_entropy(logits, label))

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import knn_top1
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.types import UserError
+from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.types import BadValue
 
 
-class KNN:
+class KNN(Protocol):
     """Test images look for neighbours among train and val, val images among train.
 
     Args:
@@ -21,33 +23,32 @@ class KNN:
         temperature: Of the weights.
 
     Raises:
-        UserError: If the headline is not among them.
+        BadValue: If a number is below 1, or the headline is not among them.
 
     Source: Wu et al. 2018 (InstDisc), sec. 3.4; k = 20 from Caron et al. 2021 (DINO).
     """
 
-    needs = "shared classes"
     headline = "test_top1"
-    baselines = ("random init", "raw pixels")
 
     def __init__(self, ks: Sequence[int], k: int, temperature: float) -> None:
-        if not isinstance(ks, Sequence):
-            raise UserError(f"protocol.knn.ks={ks}: give a list such as [10,20]")
-        if any(one < 1 for one in [*ks, k]):
-            raise UserError(f"protocol.knn: ks={list(ks)}, k={k}: give numbers of at least 1")
-        if k not in ks:
-            raise UserError(f"protocol.knn.k={k} is not among protocol.knn.ks={list(ks)}: add it")
-        self.ks, self.k, self.temperature = list(ks), k, temperature
+        self.ks, self.k, self.temperature = listed(ks, "ks"), k, temperature
+        if any(one < 1 for one in self.ks):
+            raise BadValue("ks", self.ks, "a list of numbers of at least 1")
+        if k not in self.ks:
+            raise BadValue("k", k, f"among ks={self.ks}: add it there")
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The headline and each k."""
         return (self.headline, *(f"test_top1_k{k}" for k in self.ks))
 
-    def score(self, task: Task) -> dict[str, Any]:
+    def check(self, data: DataModule) -> None:
+        check_shared_classes(data)
+
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1`, `test_top1` at the headline k, and `test_top1_k<k>` at each."""
-        train, val, test = task.features
-        num_classes = task.data.num_classes
+        train, val, test = candidate.features
+        num_classes = candidate.data.num_classes
         bank = torch.cat([train.representation, val.representation])
         bank_labels = torch.cat([train.label, val.label])
         on_val = knn_top1(*val, *train, num_classes, [self.k], self.temperature)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
 from ssl_zoo.console import warn
+from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import LinearGrid, fit_linear
-from ssl_zoo.evaluation.linear import LEARNING_RATES, top1_by_class
-from ssl_zoo.figures import save_grid, save_per_class
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.types import UserError
+from ssl_zoo.evaluation.linear import LEARNING_RATES
+from ssl_zoo.figures import draw_grid, save
+from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed, score_on_test
+from ssl_zoo.protocols.candidate import Candidate
 
 
-class Linear:
+class Linear(Protocol):
     """Heads are trained on train, one is chosen on val, and that one reads test once.
 
     Args:
@@ -28,9 +26,7 @@ class Linear:
     Source: Oquab et al. 2023 (DINOv2), for the grid; see `fit_linear`.
     """
 
-    needs = "shared classes"
     headline = "test_top1"
-    baselines = ("random init", "raw pixels")
 
     def __init__(
         self,
@@ -39,70 +35,49 @@ class Linear:
         learning_rates: Sequence[float] = LEARNING_RATES,
         weight_decays: Sequence[float] = (0.0, 1e-4),
     ) -> None:
-        self.learning_rates = listed(learning_rates, "linear.learning_rates")
-        self.weight_decays = listed(weight_decays, "linear.weight_decays")
+        self.learning_rates = listed(learning_rates, "learning_rates")
+        self.weight_decays = listed(weight_decays, "weight_decays")
         self.epochs, self.batch_size = epochs, batch_size
 
-    def score(self, task: Task) -> dict[str, Any]:
+    def check(self, data: DataModule) -> None:
+        check_shared_classes(data)
+
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1` and `test_top1` of the chosen head, its settings, and each class's top-1."""
-        train, val, _ = task.features
-        with task.bar("linear heads") as progress:
+        train, val, _ = candidate.features
+        with candidate.bar("linear heads") as progress:
             grid = fit_linear(
                 *train,
                 *val,
-                task.data.num_classes,
+                candidate.data.num_classes,
                 self.learning_rates,
                 self.weight_decays,
                 self.epochs,
                 self.batch_size,
-                task.seed,
+                candidate.seed,
                 progress,
             )
-        return grid_row(grid, task, self.learning_rates, self.weight_decays)
-
-
-def listed(values: Sequence[Any], knob: str) -> list[Any]:
-    """A list of a config as Python's.
-
-    Raises:
-        UserError: If it is none, naming the knob.
-    """
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise UserError(f"protocol.{knob}={values}: give a list, such as [{values}]")
-    return list(values)
+        return grid_row(grid, candidate, self.learning_rates, self.weight_decays)
 
 
 def grid_row(
     grid: LinearGrid,
-    task: Task,
+    candidate: Candidate,
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
 ) -> dict[str, Any]:
     """Scores of a grid's best head, which reads test here and nowhere else, and their pictures."""
     if grid.on_edge:
-        warn(
-            f"{task.name}: the best learning rate, {grid.learning_rate:g}, is at an end of the grid"
-        )
-    if (path := task.figure("grid")) is not None:
+        rate = f"the best learning rate, {grid.learning_rate:g}"
+        warn(f"{candidate.name}: {rate}, is at an end of the grid")
+    if (path := candidate.figure("grid")) is not None:
         shape = (len(learning_rates), len(weight_decays))
         chosen = (grid.learning_rate, grid.weight_decay)
-        save_grid(grid.val_top1.view(shape), learning_rates, weight_decays, path, chosen)
+        save(draw_grid(grid.val_top1.view(shape), learning_rates, weight_decays, chosen), path)
     return {
         "val_top1": float(grid.val_top1.nan_to_num(0).max()),
-        **score_on_test(grid.predict, task),
+        **score_on_test(grid.predict, candidate),
         "learning_rate": grid.learning_rate,
         "weight_decay": grid.weight_decay,
         "on_edge": grid.on_edge,
     }
-
-
-def score_on_test(predict: Callable[[Tensor], Tensor], task: Task) -> dict[str, Any]:
-    """`test_top1`, and of each class (None where test has no image of it), with a picture."""
-    features, label = task.features.test
-    predicted = predict(features).argmax(dim=1)
-    by_class = top1_by_class(predicted, label, task.data.num_classes)
-    if (path := task.figure("per_class")) is not None:
-        known = [math.nan if top1 is None else top1 for top1 in by_class]
-        save_per_class(known, task.data.class_names, path)
-    top1 = float((predicted == label).float().mean())
-    return {"test_top1": top1, "test_top1_by_class": by_class}

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ssl_zoo.data import Augmentation
-from ssl_zoo.data.loaders import TrainLoader
-from ssl_zoo.data.samplers import EpochSampler
+from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import LinearHeads
 from ssl_zoo.evaluation.features import encode
-from ssl_zoo.evaluation.linear import OPTIMIZERS, cosine, finite_rows, statistics
+from ssl_zoo.evaluation.linear import OPTIMIZERS, cosine, statistics
+from ssl_zoo.evaluation.rows import finite_rows
 from ssl_zoo.hardware import autocast
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.protocols.linear import grid_row, listed
-from ssl_zoo.types import UserError
+from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.labelled_views import crop_and_flip, epochs_of, labelled_loader
+from ssl_zoo.protocols.linear import grid_row
+from ssl_zoo.ramps import steps_down
+from ssl_zoo.types import BadValue
 
-_KNOBS = "protocol.linear_augmented*"  # the presets' too
 _SCHEDULES = ("cosine", "cosine_by_epoch")
 
 
-class LabelledViews(NamedTuple):
-    """A batch of augmented images.
-
-    Attributes:
-        images: float32 (n, 3, S, S), normalised, on the device.
-        label: (n,) int64.
-    """
-
-    images: Tensor
-    label: Tensor
-
-
-class LinearAugmented:
+class LinearAugmented(Protocol):
     """All heads of the grid are trained in one pass over random resized crops and flips.
 
     The backbone is frozen, in eval mode. One head is chosen on clean val images, and that one reads
@@ -54,15 +43,13 @@ class LinearAugmented:
         crop_scale: Least and greatest share of the image that a crop takes.
 
     Raises:
-        UserError: If a knob makes no sense or a batch is larger than the training set.
+        BadValue: If an argument makes no sense; in `check`, if a batch is larger than train.
 
     Source: Oquab et al. 2023 (DINOv2), many heads in one pass; He et al. 2020 (MoCo), sec. 4.1;
     Chen & He 2021 (SimSiam), official code.
     """
 
-    needs = "shared classes"
     headline = "test_top1"
-    baselines = ("random init", "raw pixels")
 
     def __init__(
         self,
@@ -76,54 +63,55 @@ class LinearAugmented:
         head_std: float,
         crop_scale: Sequence[float],
     ) -> None:
-        if epochs < 1 or batch_size < 2:
-            raise UserError(
-                f"{_KNOBS}.epochs={epochs}, batch_size={batch_size}: give at least 1 and 2"
-            )
-        if schedule not in _SCHEDULES and (
-            isinstance(schedule, str) or not isinstance(schedule, Sequence)
-        ):
-            raise UserError(
-                f"{_KNOBS}.schedule={schedule} is unknown: use {', '.join(_SCHEDULES)}, or a list "
-                "of epochs such as [60,80]"
-            )
+        if epochs < 1:
+            raise BadValue("epochs", epochs, "at least 1")
+        if batch_size < 2:
+            raise BadValue("batch_size", batch_size, "at least 2")
+        is_name = isinstance(schedule, str) or not isinstance(schedule, Sequence)
+        if is_name and schedule not in _SCHEDULES:
+            names = ", ".join(_SCHEDULES)
+            raise BadValue("schedule", schedule, f"{names}, or a list of epochs such as [60,80]")
         if optimizer not in OPTIMIZERS:
-            raise UserError(
-                f"{_KNOBS}.optimizer={optimizer} is unknown: use {' or '.join(OPTIMIZERS)}"
-            )
-        self.learning_rates = listed(learning_rates, "linear_augmented*.learning_rates")
-        self.weight_decays = listed(weight_decays, "linear_augmented*.weight_decays")
+            raise BadValue("optimizer", optimizer, " or ".join(OPTIMIZERS))
+        self.learning_rates = listed(learning_rates, "learning_rates")
+        self.weight_decays = listed(weight_decays, "weight_decays")
         self.epochs, self.batch_size, self.optimizer = epochs, batch_size, optimizer
         self.schedule = schedule if isinstance(schedule, str) else list(schedule)
         self.standardize, self.head_std = standardize, head_std
         self.crop_scale = crop_scale
 
-    def score(self, task: Task) -> dict[str, Any]:
+    def check(self, data: DataModule) -> None:
+        check_shared_classes(data)
+        labelled = int((data.train.labels >= 0).sum())
+        if self.batch_size > labelled:
+            most = f"at most {labelled}, the number of labelled training images"
+            raise BadValue("batch_size", self.batch_size, most)
+
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1` and `test_top1` of the chosen head, its settings, and each class's top-1."""
-        train, val, _ = task.features
-        if self.batch_size > len(train.label):
-            raise UserError(
-                f"{_KNOBS}.batch_size={self.batch_size} is more than the {len(train.label)} "
-                "labelled training images: lower it"
-            )
-        views = crop_and_flip(task, self.crop_scale)
+        train, val, _ = candidate.features
+        views = crop_and_flip(candidate, self.crop_scale)
         rows = torch.arange(len(train.label))
-        loader = labelled_loader(task, rows, self.batch_size, views)
-        heads = self._heads(task, finite_rows(*train, task.data.num_classes, "train")[0])
+        loader = labelled_loader(candidate, rows, self.batch_size, views)
+        heads = self._heads(candidate, finite_rows(*train, candidate.data.num_classes, "train")[0])
         step, steps = 0, self.epochs * len(loader)
-        with task.bar("linear heads, augmented") as progress:
-            for batch in epochs_of(loader, views, self.epochs, task.device):
+        with candidate.bar("linear heads, augmented") as progress:
+            for batch in epochs_of(loader, views, self.epochs, candidate.device):
                 features, label = encode(
-                    task.backbone, [batch], _as_it_is, task.device, autocast(task.device)
+                    candidate.backbone,
+                    [batch],
+                    _as_it_is,
+                    candidate.device,
+                    autocast(candidate.device),
                 )
                 heads.step(features, label, self._factor(step, len(loader)))
                 step += 1
                 progress(step, steps)
-        return grid_row(heads.best(*val), task, self.learning_rates, self.weight_decays)
+        return grid_row(heads.best(*val), candidate, self.learning_rates, self.weight_decays)
 
-    def _heads(self, task: Task, features: Tensor) -> LinearHeads:
-        num_classes, dim = task.data.num_classes, features.shape[1]
-        generator = torch.Generator().manual_seed(task.seed)
+    def _heads(self, candidate: Candidate, features: Tensor) -> LinearHeads:
+        num_classes, dim = candidate.data.num_classes, features.shape[1]
+        generator = torch.Generator().manual_seed(candidate.seed)
         start = self.head_std * torch.randn(dim, num_classes, generator=generator)
         mean, std = statistics(features)
         if not self.standardize:
@@ -141,54 +129,10 @@ class LinearAugmented:
         """What the schedule multiplies the learning rates by."""
         epoch = step // steps_per_epoch
         if isinstance(self.schedule, list):
-            return float(0.1 ** sum(epoch >= milestone for milestone in self.schedule))
+            return steps_down(epoch, self.schedule)
         if self.schedule == "cosine_by_epoch":
             return cosine(epoch, self.epochs)
         return cosine(step, self.epochs * steps_per_epoch)
-
-
-def crop_and_flip(task: Task, crop_scale: Sequence[float]) -> Augmentation:
-    """One view an image: a random resized crop, flipped half the time, normalised for the backbone.
-
-    Args:
-        task: Its preprocessing says the mean and std, its data the size.
-        crop_scale: Least and greatest share of the image that a crop takes.
-    """
-    return Augmentation(
-        size=task.data.preprocess.image_size,
-        num_views=1,
-        order=("crop", "flip"),
-        crop_scale=crop_scale,
-        mean=task.preprocess.mean.flatten().tolist(),
-        std=task.preprocess.std.flatten().tolist(),
-        seed=task.seed,
-    )
-
-
-def labelled_loader(task: Task, rows: Tensor, batch_size: int, views: Augmentation) -> TrainLoader:
-    """Training images in an order drawn anew in each epoch, those that fill no batch left out.
-
-    Args:
-        task: Whose data and seed.
-        rows: Which of the labelled training images.
-        batch_size: Images a step, at most as many as there are rows.
-        views: What crops image files, in the workers.
-    """
-    train, num_workers = task.data.train, task.data.num_workers
-    images = train.subset((train.labels >= 0).nonzero().flatten()[rows])
-    sampler = EpochSampler(len(images), batch_size, seed=task.seed)
-    return TrainLoader(images, sampler, views, num_workers)
-
-
-def epochs_of(
-    loader: TrainLoader, views: Augmentation, epochs: int, device: torch.device
-) -> Iterator[LabelledViews]:
-    """All batches of all epochs; an image's crop is another in each."""
-    for epoch in range(epochs):
-        loader.sampler.set_epoch(epoch)
-        for batch in loader:
-            (view,) = views(batch.images, batch.index, epoch, device)
-            yield LabelledViews(view, batch.label)
 
 
 def _as_it_is(images: Tensor) -> Tensor:

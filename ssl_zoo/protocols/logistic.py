@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssl_zoo.console import warn
+from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import fit_logistic
-from ssl_zoo.figures import save_strengths
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.protocols.linear import listed, score_on_test
+from ssl_zoo.figures import draw_strengths, save
+from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed, score_on_test
+from ssl_zoo.protocols.candidate import Candidate
 
 
-class Logistic:
+class Logistic(Protocol):
     """The L2 strength is chosen on val, the fit to train and val reads test once.
 
     Args:
@@ -23,22 +24,23 @@ class Logistic:
     Source: Kornblith et al. 2019, App. A.4; Chen et al. 2020 (SimCLR), App. B.8.
     """
 
-    needs = "shared classes"
     headline = "test_top1"
-    baselines = ("random init", "raw pixels")
 
     def __init__(self, strengths: Sequence[float], tolerance: float, max_iterations: int) -> None:
-        self.strengths = sorted(listed(strengths, "logistic.strengths"), reverse=True)
+        self.strengths = sorted(listed(strengths, "strengths"), reverse=True)
         self.tolerance, self.max_iterations = tolerance, max_iterations
 
-    def score(self, task: Task) -> dict[str, Any]:
+    def check(self, data: DataModule) -> None:
+        check_shared_classes(data)
+
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1` of the fit to train, `test_top1` of the fit to both, and how they came."""
-        train, val, _ = task.features
-        with task.bar("logistic regression") as progress:
+        train, val, _ = candidate.features
+        with candidate.bar("logistic regression") as progress:
             fit = fit_logistic(
                 *train,
                 *val,
-                task.data.num_classes,
+                candidate.data.num_classes,
                 self.strengths,
                 self.tolerance,
                 self.max_iterations,
@@ -46,16 +48,16 @@ class Logistic:
             )
         if not fit.converged:
             warn(
-                f"{task.name}: logistic regression stopped at a gradient of {fit.gradient:.1e}, "
-                f"above {self.tolerance:g}: raise protocol.logistic.max_iterations"
+                f"{candidate.name}: logistic regression stopped at a gradient of "
+                f"{fit.gradient:.1e}, above {self.tolerance:g}: raise max_iterations"
             )
         if fit.on_edge:
-            warn(f"{task.name}: the best strength, {fit.strength:g}, is at an end of the path")
-        if (path := task.figure("strengths")) is not None:
-            save_strengths(fit.val_top1, self.strengths, fit.strength, path)
+            warn(f"{candidate.name}: the best strength, {fit.strength:g}, is at an end of the path")
+        if (path := candidate.figure("strengths")) is not None:
+            save(draw_strengths(fit.val_top1, self.strengths, fit.strength), path)
         return {
             "val_top1": max(fit.val_top1),
-            **score_on_test(fit.predict, task),
+            **score_on_test(fit.predict, candidate),
             "strength": fit.strength,
             "strengths": self.strengths,
             "val_top1_by_strength": fit.val_top1,

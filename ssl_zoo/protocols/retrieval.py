@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.console import info, warn
+from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.data.splits import ClassSplit, make_class_split
 from ssl_zoo.evaluation.clustering import clustering_metrics
@@ -21,16 +22,16 @@ from ssl_zoo.evaluation.retrieval import (
     nearest,
     retrieval_metrics,
 )
-from ssl_zoo.figures import save_gallery
-from ssl_zoo.hashing import hash_int64
-from ssl_zoo.protocols.candidate import Task
-from ssl_zoo.types import UserError
+from ssl_zoo.figures import draw_gallery, save
+from ssl_zoo.hashing import GALLERY_STREAM, hash_int64
+from ssl_zoo.protocols.base import Protocol, check_labels
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.types import BadValue, UserError
 
 _SHOWN = 8  # queries in the picture, and neighbours of each
-_GALLERY_STREAM = 0x67616C6C657279
 
 
-class Retrieval:
+class Retrieval(Protocol):
     """Every image of the test classes looks for its class among all other images of those.
 
     The classes are split by name, half of them test; folds of the other half give the `val_`
@@ -48,15 +49,13 @@ class Retrieval:
         clustering: Whether to add NMI, AMI and F1, which are weak measures.
 
     Raises:
-        UserError: If `images` is neither.
+        BadValue: If `images` is neither.
 
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.
     """
 
-    needs = "labels"
     headline = "test_map_at_r"
     columns = ("test_map_at_r", "test_precision_at_1", "test_r_precision", "test_recall_at_10")
-    baselines = ("random init", "raw pixels")
 
     def __init__(
         self,
@@ -69,53 +68,57 @@ class Retrieval:
         clustering: bool,
     ) -> None:
         if images not in ("all", "test"):
-            raise UserError(f"protocol.retrieval.images={images}: give all or test")
+            raise BadValue("images", images, "all or test")
         self.mode, self.seed, self.test_fraction = mode, seed, test_fraction
         self.num_folds, self.images = num_folds, images
         self.num_resamples, self.clustering = num_resamples, clustering
 
-    def score(self, task: Task) -> dict[str, Any]:
+    def check(self, data: DataModule) -> None:
+        check_labels(data)
+
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_` means over folds, `test_` scores, their interval over classes, and counts."""
-        splits = task.features[2:] if self.images == "test" else task.features
+        splits = candidate.features[2:] if self.images == "test" else candidate.features
         pool = Features(*map(torch.cat, zip(*splits, strict=True)))
-        split = self._class_split(task)
-        folds = _unseen(split.folds, task)
-        val = [self._metrics(task, pool, fold, "validation") for fold in folds]
-        test = self._metrics(task, pool, split.test, "test")
+        split = self._class_split(candidate)
+        folds = _unseen(split.folds, candidate)
+        val = [self._metrics(candidate, pool, fold, "validation") for fold in folds]
+        test = self._metrics(candidate, pool, split.test, "test")
         rows = _rows(pool, split.test)
-        if (path := task.figure("gallery")) is not None:
-            self._draw(task, pool, rows, path)
-        scores = _val_scores(val) | self._test_scores(test, task.seed)
-        scores["val_classes_seen"] = _num_seen(sorted({c for fold in folds for c in fold}), task)
-        scores["test_classes_seen"] = _num_seen(split.test, task)
+        if (path := candidate.figure("gallery")) is not None:
+            self._draw(candidate, pool, rows, path)
+        scores = _val_scores(val) | self._test_scores(test, candidate.seed)
+        scores["val_classes_seen"] = _num_seen(
+            sorted({c for fold in folds for c in fold}), candidate
+        )
+        scores["test_classes_seen"] = _num_seen(split.test, candidate)
         if self.clustering:
-            scores |= _weak_scores(pool.representation[rows], pool.label[rows], task.seed)
+            scores |= _weak_scores(pool.representation[rows], pool.label[rows], candidate.seed)
         return scores
 
-    def _class_split(self, task: Task) -> ClassSplit:
-        own: ClassSplit | None = getattr(task.data, "class_split", None)
-        if own is not None:
-            return own
-        names = task.data.class_names
+    def _class_split(self, candidate: Candidate) -> ClassSplit:
+        if candidate.data.class_split is not None:
+            return candidate.data.class_split
+        names = candidate.data.class_names
         split = make_class_split(names, self.mode, self.seed, self.test_fraction, self.num_folds)
-        if len(split.folds) < self.num_folds and task.name not in self.baselines:
+        if len(split.folds) < self.num_folds and candidate.name not in self.floors:
             info(
                 f"retrieval: {len(names)} classes make {len(split.folds)} folds of validation "
-                f"classes, not protocol.retrieval.num_folds={self.num_folds}"
+                f"classes, not num_folds={self.num_folds}"
             )
         return split
 
     def _metrics(
-        self, task: Task, pool: Features, classes: list[int], part: str
+        self, candidate: Candidate, pool: Features, classes: list[int], part: str
     ) -> RetrievalMetrics:
         rows = _rows(pool, classes)
         if len(pool.label[rows].unique()) == len(rows):
             raise UserError(
-                f"protocol.retrieval.images={self.images}: no {part} class has two images, so that "
+                f"images={self.images}: no {part} class has two images, so that "
                 "none has another to find: "
                 + ("use images=all" if self.images == "test" else "give more images a class")
             )
-        with task.bar(f"retrieval of {part} classes") as progress:
+        with candidate.bar(f"retrieval of {part} classes") as progress:
             return retrieval_metrics(pool.representation[rows], pool.label[rows], progress=progress)
 
     def _test_scores(self, test: RetrievalMetrics, seed: int) -> dict[str, Any]:
@@ -136,20 +139,20 @@ class Retrieval:
             "num_lone": test.num_lone,
         }
 
-    def _draw(self, task: Task, pool: Features, rows: Tensor, path: Path) -> None:
+    def _draw(self, candidate: Candidate, pool: Features, rows: Tensor, path: Path) -> None:
         """A gallery: queries of the test classes and their nearest images."""
         label = pool.label[rows]
         count = label.bincount()
         findable = (count[label] > 1).nonzero().flatten()
-        shown = findable[hash_int64(findable, _GALLERY_STREAM, self.seed).argsort()[:_SHOWN]]
+        shown = findable[hash_int64(findable, GALLERY_STREAM, self.seed).argsort()[:_SHOWN]]
         index = nearest(pool.representation[rows], _SHOWN, shown)
-        loaders = task.loaders()[2:] if self.images == "test" else task.loaders()
-        save_gallery(
+        loaders = candidate.loaders()[2:] if self.images == "test" else candidate.loaders()
+        gallery = draw_gallery(
             _images(loaders, rows[shown]),
             [_images(loaders, rows[row]) for row in index],
             (label[index] == label[shown, None]).tolist(),
-            path,
         )
+        save(gallery, path)
 
 
 def _rows(pool: Features, classes: list[int]) -> Tensor:
@@ -157,16 +160,16 @@ def _rows(pool: Features, classes: list[int]) -> Tensor:
     return torch.isin(pool.label, wanted).nonzero().flatten()
 
 
-def _unseen(folds: list[list[int]], task: Task) -> list[list[int]]:
+def _unseen(folds: list[list[int]], candidate: Candidate) -> list[list[int]]:
     """The folds of which pretraining saw no class, such as a run's own fold; else all."""
-    return [fold for fold in folds if _num_seen(fold, task) == 0] or folds
+    return [fold for fold in folds if _num_seen(fold, candidate) == 0] or folds
 
 
-def _num_seen(classes: list[int], task: Task) -> int | None:
+def _num_seen(classes: list[int], candidate: Candidate) -> int | None:
     """How many of the classes pretraining saw images of, labelled or not; None = unknown."""
-    if task.seen_classes is None:
+    if candidate.seen_classes is None:
         return None
-    return sum(task.data.class_names[label] in task.seen_classes for label in classes)
+    return sum(candidate.data.class_names[label] in candidate.seen_classes for label in classes)
 
 
 def _val_scores(folds: Sequence[RetrievalMetrics]) -> dict[str, Any]:
@@ -181,7 +184,7 @@ def _val_scores(folds: Sequence[RetrievalMetrics]) -> dict[str, Any]:
 
 
 def _weak_scores(representation: Tensor, label: Tensor, seed: int) -> dict[str, Any]:
-    warn("NMI, AMI and F1 are weak measures, they hang on k-means: compare by MAP@R")
+    warn("NMI, AMI and F1 are weak measures, they depend on k-means: compare by MAP@R")
     scores = clustering_metrics(representation, label, seed)
     return {f"weak_{name}": value for name, value in scores._asdict().items()}
 

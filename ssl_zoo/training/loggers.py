@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import socket
 from argparse import Namespace
@@ -15,20 +14,20 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ssl_zoo.config import flatten
 from ssl_zoo.console import info
+from ssl_zoo.metric_names import OBJECTIVES
+from ssl_zoo.run_folder import RunFolder
 
 
 class CSVLog(Logger):
     """Appends (step, name, value) rows to metrics.csv; a resumed run goes on in the same file.
 
-    Rows of a step that a resumed run repeats come twice; the last one holds (`read_metrics`).
-
     Args:
         folder: The run's.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.folder = folder
 
     @property
     def name(self) -> str:
@@ -46,30 +45,8 @@ class CSVLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", newline="") as file:
-            rows = csv.writer(file)
-            if new:
-                rows.writerow(["step", "name", "value"])
-            rows.writerows(
-                [step, name, value] for name, value in metrics.items() if name != "epoch"
-            )
-
-
-def read_metrics(path: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """The curves of a metrics.csv: for each name its (step, value) pairs in order of step."""
-    curves: dict[str, dict[int, float]] = {}
-    if not Path(path).exists():  # a run too short to log anything
-        return {}
-    with Path(path).open(newline="") as file:
-        for row in csv.reader(file):
-            try:
-                step, name, value = row
-                curves.setdefault(name, {})[int(step)] = float(value)
-            except ValueError:  # the header, or a line that a kill cut short
-                continue
-    return {name: sorted(points.items()) for name, points in curves.items()}
+        rows = {name: value for name, value in metrics.items() if name != "epoch"}
+        self.folder.append_metrics(step, rows)
 
 
 def _wandb_reachable() -> bool:
@@ -120,7 +97,9 @@ def start(loggers: list[Logger], config: dict[str, Any]) -> None:
             run = logger.experiment
             run.config.update(flat, allow_val_change=True)
             run.define_metric("trainer/global_step")
-            run.define_metric("val/knn_top1", step_metric="trainer/global_step", summary="max")
+            for metric in OBJECTIVES:
+                step = "trainer/global_step"
+                run.define_metric(metric.name, step_metric=step, summary=metric.objective)
         else:
             logger.log_hyperparams(flat)
 

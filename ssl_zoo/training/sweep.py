@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-_OBJECTIVE = "val/knn_top1"
+from ssl_zoo.metric_names import OBJECTIVES, Metric, objective_of
+from ssl_zoo.run_folder import RunFolder
 
 
 class SweepSummary(Callback):
@@ -21,14 +21,19 @@ class SweepSummary(Callback):
         if config.hydra.mode.name == "MULTIRUN":
             folder = Path(config.hydra.sweep.dir)
             if job_return.status == JobStatus.FAILED:
-                _keep_failure(folder / config.hydra.sweep.subdir, config, job_return)
+                job = RunFolder(folder / config.hydra.sweep.subdir)
+                _keep_failure(job, config, job_return)
             summarize(folder)
 
 
-def _keep_failure(folder: Path, config: DictConfig, job_return: JobReturn) -> None:
+def is_sweep(folder: Path) -> bool:
+    """Whether Hydra made this folder for a multirun."""
+    return (folder / "multirun.yaml").is_file()
+
+
+def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> None:
     """A result.json for a job that failed before it could write its own."""
-    path = folder / "result.json"
-    if path.exists() and json.loads(path.read_text())["status"] == "failed":
+    if job.read_result().get("status") == "failed":
         return
     result = {
         "status": "failed",
@@ -39,14 +44,14 @@ def _keep_failure(folder: Path, config: DictConfig, job_return: JobReturn) -> No
         "metrics": {},
         "error": str(job_return._return_value),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    job.write_result(result)
 
 
 def summarize(folder: Path) -> None:
     """Write summary.csv and summary.png from the result.json of each job in a sweep's folder."""
-    paths = sorted(folder.glob("*/result.json"), key=lambda path: (len(path.parent.name), path))
-    jobs = [(path.parent.name, json.loads(path.read_text())) for path in paths]
+    paths = sorted(folder.iterdir(), key=lambda path: (len(path.name), path))
+    results = [(path.name, RunFolder(path).read_result()) for path in paths]
+    jobs = [(name, result) for name, result in results if result]
     if not jobs:
         return
     overrides = [_split(job["overrides"]) for _, job in jobs]
@@ -55,8 +60,9 @@ def summarize(folder: Path) -> None:
         for key in dict.fromkeys(key for o in overrides for key in o)
         if len({o.get(key) for o in overrides}) > 1
     ]
-    metrics = sorted({name for _, job in jobs for name in job["metrics"]} | {_OBJECTIVE})
-    metrics.sort(key=lambda name: name != _OBJECTIVE)  # stable: the objective comes first
+    logged = {name for _, job in jobs for name in job["metrics"]}
+    objective = objective_of(logged) or OBJECTIVES[0]
+    metrics = [objective.name, *sorted(logged - {objective.name})]
     with (folder / "summary.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["job", "status", *varied, *metrics, "seconds"])
@@ -64,7 +70,7 @@ def summarize(folder: Path) -> None:
             row = [values.get(key, "") for key in varied]
             scores = [job["metrics"].get(metric, "") for metric in metrics]
             table.writerow([name, job["status"], *row, *scores, job["seconds"]])
-    _draw(folder, jobs, overrides, varied)
+    _draw(folder, jobs, overrides, varied, objective)
 
 
 def _split(overrides: list[str]) -> dict[str, str]:
@@ -76,6 +82,7 @@ def _draw(
     jobs: list[tuple[str, dict[str, Any]]],
     overrides: list[dict[str, str]],
     varied: list[str],
+    objective: Metric,
 ) -> None:
     """Each setting's score: a dot a seed, a bar at their mean."""
     import matplotlib
@@ -83,12 +90,13 @@ def _draw(
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    scale = 100 if objective.is_share else 1
     settings: dict[str, list[float]] = {}
     for (_, job), values in zip(jobs, overrides, strict=True):
         label = ", ".join(f"{k}={values.get(k, '')}" for k in varied if k != "seed") or "all"
         scores = settings.setdefault(label, [])
-        if _OBJECTIVE in job["metrics"]:
-            scores.append(100 * job["metrics"][_OBJECTIVE])
+        if objective.name in job["metrics"]:
+            scores.append(scale * job["metrics"][objective.name])
     figure, axis = plt.subplots(figsize=(7, 1.2 + 0.45 * len(settings)))
     for row, scores in enumerate(settings.values()):
         if scores:
@@ -96,7 +104,8 @@ def _draw(
         axis.plot(scores, [row] * len(scores), "o", color="tab:blue", markersize=5)
     axis.set_yticks(range(len(settings)), [f"{k}  (n={len(v)})" for k, v in settings.items()])
     axis.invert_yaxis()
-    axis.set_xlabel(f"{_OBJECTIVE}, % (dots: runs, bar: their mean)")
+    unit = ", %" if objective.is_share else ""
+    axis.set_xlabel(f"{objective.name}{unit} (dots: runs, bar: their mean)")
     axis.grid(axis="x", alpha=0.3)
     figure.savefig(folder / "summary.png", dpi=120, bbox_inches="tight")
     plt.close(figure)

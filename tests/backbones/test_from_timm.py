@@ -26,7 +26,8 @@ def test_cifar_stem_of_timm() -> None:
     ("options", "message"),
     [
         ({"name": "vit_tny"}, "name=vit_tny"),
-        ({"name": "resnet1"}, "near: .*resnet1"),
+        ({"name": "resnet1"}, "name=resnet1: must be a model of timm; near: .*resnet1"),
+        ({"name": "hf-hub:foo/bar"}, "name=hf-hub:foo/bar: must be a model of timm$"),
         ({"name": "vit_tiny_patch16_224", "stem": "cifar"}, "which vit_tiny_patch16_224 lacks"),
         ({"name": "resnet18d", "stem": "cifar"}, "which resnet18d lacks"),  # three convolutions
         ({"name": "resnet18", "stem": "cifr"}, "stem=cifr"),

@@ -127,14 +127,14 @@ def test_zero_init_residual(name: str, last: str) -> None:
     [
         ({"name": "resnet19"}, "name=resnet19"),
         ({"name": "fcn_resnet50"}, "name=fcn_resnet50"),  # a segmenter
-        ({"name": "squeezenet1_0"}, "no linear classifier"),
-        ({"name": "vit_b_16", "stem": "cifar"}, "vit_b_16 is no ResNet"),
-        ({"name": "vgg11", "width": 0.5}, "vgg11 is no ResNet"),
-        ({"name": "vgg11", "zero_init_residual": True}, "vgg11 is no ResNet"),
+        ({"name": "squeezenet1_0"}, "name=squeezenet1_0: must be a model that ends in a linear"),
+        ({"name": "vit_b_16", "stem": "cifar"}, "name=vit_b_16 is not a ResNet"),
+        ({"name": "vgg11", "width": 0.5}, "vgg11 is not a ResNet"),
+        ({"name": "vgg11", "zero_init_residual": True}, "vgg11 is not a ResNet"),
         ({"name": "resnet18", "weights": "DEFAULT", "width": 0.5}, "weights=DEFAULT"),
         ({"name": "resnet18", "weights": "DEFAULT", "stem": "cifar"}, "weights=DEFAULT"),
-        ({"name": "resnet18", "weights": "OLD"}, "weights=OLD .* IMAGENET1K_V1"),
-        ({"name": "resnet18", "stem": "cifr"}, "stem=cifr .* imagenet, cifar"),
+        ({"name": "resnet18", "weights": "OLD"}, "weights=OLD: .* resnet18's: IMAGENET1K_V1"),
+        ({"name": "resnet18", "stem": "cifr"}, "stem=cifr: must be one of imagenet, cifar"),
         ({"name": "resnet18", "width": 0.0}, "width=0.0"),
     ],
 )

@@ -16,5 +16,5 @@ def test_googlenet_gives_features_while_it_trains() -> None:
     assert features.shape == (2, 1024)
     assert backbone.num_features == 1024
     assert any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
-    with pytest.raises(UserError, match=r"backbone\.weights=foo is unknown: googlenet has"):
+    with pytest.raises(UserError, match="weights=foo: must be one of googlenet's: IMAGENET1K_V1"):
         googlenet("foo")

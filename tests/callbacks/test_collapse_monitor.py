@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from helpers.configs import Make
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_callbacks
+from ssl_zoo.training.build import build_callbacks
 from ssl_zoo.types import MultiViewBatch, StepOutput
 
 

@@ -29,9 +29,13 @@ def test_knn_monitor_runs_every_n_epochs_and_after_the_last(make_config: Make) -
     from ssl_zoo.callbacks.due import epoch_due
 
     class At:
-        def __init__(self, epoch: int) -> None:
+        def __init__(self, epoch: int, max_steps: int) -> None:
             self.current_epoch, self.max_epochs = epoch, 8
+            self.global_step, self.max_steps = 10 * (epoch + 1), max_steps
 
-    due = [epoch + 1 for epoch in range(8) if epoch_due(At(epoch), 3)]  # type: ignore[arg-type]
-    assert due == [3, 6, 8]
+    def due(max_steps: int) -> list[int]:
+        return [e + 1 for e in range(8) if epoch_due(At(e, max_steps), 3)]  # type: ignore[arg-type]
+
+    assert due(max_steps=-1) == [3, 6, 8]
+    assert due(max_steps=50) == [3, 5, 6, 8]  # trainer.max_steps ends the run after five epochs
     assert KNNMonitor(CleanFeatures(), every_n_epochs=3).every_n_epochs == 3

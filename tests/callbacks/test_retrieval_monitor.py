@@ -16,11 +16,11 @@ from torch import nn
 
 from helpers.configs import Make
 from helpers.tiers import only
-from ssl_zoo.checkpoints.load import read_checkpoint
+from ssl_zoo.checkpoints import load_pretrained
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 
 
 def column(run: Path, name: str) -> list[float]:
@@ -70,6 +70,7 @@ def test_val_classes_are_scored_by_retrieval(
     assert [metrics["val/map_at_r"], metrics["val/precision_at_1"]] == pytest.approx(last, abs=1e-5)
     best = retrieval_of(run, cfg, "best.ckpt", method == "metric_learning")
     assert best[0] == pytest.approx(max(curve), abs=1e-5)
-    extras = read_checkpoint(run / "checkpoints" / "last.ckpt")["ssl_zoo"]
+    extras = load_pretrained(run).run
     data: DataModule = build(cfg.data)
+    assert extras is not None
     assert extras["train_classes"] == data.class_names[:3]

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from helpers.files import flip
 from helpers.networks import randomised
-from ssl_zoo import export as module
 from ssl_zoo import load_backbone
+from ssl_zoo.checkpoints import build_backbone, load_pretrained
+from ssl_zoo.checkpoints import export as module
 from ssl_zoo.checkpoints.export import export, main
-from ssl_zoo.checkpoints.load import build_backbone, load_pretrained, own_extras
 from ssl_zoo.train import train
 from ssl_zoo.types import UserError
 
@@ -174,7 +174,7 @@ def test_a_run_of_ours(make_config: Callable[..., DictConfig], tmp_path: Path) -
 
 @pytest.mark.parametrize("format", ["torchvision", "timm"])
 def test_a_network_that_the_library_has_not(format: str, thin_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"resnet18 cifar 0.25 is no network of {format}: use"):
+    with pytest.raises(UserError, match=rf"resnet18 cifar 0.25 is not a network of {format}: use"):
         export(thin_file, format, tmp_path / "out.pth")
     assert not list(tmp_path.iterdir())
 
@@ -265,7 +265,7 @@ def test_an_existing_file_is_kept(
         ("a.pth", "safetensors", "must end with .safetensors"),
         ("a.pth", "onnx", "must end with .onnx"),
         ("a.onnx", "torchvision", "that ending is for --format onnx"),
-        ("no/a.pth", "torchvision", "no file in an existing folder"),
+        ("no/a.pth", "torchvision", "not a file in an existing folder"),
     ],
 )
 def test_names_that_mislead(
@@ -312,7 +312,7 @@ def test_files_without_our_description(thin_file: Path, tmp_path: Path) -> None:
     assert "(a plain state dict): resnet18" in loaded.report
     images = loaded.preprocess(IMAGES)
     assert torch.equal(features(loaded.backbone, images), features(backbone, images))
-    assert own_extras(tmp_path / "theirs.safetensors") is None
+    assert loaded.run is None
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"its layout is unknown \(it begins with a\)"):
         load_backbone(tmp_path / "a.safetensors")

@@ -11,7 +11,7 @@ import torchvision
 
 from helpers.networks import randomised
 from ssl_zoo import load_backbone
-from ssl_zoo.checkpoints.load import build_backbone, load_pretrained
+from ssl_zoo.checkpoints import build_backbone, load_pretrained
 from ssl_zoo.types import UserError
 
 
@@ -52,13 +52,13 @@ def test_torchvisions_weights_from_the_cache(offline: Path) -> None:
     ("source", "said"),
     [
         ("torchvision:resnet18", "its weights could not be downloaded"),
-        ("torchvision:resnet18:BEST", "weights=BEST is unknown: resnet18 has IMAGENET1K_V1"),
-        ("torchvision:resnet1", "name=resnet1 is not a classifier of torchvision"),
+        ("torchvision:resnet18:BEST", "weights=BEST: must be one of resnet18's: IMAGENET1K_V1"),
+        ("torchvision:resnet1", "name=resnet1: must be a classifier of torchvision"),
         ("timm:resnet10t", "its weights could not be downloaded"),
         ("timm:resnet1", "^timm:resnet1 is not a timm model; near: ecaresnet101d, "),
         ("timm:hf-hub:foo/bar", "^timm:hf-hub:foo/bar is not a timm model$"),
         ("", "^the checkpoint has no name: give a run folder or a checkpoint file$"),
-        ("random", "^random is for evaluate.py's ckpt= alone: give a run folder or a file$"),
+        ("random", "^random is only for evaluate.py's ckpt=: give a run folder or a file$"),
         ("timm:vit_tiny_patch16_384.none", r"Invalid pretrained tag \(none\)"),
     ],
 )

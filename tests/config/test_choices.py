@@ -40,7 +40,7 @@ def test_what_fits_is_let_through(line: str) -> None:
         ("-m experiment=glob(moco_*) ablation=simsiam_asymmetric,moco_mlp", r"of method=simsiam:"),
         ("method=moco ablation=moco_dictionary_memory_bank", r"but method=moco of method=moco"),
         ("-m ablation=glob(x*)", r"^ablation=glob\(x\*\) matches no option: known: byol_baseline"),
-        ("ablation=null", r"^ablation=null: leave it away"),
+        ("ablation=null", r"^ablation=null: leave it out"),
     ],
 )
 def test_what_does_not_fit_is_refused(line: str, message: str) -> None:

@@ -48,4 +48,4 @@ def test_the_rate_in_the_config(make_config: Make) -> None:
 
 def test_no_sweep_no_group(make_config: Make) -> None:
     assert sweep_group() is None
-    assert to_plain(make_config("logger=wandb"))["logger"]["group"] is None
+    assert to_plain(make_config("logger=wandb"))["logger"]["wandb"]["group"] is None

@@ -34,7 +34,8 @@ def test_parts_share_no_class_and_no_image(splits: Splits, mode: str) -> None:
         assert len(set.union(*classes)) == 20
         labels = [part.labels.unique().tolist() for part in (parts.train, parts.val, parts.test)]
         assert labels == [list(range(8)), [8, 9], list(range(10, 20))]
-        assert (parts.split.folds[fold], parts.split.test) == (labels[1], labels[2])
+        assert parts.class_split is not None
+        assert (parts.class_split.folds[fold], parts.class_split.test) == (labels[1], labels[2])
         for part, found in zip((parts.train, parts.val, parts.test), seen, strict=True):
             named = [NAMES.index(parts.class_names[label]) for label in part.labels.tolist()]
             assert named == [c for c, _ in found]
@@ -66,10 +67,10 @@ def test_unlabelled_images_are_left_out(splits: Splits) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["dataset.fold=4"], r"dataset\.fold=4: this data has the folds 0 to 3$"),
-        (["dataset.fold=-1"], r"dataset\.fold=-1: this data has the folds 0 to 3$"),
-        (["dataset.class_split=null", "dataset.fold=1"], r"fold=1 needs dataset\.class_split=hash"),
-        (["dataset.class_split=foo"], r"class_split=foo: give hash, contiguous or null$"),
+        (["dataset.fold=4"], r"fold=4: must be in 0 to 3, the folds of this data$"),
+        (["dataset.fold=-1"], r"fold=-1: must be in 0 to 3, the folds of this data$"),
+        (["dataset.class_split=null", "dataset.fold=1"], r"fold=1 needs class_split=hash"),
+        (["dataset.class_split=foo"], r"class_split=foo: must be hash, contiguous or null$"),
         (["dataset.labelled=false"], r"class_split=hash needs labels, .*class_split=null$"),
     ],
 )

@@ -119,7 +119,7 @@ def test_classes_of_one_name() -> None:
         ({"class_names": names(3)}, "3 classes makes 2 to choose on and 1 to test on"),
         ({"test_fraction": 1.0}, r"test_fraction=1\.0"),
         ({"num_folds": 0}, "num_folds=0"),
-        ({"mode": "random"}, "mode=random is unknown; use one of hash, contiguous"),
+        ({"mode": "random"}, "^mode=random: must be hash or contiguous$"),
     ],
 )
 def test_bad_input(arguments: dict[str, object], said: str) -> None:

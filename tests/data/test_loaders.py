@@ -64,6 +64,20 @@ def test_tensor_and_worker_path_draw_the_same_crops(make_config: Make, tmp_path:
         assert (a[index] - b[index]).abs().median() < 2 / 255
 
 
+@pytest.mark.parametrize("sizes", [[(40, 40)], [(40, 50), (64, 33)]])
+def test_multi_crop_is_one_override(
+    make_config: Make, tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
+    root = make_tree(tmp_path / "tree", sizes)
+    views = "augmentation.views=[{count:2},{count:6,size:16,crop_scale:[0.05,0.14],blur:0}]"
+    data = folder_of(make_config, tmp_path, root, "dataset.image_size=24", views)
+    assert data.num_views == 8
+    raw = next(iter(data.train_dataloader()))
+    batch = data.transfer_batch_to_device(raw, CPU, 0)
+    shapes = [tuple(view.shape) for view in batch.views]
+    assert shapes == [(8, 3, 24, 24)] * 2 + [(8, 3, 16, 16)] * 6
+
+
 def test_mixed_sizes_without_labels(make_config: Make, tmp_path: Path) -> None:
     root = make_tree(tmp_path / "mixed", [(40, 50), (64, 33)])
     data = folder_of(make_config, tmp_path, root, "dataset.labelled=false")

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from helpers.pixels import noise, save
-from ssl_zoo.data import trees as files
+from ssl_zoo.data.trees import cache_stem, decode_tree, find_names, read_tree, write_array
 from ssl_zoo.types import UserError
 
 
@@ -26,7 +26,7 @@ def touch(root: Path, *names: str) -> None:
 def test_images_are_found_at_any_depth_in_any_case_without_hidden_ones(tmp_path: Path) -> None:
     kept = ["a.JPG", "b/c.Png", "b/d/e.jpeg", "b/f.webp", "g.bmp", "h.tif", "i.TIFF"]
     touch(tmp_path, *kept, "notes.txt", "b/x.gif", ".a.jpg", ".git/y.png", "b/.z/w.png", "jpg")
-    assert files.find_names(tmp_path) == kept
+    assert find_names(tmp_path) == kept
 
 
 def test_order_does_not_depend_on_the_order_of_creation(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_order_does_not_depend_on_the_order_of_creation(tmp_path: Path) -> None:
     expected = sorted(names)
     random.Random(3).shuffle(names)
     touch(tmp_path, *names)
-    assert files.find_names(tmp_path) == expected
+    assert find_names(tmp_path) == expected
 
 
 def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
@@ -42,24 +42,24 @@ def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
     (tmp_path / "tree/linked").symlink_to(tmp_path / "real")
     (tmp_path / "tree/c.png").symlink_to(tmp_path / "real/a.png")
     (tmp_path / "tree/again").symlink_to(tmp_path / "tree")
-    assert files.find_names(tmp_path / "tree") == ["b.png", "c.png", "linked/a.png"]
+    assert find_names(tmp_path / "tree") == ["b.png", "c.png", "linked/a.png"]
 
 
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere does not exist"):
-        files.find_names(tmp_path / "nowhere")
+        find_names(tmp_path / "nowhere")
     touch(tmp_path, "a.jpg", "empty/readme.md")
     with pytest.raises(UserError, match=r"a\.jpg is not a folder"):
-        files.find_names(tmp_path / "a.jpg")
+        find_names(tmp_path / "a.jpg")
     with pytest.raises(UserError, match=r"empty holds no image: .*jpg jpeg png webp bmp tif tiff"):
-        files.find_names(tmp_path / "empty")
+        find_names(tmp_path / "empty")
 
 
 def test_cache_name_follows_every_path_size_and_time(tmp_path: Path) -> None:
     touch(tmp_path, "t/a.png", "t/b.png", "u/a.png", "u/b.png")
 
     def stem(root: str, *names: str) -> Path:
-        return files.cache_stem(tmp_path / root, list(names), tmp_path)
+        return cache_stem(tmp_path / root, list(names), tmp_path)
 
     first = stem("t", "a.png", "b.png")
     assert stem("t", "a.png", "b.png") == first
@@ -81,29 +81,22 @@ def test_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.write_array(tmp_path / "cache" / "a.npy", (2, 3, 4, 4), parts())
+        write_array(tmp_path / "cache" / "a.npy", (2, 3, 4, 4), parts())
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_leftovers_of_killed_processes_are_removed_after_a_day(tmp_path: Path) -> None:
-    touch(tmp_path, "old.tmp", "young.tmp")
-    os.utime(tmp_path / "old.tmp", (1e9, 1e9))
-    files.write_atomically(tmp_path / "a.bin", lambda file: file.write(b"abc"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "young.tmp"]
-    assert (tmp_path / "a.bin").read_bytes() == b"abc"
 
 
 def test_unwritable_cache_is_an_error_that_names_the_knob(tmp_path: Path) -> None:
     touch(tmp_path, "file")
-    with pytest.raises(UserError, match=r"cannot write .*dataset\.cache_dir"):
-        files.write_atomically(tmp_path / "file" / "a.bin", lambda file: file.write(b"abc"))
+    parts = iter([np.zeros((3, 4, 4), np.uint8)])
+    with pytest.raises(UserError, match=r"cannot write .*cache_dir"):
+        write_array(tmp_path / "file" / "a.npy", (1, 3, 4, 4), parts)
 
 
 def test_decoding_a_tree_keeps_order_over_many_chunks(tmp_path: Path) -> None:
     pixels = noise(600, 2, 3, 3)
     for i, image in enumerate(pixels):
         save(tmp_path / f"{i:03d}.bmp", "RGB", image)
-    tree = files.read_tree(tmp_path, tmp_path / "cache")
-    array, broken = files.decode_tree(tree, (2, 3), num_threads=4)
+    tree = read_tree(tmp_path, tmp_path / "cache")
+    array, broken = decode_tree(tree, (2, 3), num_threads=4)
     np.testing.assert_array_equal(array, pixels.transpose(0, 3, 1, 2))
     assert broken == {}

@@ -246,7 +246,7 @@ def test_chunks_do_not_change_the_result(
 ) -> None:
     x, y = make(11)
     whole, neighbors = retrieval_metrics(x, y), nearest(x, 9)
-    monkeypatch.setattr(retrieval, "_CHUNK_FLOATS", 7 * len(x))
+    monkeypatch.setattr(retrieval, "CHUNK_FLOATS", 7 * len(x))
     steps: list[tuple[int, int]] = []
     pieces = retrieval_metrics(x, y, progress=lambda done, total: steps.append((done, total)))
     assert pieces[:9] == whole[:9]
@@ -287,7 +287,7 @@ def test_large_classes_are_ranked_to_their_end() -> None:
 def test_errors() -> None:
     x, y = clustered(15)
     for said, call in {
-        "120 embeddings but 119 labels": lambda: retrieval_metrics(x, y[1:]),
+        "120 feature rows but 119 labels": lambda: retrieval_metrics(x, y[1:]),
         "none of the 120 labelled images": lambda: retrieval_metrics(x, torch.arange(120)),
         "none of the 0 labelled images": lambda: retrieval_metrics(x, -torch.ones_like(y)),
         "give gallery and gallery_labels": lambda: retrieval_metrics(x, y, x),
@@ -296,7 +296,7 @@ def test_errors() -> None:
         "k=0 nearest of 120": lambda: nearest(x, 0),
         "num_resamples=0": lambda: class_bootstrap(x[:, 0], y, 0),
         "no row has a label": lambda: clustering_metrics(x, -torch.ones_like(y)),
-        "embeddings hold NaN": lambda: clustering_metrics(x * torch.nan, y),
+        "features hold NaN": lambda: clustering_metrics(x * torch.nan, y),
     }.items():
         with pytest.raises(UserError, match=said) as error:
             call()

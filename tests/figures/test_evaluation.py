@@ -180,17 +180,18 @@ def test_few_shot() -> None:
 
 def test_files(tmp_path: Path) -> None:
     image = torch.zeros(3, 32, 32).byte()
+    drawn = {
+        "gallery": figures.draw_gallery([image], [[image] * 3], [[True] * 3]),
+        "per_class": figures.draw_per_class([0.5, 0.6], ["a", "b"]),
+        "grid": figures.draw_grid(GRID, RATES, DECAYS),
+        "curve": figures.draw_grid(GRID[:, :1], RATES, DECAYS[:1]),
+        "diverged": figures.draw_grid(GRID * NAN, RATES, DECAYS),
+        "strengths": figures.draw_strengths([0.1, 0.2], [1.0, 0.1], 0.1),
+        "few_shot": figures.draw_few_shot({"1": [0.5]}, {"1": 1}),
+    }
     made = [
-        figures.save_gallery([image], [[image] * 3], [[True] * 3], tmp_path / "gallery.png"),
-        figures.save_per_class([0.5, 0.6], ["a", "b"], tmp_path / "per_class.png"),
-        figures.save_grid(GRID, RATES, DECAYS, tmp_path / "grid.png"),
-        figures.save_grid(GRID[:, :1], RATES, DECAYS[:1], tmp_path / "curve.png"),
-        figures.save_grid(GRID * NAN, RATES, DECAYS, tmp_path / "diverged.png"),
-        figures.save_strengths([0.1, 0.2], [1.0, 0.1], 0.1, tmp_path / "strengths.png"),
-        figures.save_few_shot({"1": [0.5]}, {"1": 1}, tmp_path / "few" / "few_shot.png"),
+        figures.save(figure, tmp_path / "new" / f"{name}.png") for name, figure in drawn.items()
     ]
-    assert [path.stem for path in made] == [
-        *("gallery", "per_class", "grid", "curve", "diverged", "strengths", "few_shot")
-    ]
+    assert [path.stem for path in made] == list(drawn)
     for path in made:
         assert all(100 < side < 1500 for side in size_of(path)), path

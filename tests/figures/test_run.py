@@ -17,10 +17,10 @@ def test_views_and_curves(tmp_path: Path) -> None:
     images = torch.zeros(3, 3, 8, 8).byte()
     views = [torch.zeros(3, 3, 8, 8), torch.ones(3, 3, 8, 8)]
     mean, std = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
-    path = figures.save_views(images, views, mean, std, tmp_path / "views.png")
+    path = figures.save(figures.draw_views(images, views, mean, std), tmp_path / "views.png")
     gray = matplotlib.image.imread(path)[..., 0]
     thirds = np.array_split(gray[:, gray.shape[1] // 2], 3)
     for third, level in zip(thirds, (0, 0.5, 0.75), strict=True):
         assert np.median(third) == pytest.approx(level, abs=0.01)
     curves = {"train/loss": [(0, 2.0), (10, 1.0)], "lr/all": [(0, 0.1)]}
-    assert size_of(figures.save_curves(curves, tmp_path / "curves.png"))[0] > 800
+    assert size_of(figures.save(figures.draw_curves(curves), tmp_path / "curves.png"))[0] > 800

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import nn
 
+from helpers.programs import composed
 from ssl_zoo.backbones import torchvision_backbone
-from ssl_zoo.config import CONFIG_DIR, instantiate
+from ssl_zoo.config import instantiate
 from ssl_zoo.data.preprocess import Preprocess
-from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.detection.detector import build_detector
 from ssl_zoo.protocols.detection.protocol import Detection
 from ssl_zoo.protocols.detection.splits import BoxedImage
@@ -109,9 +109,7 @@ def make_detection(root: Path, **knobs: Any) -> Detection:
     tiny = {"image_size": SIZE, "max_size": SIZE, "num_iterations": 2, "batch_size": 2}
     tiny |= {"boxes_per_image": 16, "fpn_channels": 64, "warmup_iterations": 1}
     given = [f"protocol.detection.{key}={value}" for key, value in (tiny | knobs).items()]
-    overrides = ["ckpt=random", "protocol=detection", f"protocol.detection.root={root}", *given]
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose("evaluate", overrides)
+    cfg = composed("ckpt=random", "protocol=detection", f"protocol.detection.root={root}", *given)
     protocol: Detection = instantiate(cfg.protocol.detection)
     return protocol
 
@@ -121,12 +119,14 @@ def resnet(seed: int = 0) -> nn.Module:
     return torchvision_backbone("resnet18")
 
 
-def make_task(backbone: nn.Module, stem: Path | None = None, seed: int = 0) -> Task:
+def make_candidate(backbone: nn.Module, stem: Path | None = None, seed: int = 0) -> Candidate:
     def no_data() -> Any:
         raise AssertionError("detection reads its own data")
 
     device = torch.device("cpu")
-    return Task("random init", backbone, Preprocess(SIZE), no_data, seed, device, figure_stem=stem)
+    return Candidate(
+        "random init", backbone, Preprocess(SIZE), no_data, seed, device, figure_stem=stem
+    )
 
 
 def make_detector(backbone: nn.Module, seed: int = 0) -> Any:

@@ -22,6 +22,7 @@ from ssl_zoo.losses import (
     NTLogistic,
 )
 from ssl_zoo.modules import InBatch
+from ssl_zoo.types import Facts
 
 INF = float("inf")
 
@@ -139,10 +140,10 @@ CASES: dict[str, Case] = {
         lambda: NTLogistic(0.2, "subsample", num_subsampled=99),
         logistic(0.2),
     ),
-    "nce": (lambda: NCE(100, 0.1), nce(100, 0.1, "code")),
-    "nce, eps": (lambda: NCE(100, 0.1, eps=0.03), nce(100, 0.1, "code", 0.03)),
-    "nce, no eps": (lambda: NCE(100, 0.1, eps=0.0), nce(100, 0.1, "code", 0.0)),
-    "nce, paper": (lambda: NCE(100, 0.1, "paper"), nce(100, 0.1, "paper")),
+    "nce": (lambda: NCE(Facts(100), 0.1), nce(100, 0.1, "code")),
+    "nce, eps": (lambda: NCE(Facts(100), 0.1, eps=0.03), nce(100, 0.1, "code", 0.03)),
+    "nce, no eps": (lambda: NCE(Facts(100), 0.1, eps=0.0), nce(100, 0.1, "code", 0.0)),
+    "nce, paper": (lambda: NCE(Facts(100), 0.1, "paper"), nce(100, 0.1, "paper")),
 }
 
 LOSSES = pytest.mark.parametrize("name", CASES)

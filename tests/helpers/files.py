@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ssl_zoo.data import datasets
-from ssl_zoo.data.images import FileImages, Images, Splits
+from ssl_zoo.data.images import Images, Splits
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (4, 5)) -> NDArray[np.uint8]:
@@ -30,7 +30,8 @@ def write_tree(root: Path, *names: str, mixed: bool = False) -> dict[str, NDArra
 
 
 def rgb(images: Images, i: int) -> NDArray[np.uint8]:
-    chw = images.load(i) if isinstance(images, FileImages) else images.batch(torch.tensor([i]))[0]
+    one = [torch.tensor([i])]
+    ((chw,),) = images.clean_batches(one, lambda as_it_is: as_it_is, num_workers=0)
     assert chw.dtype == torch.uint8
     return chw.permute(1, 2, 0).numpy()
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from helpers.networks import randomised
 from ssl_zoo.backbones import torchvision_backbone
-from ssl_zoo.checkpoints.load import Pretrained, load_pretrained
+from ssl_zoo.checkpoints import Loaded, load_pretrained
 
 State = dict[str, Tensor]
 
@@ -291,7 +291,7 @@ def backbone_state(content: Any, case: str) -> State:
     return content.get("state_dict", content.get("model", content))
 
 
-def load(content: Any, tmp_path: Path) -> Pretrained:
+def load(content: Any, tmp_path: Path) -> Loaded:
     torch.save(content, tmp_path / "official.pth")
     return load_pretrained(tmp_path / "official.pth")
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 
 N, DIM, CLASSES = 12, 5, 3
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
 from helpers.command_line import command_line
 from helpers.configs import TINY
+from ssl_zoo.config import CONFIG_DIR
 from ssl_zoo.evaluate import evaluate
 from ssl_zoo.train import train
 
@@ -17,9 +21,14 @@ def run_train(folder: Path, *overrides: str) -> Path:
     return folder
 
 
+def composed(*overrides: str) -> DictConfig:
+    """The config of an evaluation, composed from Python."""
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        return compose("evaluate", list(overrides))
+
+
 def run_protocols(*overrides: str) -> dict[str, Any]:
-    with command_line("evaluate", *overrides) as cfg:
-        return evaluate(cfg)
+    return evaluate(composed(*overrides))
 
 
 def run_evaluate(*overrides: str) -> dict[str, Any]:

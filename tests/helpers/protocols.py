@@ -1,27 +1,27 @@
-"""Protocols as the configs build them, and small tasks to score."""
+"""Protocols as the configs build them, and small candidates to score."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from helpers.programs import composed
 from ssl_zoo.backbones import ConvNet
-from ssl_zoo.config import CONFIG_DIR, instantiate, register_resolvers
+from ssl_zoo.config import instantiate
 from ssl_zoo.data import Augmentation, DataModule, Preprocess
 from ssl_zoo.data.images import Splits, TensorImages
 from ssl_zoo.evaluation.features import Features
-from ssl_zoo.protocols.candidate import SplitFeatures, Task
+from ssl_zoo.protocols.candidate import Candidate, Encoded, SplitFeatures
 
 
 def protocol(name: str, **knobs: Any) -> Any:
     """What conf/protocol/<name>.yaml makes, with some knobs set."""
-    register_resolvers()
-    config = OmegaConf.load(Path(CONFIG_DIR) / "protocol" / f"{name}.yaml")
-    return instantiate(OmegaConf.merge(config, knobs))
+    cfg = composed("ckpt=random", f"protocol={name}")
+    cfg.protocol[name] = OmegaConf.merge(cfg.protocol[name], knobs)
+    return instantiate(cfg.protocol[name])
 
 
 def small_net() -> nn.Module:
@@ -38,22 +38,21 @@ def colours(count: int, seed: int) -> TensorImages:
     return TensorImages((base[labels] + noise).to(torch.uint8), labels)
 
 
-def small_task(backbone: nn.Module | None = None, **fields: Any) -> Task:
+def small_candidate(backbone: nn.Module | None = None, **fields: Any) -> Candidate:
     """Colours at 16 pixels: 160 images to train on, 40 of val, 60 of test."""
     splits = Splits(colours(200, 0), colours(60, 1), list("abcde"))
     data = DataModule(splits, Augmentation, val_fraction=0.2, num_workers=0)
     preprocess = Preprocess(16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     fields = {"seed": 0, "device": torch.device("cpu"), **fields}
     fields = {"make_data": lambda: data, **fields}
-    return Task("pretrained", backbone or small_net(), preprocess, **fields)
+    return Candidate("pretrained", backbone or small_net(), preprocess, **fields)
 
 
-def planted(train: Features, val: Features, test: Features, num_classes: int) -> Task:
-    """A task whose features are given; its images are not looked at."""
-    task = small_task()
-    task.features = SplitFeatures(train, val, test)
-    task.data.num_classes = num_classes
-    return task
+def planted(train: Features, val: Features, test: Features, num_classes: int) -> Candidate:
+    """A candidate whose features are given; its images are not looked at."""
+    candidate = small_candidate(encoded=Encoded(SplitFeatures(train, val, test)))
+    candidate.data.num_classes = num_classes
+    return candidate
 
 
 def noisy(seed: int, shared: bool) -> Features:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ def predictive(
     method_class: Callable[..., Method],
     target: Callable[..., nn.Module],
     loss: nn.Module,
-    **shared: int,
+    **shared: Any,
 ) -> Method:
     projector = partial(MLP, out_dim=4, hidden_dim=6)
     return method_class(Net(), projector, partial(MLP, hidden_dim=3), target, loss, **shared)

@@ -15,7 +15,7 @@ from pytorch_lightning import Callback, Trainer
 
 from helpers.paths import ROOT
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_callbacks
+from ssl_zoo.training.build import build_callbacks
 
 
 def start(*args: str, program: str = "train.py") -> subprocess.Popen[str]:

@@ -108,7 +108,7 @@ def run_steps(make: Callable[[], Method], accumulate: int) -> Steps:
     optimizer = torch.optim.SGD(method.param_groups(), lr=0.05, momentum=0.9)
     losses, gradients = [], []
     for step in range(STEPS):
-        batch = make_batch(step, method.num_views)
+        batch = make_batch(step, 1 if method.takes_views(1) else 2)
         optimizer.zero_grad()
         for j in range(accumulate):
             averaged = world_size == 1 or j == accumulate - 1  # over ranks, once a step

@@ -18,6 +18,7 @@ from ssl_zoo import distributed
 from ssl_zoo.modules import MemoryBank, ShuffleBN
 from ssl_zoo.modules.targets import Target
 from ssl_zoo.train import train
+from ssl_zoo.types import Facts
 
 # --- random draws -------------------------------------------------------------------------------
 
@@ -43,7 +44,7 @@ def shuffles() -> dict[str, Tensor]:
 
 def bank_draws() -> Tensor:
     """The slots that this process draws for its images, in two steps: row i of the bank is i."""
-    bank = MemoryBank(dim=2, num_images=40, num_negatives=9, seed=5).double()
+    bank = MemoryBank(dim=2, facts=Facts(num_images=40), num_negatives=9, seed=5).double()
     angle = torch.arange(40, dtype=torch.float64) / 40
     index = (5 * torch.arange(IMAGES)).chunk(distributed.world_size())[distributed.rank()]
     query = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(len(index), 2)

@@ -28,7 +28,7 @@ from ssl_zoo.losses import (
     NTLogistic,
 )
 from ssl_zoo.modules import InBatch
-from ssl_zoo.types import UserError
+from ssl_zoo.types import Facts, UserError
 
 # --- the formulas, pair by pair -----------------------------------------------------------------
 
@@ -149,24 +149,24 @@ def test_npair_is_infonce_at_temperature_1() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InfoNCE(0.0), r"method\.temperature=0\.0 must be above 0"),
-        (lambda: NTLogistic(-1.0), r"method\.temperature=-1\.0 must be above 0"),
-        (lambda: NTLogistic(float("nan")), r"method\.temperature=nan"),
-        (lambda: NCE(10, 0.0), r"method\.temperature=0\.0 must be above 0"),
-        (lambda: NCE(0), r"num_images=0 of NCE must be at least 1"),
-        (lambda: NCE(10, eps=-1.0), r"method\.loss\.eps=-1\.0 must be at least 0"),
-        (lambda: NCE(10, z="exact"), r"method\.loss\.z=exact is unknown: use one of code, paper"),
-        (lambda: NTLogistic(mode="none"), r"mode=none is unknown: .* subsample, reweight"),
-        (lambda: NTLogistic(num_subsampled=0), r"num_subsampled=0 must be at least 1"),
+        (lambda: InfoNCE(0.0), r"^temperature=0\.0: must be above 0$"),
+        (lambda: NTLogistic(-1.0), r"^temperature=-1\.0: must be above 0$"),
+        (lambda: NTLogistic(float("nan")), r"^temperature=nan: must be above 0$"),
+        (lambda: NCE(Facts(10), 0.0), r"^temperature=0\.0: must be above 0$"),
+        (lambda: NCE(Facts(0)), r"^facts\.num_images=0: must be at least 1$"),
+        (lambda: NCE(Facts(10), eps=-1.0), r"^eps=-1\.0: must be at least 0$"),
+        (lambda: NCE(Facts(10), z="exact"), r"^z=exact: must be one of code, paper$"),
+        (lambda: NTLogistic(mode="none"), r"^mode=none: must be one of .* subsample, reweight"),
+        (lambda: NTLogistic(num_subsampled=0), r"^num_subsampled=0: must be at least 1$"),
         (
             lambda: NTLogistic(mode="semi_hard", margin=-0.1),
-            r"method\.loss\.margin=-0\.1 must be above 0",
+            r"^margin=-0\.1: must be above 0$",
         ),
-        (lambda: MarginTriplet(-0.1), r"method\.loss\.margin=-0\.1 must be at least 0"),
-        (lambda: MarginTriplet(0.0, "semi_hard"), r"margin=0\.0 must be above 0"),
-        (lambda: MarginTriplet(mode="hard"), r"mode=hard is unknown: .* semi_hard_wide"),
-        (lambda: FaceNetTriplet(-1.0), r"margin=-1\.0 must be at least 0"),
-        (lambda: ContrastiveMargin(0.0), r"margin=0\.0 must be above 0"),
+        (lambda: MarginTriplet(-0.1), r"^margin=-0\.1: must be at least 0$"),
+        (lambda: MarginTriplet(0.0, "semi_hard"), r"^margin=0\.0: must be above 0$"),
+        (lambda: MarginTriplet(mode="hard"), r"^mode=hard: must be one of .* semi_hard_wide"),
+        (lambda: FaceNetTriplet(-1.0), r"^margin=-1\.0: must be at least 0$"),
+        (lambda: ContrastiveMargin(0.0), r"^margin=0\.0: must be above 0$"),
     ],
 )
 def test_bad_numbers(make: Callable[[], nn.Module], message: str) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from helpers.contrastive import INF, nce, random_similarities, rows, with_gaps
 from ssl_zoo.losses import NCE
-from ssl_zoo.types import UserError
+from ssl_zoo.types import Facts, UserError
 
 # --- by hand ------------------------------------------------------------------------------------
 
@@ -21,13 +21,13 @@ NCE_SIMILARITIES = tuple(torch.tensor(x, dtype=torch.float64) for x in ([0.8], [
     [("code", 11.30006115, 1.258494152), ("paper", 7.044026881, 1.256933733)],
 )
 def test_nce_by_hand(z: str, big_z: float, expected: float) -> None:
-    loss = NCE(num_images=4, temperature=0.5, z=z, eps=0.0).double()
+    loss = NCE(Facts(num_images=4), temperature=0.5, z=z, eps=0.0).double()
     assert loss(*NCE_SIMILARITIES).item() == pytest.approx(expected, rel=1e-9)
     assert loss.log_z.exp().item() == pytest.approx(big_z, rel=1e-9)
 
 
 def test_nce_with_the_exact_z_by_hand() -> None:
-    loss = NCE(num_images=4, temperature=0.5, eps=0.0).double()
+    loss = NCE(Facts(num_images=4), temperature=0.5, eps=0.0).double()
     loss(*NCE_SIMILARITIES)
     loss.log_z.fill_(math.log(15.29600433))
     assert loss(*NCE_SIMILARITIES).item() == pytest.approx(1.320383428, rel=1e-9)
@@ -40,7 +40,7 @@ def test_nce_with_the_exact_z_by_hand() -> None:
 @pytest.mark.parametrize("z", ["code", "paper"])
 def test_nce_at_any_temperature(z: str, temperature: float) -> None:
     pos, neg = (x.float().requires_grad_() for x in with_gaps())
-    loss = NCE(1000, temperature, z)(pos, neg)
+    loss = NCE(Facts(1000), temperature, z)(pos, neg)
     loss.backward()
     assert loss.isfinite()
     assert pos.grad is not None
@@ -56,23 +56,23 @@ def test_nce_at_any_temperature(z: str, temperature: float) -> None:
 
 def test_z_is_estimated_once_and_saved() -> None:
     first, second = random_similarities(seed=1), random_similarities(seed=2)
-    loss = NCE(50, 0.2)
+    loss = NCE(Facts(50), 0.2)
     loss(*first)
     log_z = loss.log_z.clone()
     value = loss(*second).item()
     assert torch.equal(loss.log_z, log_z)
-    fresh = NCE(50, 0.2)
+    fresh = NCE(Facts(50), 0.2)
     assert fresh(*second).item() != value  # its own Z
     fresh.load_state_dict(loss.state_dict())
     assert torch.equal(fresh.log_z, log_z)
     assert fresh(*second).item() == value
-    fresh.load_state_dict(NCE(50, 0.2).state_dict())  # one that has not begun
+    fresh.load_state_dict(NCE(Facts(50), 0.2).state_dict())  # one that has not begun
     assert fresh(*first).item() == loss(*first).item()
 
 
 def test_z_carries_no_gradient() -> None:
     pos, neg = (x.requires_grad_() for x in random_similarities())
-    loss = NCE(50, 0.2).double()
+    loss = NCE(Facts(50), 0.2).double()
     loss(pos, neg).backward()
     assert pos.grad is not None
     first = pos.grad.clone()
@@ -84,4 +84,4 @@ def test_z_carries_no_gradient() -> None:
 
 def test_z_of_nothing_is_an_error() -> None:
     with pytest.raises(UserError, match=r"NCE's Z is exp\(-?(inf|nan)\) on the first batch"):
-        NCE(10, z="paper")(torch.zeros(2), torch.full((2, 3), -INF))
+        NCE(Facts(10), z="paper")(torch.zeros(2), torch.full((2, 3), -INF))

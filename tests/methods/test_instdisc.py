@@ -16,7 +16,7 @@ from helpers.steps import HEAD, TRAIN_IMAGES, net
 from ssl_zoo.losses import NCE, InfoNCE, NegativeCosine
 from ssl_zoo.methods import InstDisc, Method
 from ssl_zoo.modules import Identity, Linear, MemoryBank, Queue
-from ssl_zoo.types import MultiViewBatch, UserError
+from ssl_zoo.types import Facts, MultiViewBatch, UserError
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -59,7 +59,7 @@ class Pixels(nn.Flatten):
 def by_hand(**options: float) -> float:
     """The loss of one image against a bank of four unit vectors."""
     bank, loss = partial(MemoryBank, num_negatives=None), InfoNCE(0.5)
-    method = InstDisc(Pixels(), Identity, bank, loss, num_images=4, **options)
+    method = InstDisc(Pixels(), Identity, bank, loss, facts=Facts(num_images=4), **options)
     method.negatives.bank.copy_(torch.tensor([[1, 0], [0, 1], [0.6, 0.8], [-1, 0]]))
     image, index = torch.tensor([0.8, 0.6]).view(1, 2, 1, 1), torch.tensor([0])
     return method.step(MultiViewBatch([image], index, index)).loss.item()
@@ -74,17 +74,28 @@ def test_instdisc_by_hand() -> None:
 @pytest.mark.parametrize(
     ("negatives", "loss", "options", "message"),
     [
-        (Queue, InfoNCE(), {}, r"takes a memory bank, not Queue: see method/negatives"),
+        (Queue, InfoNCE(), {}, r"takes a memory bank, not Queue: choose other negatives$"),
         (MemoryBank, NegativeCosine(), {}, r"takes a contrastive loss, not NegativeCosine"),
-        (MemoryBank, InfoNCE(), {"num_images": None}, r"give the method num_images"),
-        (MemoryBank, InfoNCE(), {"proximal_weight": -1.0}, r"proximal_weight=-1\.0 must be"),
+        (
+            MemoryBank,
+            InfoNCE(),
+            {"facts": Facts()},
+            r"slot for each image: give facts=Facts\(num_images=\.\.\.\)$",
+        ),
+        (
+            MemoryBank,
+            InfoNCE(),
+            {"proximal_weight": -1.0},
+            r"^proximal_weight=-1\.0: must be at least 0$",
+        ),
     ],
 )
 def test_instdisc_errors(
     negatives: Callable[..., nn.Module], loss: nn.Module, options: dict[str, Any], message: str
 ) -> None:
+    facts = {"facts": Facts(num_images=9)}
     with pytest.raises(UserError, match=message):
-        InstDisc(Net(), partial(Linear, out_dim=4), negatives, loss, **{"num_images": 9, **options})
+        InstDisc(Net(), partial(Linear, out_dim=4), negatives, loss, **{**facts, **options})
 
 
 # --- cases that the harness runs (helpers/method_cases.py) ---------------------------------------
@@ -92,7 +103,9 @@ def test_instdisc_errors(
 
 def on_two(loss: Any, num_negatives: int | None) -> Method:
     bank = partial(MemoryBank, num_negatives=num_negatives)
-    return InstDisc(net(), HEAD, bank, loss, proximal_weight=0.3, num_images=TRAIN_IMAGES)
+    return InstDisc(
+        net(), HEAD, bank, loss, proximal_weight=0.3, facts=Facts(num_images=TRAIN_IMAGES)
+    )
 
 
 TWO_PROCESSES = {
@@ -137,7 +150,7 @@ def of_pseudo_code(num_negatives: int | None, weight: float) -> Method:
         partial(MemoryBank, num_negatives=num_negatives, momentum=0.5),
         InfoNCE(0.2) if num_negatives is None else partial(NCE, temperature=0.2),
         proximal_weight=weight,
-        num_images=IMAGES,
+        facts=Facts(num_images=IMAGES),
     )
 
 

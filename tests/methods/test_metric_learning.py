@@ -5,12 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from pytorch_metric_learning import losses, miners
-from pytorch_metric_learning.miners import MultiSimilarityMiner
+from pytorch_metric_learning.miners import (
+    BatchEasyHardMiner,
+    MultiSimilarityMiner,
+    TripletMarginMiner,
+)
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -18,13 +24,15 @@ from helpers import steps
 from helpers.configs import Make
 from helpers.metric_learning import ARCFACE, DIM, batch_of
 from helpers.pseudo_code import BATCH, LR, Case, Net, Trained, batches, descend, plain, unit
+from ssl_zoo.config import CONFIG_DIR
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule
 from ssl_zoo.methods import Method, MetricLearning
+from ssl_zoo.methods.metric_learning import check_numbers
 from ssl_zoo.modules import MLP, Linear
 from ssl_zoo.modules.miners import AllTuples, DisjointPairs, DisjointTriplets
-from ssl_zoo.training.run import build_method
-from ssl_zoo.types import MultiViewBatch, UserError
+from ssl_zoo.training.build import build_method
+from ssl_zoo.types import BadValue, Facts, MultiViewBatch, UserError
 
 
 class Flat(nn.Module):
@@ -35,8 +43,9 @@ class Flat(nn.Module):
 
 
 def method_with(loss: Any, miner: nn.Module | None = None, **knobs: Any) -> MetricLearning:
+    knobs |= {"facts": Facts(num_classes=3)}
     return MetricLearning(
-        Flat(), partial(Linear, out_dim=DIM), loss, miner or AllTuples(), num_classes=3, **knobs
+        Flat(), partial(Linear, out_dim=DIM), loss, miner or AllTuples(), **knobs
     ).double()
 
 
@@ -123,9 +132,9 @@ def test_no_parameter_is_left_out_of_the_groups() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method.lr_multipliers.backbone=-1"], r"lr_multipliers\.backbone=-1: give a number of"),
-        (["+method.lr_multipliers.head=1"], r"lr_multipliers\.head: there are backbone and"),
-        (["+method.metric_loss.margn=1"], r"method\.metric_loss: .*margn"),
+        (["method.lr_multipliers.backbone=-1"], r"lr_multipliers\.backbone=-1: must be a number"),
+        (["+method.lr_multipliers.head=1"], r"lr_multipliers\.head: there are only backbone and"),
+        (["+method.metric_loss.margn=1"], r"loss: .*margn"),
         (["method.images_per_class=3"], r"images_per_class=3 does not divide the 64"),
         (["method.images_per_class=4"], r"asks for 16 classes .* has 10: lower batch_size to 40"),
     ],
@@ -135,9 +144,39 @@ def test_what_makes_no_sense_is_told(make_config: Make, overrides: list[str], me
         batch_of(make_config("method=metric_learning", "method/metric_loss=arcface", *overrides))
 
 
+def options(slot: str) -> list[Path]:
+    return sorted((Path(CONFIG_DIR) / "method" / slot).glob("[!o]*.yaml"))  # "other" names none
+
+
+@pytest.mark.parametrize("file", options("metric_loss") + options("miner"), ids=lambda f: f.stem)
+def test_a_text_for_a_number_is_told(file: Path) -> None:
+    """Some parts refuse it themselves; of those that would fail in the first step, we do."""
+    for key, value in OmegaConf.load(file).items():
+        if isinstance(value, int | float) and not str(key).startswith("_"):
+            node = OmegaConf.merge(OmegaConf.load(file), {key: "abc"})
+            with pytest.raises(
+                UserError,
+                match=rf"^part\.{key}=abc: must be a number$|could not convert|invalid literal",
+            ):
+                check_numbers("part", build(OmegaConf.create({"part": node}).part))
+        check_numbers("part", build(OmegaConf.load(file)))
+
+
+def test_a_text_stays_a_text() -> None:
+    check_numbers("loss", losses.TripletMarginLoss(triplets_per_anchor="all"))
+    check_numbers("miner", BatchEasyHardMiner("easy", "hard"))
+    check_numbers("loss", lambda **sizes: losses.ArcFaceLoss(**sizes))
+    with pytest.raises(BadValue, match=r"^miner\.margin=all: must be a number$"):
+        check_numbers("miner", TripletMarginMiner(margin="all"))
+    with pytest.raises(BadValue, match=r"^loss\.scale=abc: must be a number$"):
+        method_with(partial(losses.ArcFaceLoss, scale="abc"))
+    with pytest.raises(BadValue, match=r"^miner\.epsilon=abc: must be a number$"):
+        method_with(losses.ContrastiveLoss(), MultiSimilarityMiner("abc"))
+
+
 def test_without_labels_it_is_told(make_config: Make) -> None:
-    with pytest.raises(UserError, match=r"metric_learning needs labels, but these images have"):
-        MetricLearning(Flat(), MLP, Lengths(), AllTuples(), num_classes=0)
+    with pytest.raises(UserError, match=r"MetricLearning needs labels, but these images have"):
+        MetricLearning(Flat(), MLP, Lengths(), AllTuples(), facts=Facts(num_classes=0))
 
 
 def test_without_the_library_it_is_told(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +194,9 @@ def test_without_the_library_it_is_told(make_config: Make, monkeypatch: pytest.M
 
 
 def on_two(loss: Any, miner: nn.Module) -> Method:
-    return MetricLearning(steps.net(), steps.HEAD, loss, miner, num_classes=steps.CLASSES)
+    return MetricLearning(
+        steps.net(), steps.HEAD, loss, miner, facts=Facts(num_classes=steps.CLASSES)
+    )
 
 
 TWO_PROCESSES = {
@@ -199,7 +240,7 @@ def contrastive(method: Method) -> Trained:
 
 def of_contrastive() -> Method:
     projector, loss = partial(Linear, out_dim=4), losses.ContrastiveLoss()
-    return MetricLearning(Net(), projector, loss, AllTuples(), num_classes=3)
+    return MetricLearning(Net(), projector, loss, AllTuples(), facts=Facts(num_classes=3))
 
 
 PSEUDO_CODE = {"metric_learning": Case(of_contrastive, contrastive, labelled)}

@@ -17,7 +17,7 @@ from helpers.tiers import only
 from ssl_zoo.config import instantiate as build
 from ssl_zoo.data import DataModule
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 
 # --- frozen batch norm --------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from ssl_zoo import distributed
 from ssl_zoo.losses import InfoNCE
 from ssl_zoo.methods import Method, MoCo
 from ssl_zoo.modules import MLP, InBatch, Linear, MemoryBank, Momentum, Queue, Shared, ShuffleBN
+from ssl_zoo.types import Facts
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -116,7 +117,9 @@ def on_two(
     symmetric: bool = False,
 ) -> Method:
     images = TRAIN_IMAGES
-    return MoCo(net(), HEAD, target, negatives, loss(), symmetric=symmetric, num_images=images)
+    return MoCo(
+        net(), HEAD, target, negatives, loss(), symmetric=symmetric, facts=Facts(num_images=images)
+    )
 
 
 def shuffled_norms(inner: Callable[..., nn.Module], negatives: Callable[..., nn.Module]) -> Method:

@@ -55,4 +55,4 @@ def test_flawed_rows(make_config: Make, kind: str) -> None:
     knobs = {"contrastive": "neg_margin", "triplet": "margin"}
     assert cfg.method.metric_loss[knobs[kind]] == 1.0
     miner = {"contrastive": "DisjointPairs", "triplet": "DisjointTriplets"}[kind]
-    assert cfg.method.miner._target_ == f"ssl_zoo.modules.miners.{miner}"
+    assert cfg.method.miner._target_ == f"ssl_zoo.modules.{miner}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ssl_zoo.modules import MemoryBank, Queue
 from ssl_zoo.modules.negatives import _similarities
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, Facts, UserError
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -24,7 +25,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 def make_bank(num_negatives: int | None = 5, momentum: float = 0.5, seed: int = 0) -> MemoryBank:
-    return MemoryBank(DIM, IMAGES, num_negatives, momentum, seed=seed)
+    return MemoryBank(DIM, Facts(num_images=IMAGES), num_negatives, momentum, seed=seed)
 
 
 def step(bank: MemoryBank, keys: Tensor, index: Tensor) -> None:
@@ -48,6 +49,11 @@ def test_queue_takes_more_keys_than_it_holds_and_any_number() -> None:
         assert torch.tensor(got).allclose(torch.tensor(expected))
 
 
+def test_a_queue_holds_something() -> None:
+    with pytest.raises(BadValue, match=r"^size=0: must be at least 1$"):
+        Queue(dim=2, size=0)
+
+
 # --- the memory bank: what moves ----------------------------------------------------------------
 
 
@@ -60,7 +66,7 @@ def test_the_bank_starts_with_unit_vectors() -> None:
 
 @pytest.mark.parametrize("length", [1.0, 7.0])
 def test_the_bank_moves_by_hand(length: float) -> None:
-    bank = MemoryBank(dim=2, num_images=4)
+    bank = MemoryBank(dim=2, facts=Facts(num_images=4))
     start = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]])
     bank.bank.copy_(start)
     step(bank, length * torch.tensor([[0.8, 0.6]]), torch.tensor([0]))
@@ -137,7 +143,8 @@ def test_all_other_slots() -> None:
 def test_a_drawn_own_slot_is_no_negative_where_it_is_excluded() -> None:
     query, index = torch.randn(2, 4), torch.tensor([0, 2])
     kept, excluded = (
-        MemoryBank(4, num_images=3, num_negatives=40, exclude_own=own) for own in (False, True)
+        MemoryBank(4, Facts(num_images=3), num_negatives=40, exclude_own=own)
+        for own in (False, True)
     )
     excluded.load_state_dict(kept.state_dict())
     everything, others = (bank.negatives(query, query, index)[1] for bank in (kept, excluded))
@@ -186,7 +193,7 @@ def test_the_banks_similarities_are_float32_under_autocast() -> None:
     torch.set_default_dtype(torch.float32)
     query, index = torch.randn(64, 16).bfloat16(), torch.arange(64)
     for num_negatives in (None, 2, 8):  # each takes its own way
-        bank = MemoryBank(16, 64, num_negatives)
+        bank = MemoryBank(16, Facts(num_images=64), num_negatives)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             pos, neg = bank.negatives(query, query, index)
         exact = unit(query.double()) @ bank.bank.double().T
@@ -268,13 +275,13 @@ def test_the_bank_is_saved_and_goes_on() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_images": None}, "give the method num_images"),
-        ({"num_negatives": 0}, r"method\.num_negatives=0: give at least 1, or null"),
-        ({"momentum": 1.5}, r"method\.bank_momentum=1\.5 is outside \[0, 1\]"),
-        ({"momentum": -0.1}, r"method\.bank_momentum=-0\.1 is outside \[0, 1\]"),
+        ({"facts": Facts()}, r"give facts=Facts\(num_images=\.\.\.\)$"),
+        ({"num_negatives": 0}, r"^num_negatives=0: must be at least 1, or null$"),
+        ({"momentum": 1.5}, r"^momentum=1\.5: must be in \[0, 1\]$"),
+        ({"momentum": -0.1}, r"^momentum=-0\.1: must be in \[0, 1\]$"),
     ],
 )
-def test_bank_errors(options: dict[str, float | None], message: str) -> None:
-    build = partial(MemoryBank, dim=DIM, num_images=IMAGES)
+def test_bank_errors(options: dict[str, Any], message: str) -> None:
+    build = partial(MemoryBank, dim=DIM, facts=Facts(num_images=IMAGES))
     with pytest.raises(UserError, match=message):
-        build(**options)  # type: ignore[arg-type]
+        build(**options)

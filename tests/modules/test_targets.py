@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.modules import MLP, Encoder, Lagged, Momentum, ShuffleBN, SplitBatchNorm, Target
-from ssl_zoo.types import UserError
+from ssl_zoo.modules.norms import split_norms
+from ssl_zoo.modules.targets import check_splits
+from ssl_zoo.types import BadValue, Facts, UserError
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -24,7 +26,7 @@ class Flat(nn.Flatten):
 class Rows(Target):
     """The views themselves as embeddings, and which came when."""
 
-    def __init__(self, encoder: nn.Module, steps_per_epoch: int | None = None) -> None:
+    def __init__(self, encoder: nn.Module, facts: Facts = Facts()) -> None:
         super().__init__(encoder)
         self.seen: list[list[float]] = []
 
@@ -61,6 +63,13 @@ def test_momentum_update(momentum: float, expected: float) -> None:
     assert all(p.item() == pytest.approx(expected) for p in target.encoder.parameters())
 
 
+@pytest.mark.parametrize("name", ["momentum", "final_momentum"])
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_momentum_errors(name: str, value: float) -> None:
+    with pytest.raises(BadValue, match=rf"^{name}={value}: must be in \[0, 1\]$"):
+        Momentum(nn.Linear(1, 1), **{name: value})
+
+
 # --- lagged -------------------------------------------------------------------------------------
 
 
@@ -83,7 +92,7 @@ def test_lagged_is_the_online_encoder_of_then(every: int, expected: list[float])
     nn.init.zeros_(online.weight)
     assert lagged_weights(Lagged(online, every), online, range(1, 7)) == expected
     nn.init.zeros_(online.weight)
-    target = Lagged(online, "epoch", steps_per_epoch=every)
+    target = Lagged(online, "epoch", Facts(steps_per_epoch=every))
     assert lagged_weights(target, online, range(1, 7)) == expected
     assert not any(p.requires_grad for p in target.parameters())
 
@@ -101,12 +110,14 @@ def test_lagged_is_saved_between_two_copies() -> None:
 
 @pytest.mark.parametrize("every", [0, -2, "week", 1.5])
 def test_lagged_errors(every: Any) -> None:
-    with pytest.raises(UserError, match=rf"method\.target\.every={every}: give a number of steps"):
-        Lagged(nn.Linear(1, 1), every, steps_per_epoch=4)
+    with pytest.raises(UserError, match=rf"^every={every}: must be a whole number of steps,"):
+        Lagged(nn.Linear(1, 1), every, Facts(steps_per_epoch=4))
 
 
 def test_lagged_by_the_epoch_needs_its_length() -> None:
-    with pytest.raises(UserError, match=r"every=epoch needs the method's steps_per_epoch"):
+    with pytest.raises(
+        UserError, match=r"every=epoch needs facts=Facts\(steps_per_epoch=\.\.\.\)$"
+    ):
         Lagged(nn.Linear(1, 1), "epoch")
 
 
@@ -176,14 +187,31 @@ def test_one_split_leaves_the_norms() -> None:
 
 
 def test_shuffled_errors() -> None:
-    with pytest.raises(UserError, match=r"method\.target\.num_splits=0: give at least 1"):
+    with pytest.raises(UserError, match=r"^num_splits=0: must be at least 1$"):
         ShuffleBN(nn.Identity(), Rows, num_splits=0)
 
 
-@pytest.mark.parametrize("inner", [partial(Momentum, momentum=0.0), Lagged])
+@pytest.mark.parametrize("inner", [partial(Momentum, momentum=0.0), partial(Lagged, every=1)])
 def test_what_is_wrapped_moves(inner: Callable[..., nn.Module]) -> None:
     online = nn.Linear(2, 2)
     target: Any = ShuffleBN(online, inner)
     nn.init.ones_(online.weight)
     target.update(online, progress=0.0)
     torch.testing.assert_close(target.target.encoder.weight, online.weight)
+
+
+@pytest.mark.parametrize(
+    ("num_splits", "batch_size", "parts", "rows"),
+    [(8, 64, 1, None), (8, 36, 1, 36), (4, 32, 8, 4), (4, 64, 8, None), (1, 1, 1, None)],
+)
+def test_each_split_has_two_rows(
+    num_splits: int, batch_size: int, parts: int, rows: int | None
+) -> None:
+    net = nn.Sequential(nn.BatchNorm1d(3))
+    if num_splits > 1:
+        split_norms(net, num_splits)
+    if rows is None:
+        return check_splits(net, batch_size, parts)
+    line = f"num_splits={num_splits} does not divide the {rows} images that batch_size={batch_size}"
+    with pytest.raises(UserError, match=line):
+        check_splits(net, batch_size, parts)

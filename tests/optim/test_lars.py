@@ -221,5 +221,5 @@ def test_lars_state_round_trip(inside: bool) -> None:
 
 
 def test_lars_unknown_trust() -> None:
-    with pytest.raises(UserError, match="trust=seperate"):
+    with pytest.raises(UserError, match=r"^trust=seperate: must be joint or separate$"):
         LARS([vector(1)], lr=0.1, trust="seperate")  # type: ignore[arg-type]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,9 +13,15 @@ import torch
 from torch import nn
 
 from helpers.optim import vector
-from ssl_zoo.optim import constant, cosine_by_epoch, multistep, warmup_cosine
+from ssl_zoo.optim import (
+    build_optimizer,
+    constant,
+    cosine_by_epoch,
+    multistep,
+    warmup_cosine,
+)
 from ssl_zoo.optim.schedules import cosine_factor
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 
 def rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[list[float]]:
@@ -91,7 +100,7 @@ def test_warmup_cosine_by_step_and_constant_groups() -> None:
 
 
 def test_warmup_longer_than_the_run() -> None:
-    with pytest.raises(UserError, match=r"scheduler.warmup_epochs=10 .* epochs=5"):
+    with pytest.raises(UserError, match=r"^warmup_epochs=10: must be at most epochs=5$"):
         warmup_cosine(two_groups(), 100, warmup_epochs=10, epochs=5)
 
 
@@ -120,6 +129,89 @@ def test_multistep() -> None:
     expected = [0.3] * 360 + [0.03] * 120 + [0.003] * 120
     assert [lr for lr, _ in seen] == pytest.approx(expected, rel=1e-12)
     assert {lr for _, lr in seen} == {0.7}
+
+
+@pytest.mark.parametrize("milestones", [3, ["foo"]])
+def test_milestones_that_are_no_epochs(milestones: Any) -> None:
+    line = f"milestones={milestones}: must be a list of epochs, as in [120,160]"
+    with pytest.raises(BadValue, match=f"^{re.escape(line)}$"):
+        multistep(two_groups(), 100, milestones)
+
+
+# --- weight decay ---------------------------------------------------------------------------------
+
+
+def decaying() -> torch.optim.Optimizer:
+    """Two groups of which the first one's decay rises from 0.04 to 0.4, and its biases' is 0."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(3, 2, generator=generator).requires_grad_() for _ in range(2))
+    bias = torch.randn(2, generator=generator).requires_grad_()
+    groups = [
+        {"name": "a", "params": [first, bias], "final_weight_decay": 0.4},
+        {"name": "b", "params": [second]},
+    ]
+    return build_optimizer(groups, partial(torch.optim.AdamW, lr=0.1), weight_decay=0.04)
+
+
+def decays(optimizer: torch.optim.Optimizer, scheduler: Any, steps: range) -> list[list[float]]:
+    """The groups' decays at each step, each step with the gradients of its number."""
+    seen = []
+    for step in steps:
+        seen.append([group["weight_decay"] for group in optimizer.param_groups])
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = torch.full_like(p, math.sin(step))
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+SCHEDULES = [
+    constant,
+    partial(warmup_cosine, warmup_epochs=1, epochs=4),
+    partial(cosine_by_epoch, epochs=4),
+    partial(multistep, milestones=[2], epochs=4),
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_group_names_where_its_decay_goes(schedule: Any) -> None:
+    optimizer = decaying()
+    assert [group["name"] for group in optimizer.param_groups] == ["a", "a_no_decay", "b"]
+    scheduler = schedule(optimizer, 8)
+    seen = decays(optimizer, scheduler, range(10))
+    done = [min(step, 8) / 8 for step in range(10)]
+    expected = [0.4 - 0.36 * (1 + math.cos(math.pi * part)) / 2 for part in done]
+    assert [a for a, _, _ in seen] == pytest.approx(expected, rel=1e-12)
+    assert [(no_decay, b) for _, no_decay, b in seen] == [(0.0, 0.04)] * 10
+    plain = torch.optim.SGD([vector(1)], lr=0.1)
+    rates_of = [s.lr_lambdas[0] for s in (scheduler, schedule(plain, 8))]
+    assert [rates_of[0](step) for step in range(8)] == [rates_of[1](step) for step in range(8)]
+
+
+def test_a_moving_decay_is_saved_and_goes_on() -> None:
+    whole = decaying()
+    expected = decays(whole, constant(whole, 8), range(8))
+    first = decaying()
+    scheduler = constant(first, 8)
+    assert decays(first, scheduler, range(3)) == expected[:3]
+    file = io.BytesIO()
+    torch.save([first.state_dict(), scheduler.state_dict()], file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    second = decaying()
+    again = constant(second, 8)
+    for ours, theirs in zip(parameters(second), parameters(first), strict=True):
+        ours.data.copy_(theirs)
+    second.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    assert decays(second, again, range(3, 8)) == expected[3:]
+    for ours, theirs in zip(parameters(second), parameters(whole), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def test_constant() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from helpers.configs import Make
 from helpers.programs import run_evaluate, run_train
 from helpers.trees import folder_of, make_tree
 from ssl_zoo.data import DataModule, Preprocess
-from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.embed import Embed
 from ssl_zoo.types import UserError
 
@@ -35,8 +36,8 @@ class Pooled(nn.Module):
         return nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
 
 
-def task_of(data: DataModule, folder: Path, size: int = 16, backbone: Any = None) -> Task:
-    return Task(
+def candidate_of(data: DataModule, folder: Path, size: int = 16, backbone: Any = None) -> Candidate:
+    return Candidate(
         "pretrained",
         backbone or Pooled(),
         Preprocess(size, 0.875),
@@ -49,8 +50,8 @@ def task_of(data: DataModule, folder: Path, size: int = 16, backbone: Any = None
     )
 
 
-def embed(task: Task, *formats: str, out: str | None = None) -> dict[str, Any]:
-    return Embed(formats or BOTH, out).score(task)
+def embed(candidate: Candidate, *formats: str, out: str | None = None) -> dict[str, Any]:
+    return Embed(formats or BOTH, out).score(candidate)
 
 
 def read_npz(folder: Path) -> dict[str, np.ndarray]:
@@ -84,15 +85,17 @@ def test_features_of_each_file(
 ) -> None:
     root = tree(tmp_path / "images", sizes)
     overrides = ["dataset.num_workers=0", f"dataset.image_size={size}"]
-    task = task_of(folder_of(make_config, tmp_path, root, *overrides), tmp_path / "out", size=32)
+    candidate = candidate_of(
+        folder_of(make_config, tmp_path, root, *overrides), tmp_path / "out", size=32
+    )
     preprocess = Preprocess(size, 0.875)  # the backbone's own, at the size of the data set's knob
-    scores = embed(task)
+    scores = embed(candidate)
     assert scores == {
         "num_images": 30,
         "num_features": 48,
         "files": [str(tmp_path / "out" / f"features.{kind}") for kind in BOTH],
     }
-    assert task.num_encoded == 30
+    assert candidate.num_encoded == 30
     arrays = read_npz(tmp_path / "out")
     assert arrays["path"].tolist() == sorted(str(path) for path in root.rglob("*.png"))
     assert arrays["features"].dtype == np.float32
@@ -100,7 +103,7 @@ def test_features_of_each_file(
     for features, label, split, path in zip(
         arrays["features"], arrays["label"], arrays["split"], arrays["path"], strict=True
     ):
-        expected = task.backbone(preprocess(decoded(path)[None]))[0]
+        expected = candidate.backbone(preprocess(decoded(path)[None]))[0]
         np.testing.assert_allclose(features, expected.numpy(), atol=1e-6)
         assert arrays["class_names"][label] == Path(path).parent.name
         assert (split == "test") == (Path(path).parts[-3] == "test")
@@ -110,7 +113,7 @@ def test_features_of_each_file(
 
 def test_parquet_is_the_npz(make_config: Make, tmp_path: Path) -> None:
     root = tree(tmp_path / "images", [(24, 24)])
-    embed(task_of(folder_of(make_config, tmp_path, root), tmp_path))
+    embed(candidate_of(folder_of(make_config, tmp_path, root), tmp_path))
     arrays, table = read_npz(tmp_path), pq.read_table(tmp_path / "features.parquet")
     assert str(table.schema.field("features").type) == "fixed_size_list<element: float>[48]"
     assert table["features"].to_pylist() == arrays["features"].tolist()
@@ -127,8 +130,8 @@ def test_an_unlabelled_flat_tree(
 ) -> None:
     root = flat(tmp_path / "images", sizes)
     data = folder_of(make_config, tmp_path, root, "dataset.num_workers=0")
-    task = task_of(data, tmp_path)
-    assert embed(task)["num_images"] == 24
+    candidate = candidate_of(data, tmp_path)
+    assert embed(candidate)["num_images"] == 24
     arrays, table = read_npz(tmp_path), pq.read_table(tmp_path / "features.parquet")
     assert all(Path(path).is_file() for path in arrays["path"])
     assert arrays["label"].tolist() == [-1] * 24
@@ -140,7 +143,7 @@ def test_an_unlabelled_flat_tree(
 def test_half_of_the_labels(make_config: Make, tmp_path: Path) -> None:
     data = folder_of(make_config, tmp_path, tree(tmp_path / "images", [(24, 24)]))
     data.train.labels[::2] = -1
-    assert embed(task_of(data, tmp_path))["num_images"] == 30
+    assert embed(candidate_of(data, tmp_path))["num_images"] == 30
     arrays, table = read_npz(tmp_path), pq.read_table(tmp_path / "features.parquet")
     known = dict(zip(data.train.paths, data.train.labels.tolist(), strict=True))
     ours = arrays["split"] == "train"
@@ -152,13 +155,12 @@ def test_half_of_the_labels(make_config: Make, tmp_path: Path) -> None:
 
 def test_a_data_set_without_files_or_with_shuffled_rows(make_config: Make, tmp_path: Path) -> None:
     data: DataModule = instantiate(make_config("dataset=digits", tiny=False).data)
-    task = task_of(data, tmp_path, 32)
-    task.figure_stem = None
-    embed(task)
+    candidate = replace(candidate_of(data, tmp_path, 32), figure_stem=None)
+    embed(candidate)
     arrays, table = read_npz(tmp_path), pq.read_table(tmp_path / "features.parquet")
     assert sorted(arrays["index"].tolist()) == list(range(1797))  # digits are one array
     array = torch.as_tensor(data.train.images)
-    expected = task.backbone(task.preprocess(array[torch.from_numpy(arrays["index"])]))
+    expected = candidate.backbone(candidate.preprocess(array[torch.from_numpy(arrays["index"])]))
     np.testing.assert_allclose(arrays["features"], expected.numpy(), atol=1e-6)
     splits = [name for name in ("train", "val", "test") for _ in range(len(getattr(data, name)))]
     assert arrays["split"].tolist() == splits
@@ -170,9 +172,8 @@ def test_the_order_of_batches_is_no_matter(make_config: Make, tmp_path: Path) ->
     data = folder_of(make_config, tmp_path, tree(tmp_path / "images", [(24, 24)]))
     contents = []
     for batch_size in (1, 7, 100):
-        task = task_of(data, tmp_path / str(batch_size))
-        task.batch_size = batch_size
-        embed(task, "npz")
+        candidate = candidate_of(data, tmp_path / str(batch_size))
+        embed(replace(candidate, batch_size=batch_size), "npz")
         contents.append((tmp_path / str(batch_size) / "features.npz").read_bytes())
     assert contents[0] == contents[1] == contents[2]
 
@@ -182,13 +183,12 @@ def test_the_order_of_batches_is_no_matter(make_config: Make, tmp_path: Path) ->
 
 def test_the_knobs(make_config: Make, tmp_path: Path) -> None:
     data = folder_of(make_config, tmp_path, tree(tmp_path / "images", [(24, 24)]))
-    task = task_of(data, tmp_path / "beside")
-    scores = embed(task, "npz", out=str(tmp_path / "a" / "b"))
+    candidate = candidate_of(data, tmp_path / "beside")
+    scores = embed(candidate, "npz", out=str(tmp_path / "a" / "b"))
     assert scores["files"] == [str(tmp_path / "a" / "b" / "features.npz")]
     assert os.listdir(tmp_path / "a" / "b") == ["features.npz"]
     assert not list((tmp_path / "beside").glob("features*"))
-    task.name = "runs/moco v2"
-    embed(task, "parquet")
+    embed(replace(candidate, name="runs/moco v2"), "parquet")
     assert [path.name for path in (tmp_path / "beside").glob("features*")] == [
         "features_runs_moco_v2.parquet"
     ]
@@ -196,13 +196,12 @@ def test_the_knobs(make_config: Make, tmp_path: Path) -> None:
 
 def test_the_map(make_config: Make, tmp_path: Path) -> None:
     data = folder_of(make_config, tmp_path, tree(tmp_path / "images", [(24, 24)]))
-    task = task_of(data, tmp_path)
-    embed(task, "npz")
+    candidate = candidate_of(data, tmp_path)
+    embed(candidate, "npz")
     height, width = matplotlib.image.imread(tmp_path / "figures" / "embed_map.png").shape[:2]
     assert width > height > 400
-    task.figure_stem = None
     (tmp_path / "figures" / "embed_map.png").unlink()
-    embed(task, "npz")
+    embed(replace(candidate, figure_stem=None), "npz")
     assert not list((tmp_path / "figures").iterdir())
 
 
@@ -215,7 +214,7 @@ def test_three_images_have_no_map(
         Image.new("RGB", (8, 8), (40 * i, 0, 0)).save(root / f"{i}.png")
     data = folder_of(make_config, tmp_path, root)
     caplog.set_level("INFO", "ssl_zoo")
-    assert embed(task_of(data, tmp_path))["num_images"] == 3
+    assert embed(candidate_of(data, tmp_path))["num_images"] == 3
     assert "no map: 3 images are too few" in caplog.text
 
 
@@ -252,7 +251,7 @@ def test_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("formats", [[], ["csv"], "npz", ["npz", "csv"]])
 def test_unknown_formats(formats: Any) -> None:
-    with pytest.raises(UserError, match=r"protocol\.embed\.formats=.*npz and parquet"):
+    with pytest.raises(UserError, match=r"formats=.*npz and parquet"):
         Embed(formats, None)
 
 
@@ -260,7 +259,7 @@ def test_a_folder_that_cannot_be_written(make_config: Make, tmp_path: Path) -> N
     data = folder_of(make_config, tmp_path, tree(tmp_path / "images", [(24, 24)]))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file.*protocol\.embed\.out"):
-        embed(task_of(data, tmp_path), out=str(tmp_path / "file"))
+        embed(candidate_of(data, tmp_path), out=str(tmp_path / "file"))
 
 
 def test_features_that_are_not_finite(make_config: Make, tmp_path: Path) -> None:
@@ -270,7 +269,7 @@ def test_features_that_are_not_finite(make_config: Make, tmp_path: Path) -> None
 
     data = folder_of(make_config, tmp_path, tree(tmp_path / "images", [(24, 24)]))
     with pytest.raises(UserError, match=r"of 30 images hold NaN or infinity, path .*\.png first"):
-        embed(task_of(data, tmp_path, backbone=Broken()))
+        embed(candidate_of(data, tmp_path, backbone=Broken()))
     assert not list(tmp_path.glob("features*"))
 
 
@@ -279,10 +278,10 @@ def test_a_name_that_is_not_utf8(make_config: Make, tmp_path: Path) -> None:
     root = flat(tmp_path / "images", [(24, 24)])
     (root / "cat0.png").rename(root / os.fsdecode(b"caf\xe9.png"))
     data = folder_of(make_config, tmp_path, root)
-    embed(task_of(data, tmp_path), "npz")
+    embed(candidate_of(data, tmp_path), "npz")
     assert all(Path(path).is_file() for path in read_npz(tmp_path)["path"])
     with pytest.raises(UserError, match="is not UTF-8"):
-        embed(task_of(data, tmp_path))
+        embed(candidate_of(data, tmp_path))
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -294,8 +293,8 @@ def test_an_image_that_does_not_decode(make_config: Make, tmp_path: Path, on_err
     overrides = [f"dataset.on_error={on_error}", "dataset.num_workers=0"]
     if on_error == "stop":
         with pytest.raises(UserError, match=r"1\.png does not decode"):
-            embed(task_of(folder_of(make_config, tmp_path, root, *overrides), tmp_path))
+            embed(candidate_of(folder_of(make_config, tmp_path, root, *overrides), tmp_path))
     else:
         data = folder_of(make_config, tmp_path, root, *overrides)
-        assert embed(task_of(data, tmp_path))["num_images"] == 29
+        assert embed(candidate_of(data, tmp_path))["num_images"] == 29
         assert str(path) not in read_npz(tmp_path)["path"].tolist()

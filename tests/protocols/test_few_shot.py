@@ -7,7 +7,7 @@ from statistics import mean, stdev
 import pytest
 import torch
 
-from helpers.protocols import planted, protocol, small_task
+from helpers.protocols import planted, protocol, small_candidate
 from ssl_zoo.evaluation import per_class
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.types import UserError
@@ -23,8 +23,8 @@ def blobs(seed: int, count: int) -> Features:
 
 
 def test_row() -> None:
-    task = planted(blobs(0, 400), blobs(1, 80), blobs(2, 200), 4)
-    row = protocol("few_shot", strengths=[1.0, 0.1, 0.01]).score(task)
+    candidate = planted(blobs(0, 400), blobs(1, 80), blobs(2, 200), 4)
+    row = protocol("few_shot", strengths=[1.0, 0.1, 0.01]).score(candidate)
     names = ["1pct", "10pct", *(f"{n}_per_class" for n in (1, 2, 5, 10, 20))]
     assert [row[name]["num_labels"] for name in names] == [4, 40, 4, 8, 20, 40, 80]
     for name in names:
@@ -66,23 +66,23 @@ def test_a_class_that_would_get_none_gets_one_and_that_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", logger="ssl_zoo")
-    task = small_task()
-    row = protocol("few_shot", **QUICK, fractions=[0.01], per_class=[1]).score(task)
+    candidate = small_candidate()
+    row = protocol("few_shot", **QUICK, fractions=[0.01], per_class=[1]).score(candidate)
     assert row["classes_raised_to_one"] == {"1pct": 5}  # of 32 images each, 0.32
     assert row["1pct"]["num_labels"] == 5
     assert "classes that would get none get one image: {'1pct': 5}" in caplog.text
-    again = protocol("few_shot", **QUICK, fractions=[0.01], per_class=[1]).score(small_task())
+    again = protocol("few_shot", **QUICK, fractions=[0.01], per_class=[1]).score(small_candidate())
     assert again == row
     other_seed = protocol("few_shot", **QUICK, fractions=[0.01], per_class=[1])
-    assert other_seed.score(small_task(seed=5)) == row  # draws are shared by all runs
+    assert other_seed.score(small_candidate(seed=5)) == row  # draws are shared by all runs
 
 
 def test_knobs_that_make_no_sense() -> None:
     for knobs, said in (
-        ({"draws": 1}, "draws=1: give at least 2"),
+        ({"draws": 1}, "draws=1: must be at least 2"),
         ({"fractions": [], "per_class": []}, "give fractions, per_class or both"),
-        ({"folds": 1}, "folds=1: give at least 2"),
-        ({"per_class": 5}, r"per_class=5: give a list, such as \[5\]"),
+        ({"folds": 1}, "folds=1: must be at least 2"),
+        ({"per_class": 5}, r"per_class=5: must be a list, such as \[5\]"),
         ({"fractions": [2.0]}, r"fraction 2.0; give a number above 0"),
     ):
         with pytest.raises(UserError, match=said):

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from helpers.protocols import protocol, small_net, small_task
+from helpers.protocols import protocol, small_candidate, small_net
 from ssl_zoo.backbones import SmallResNet, torchvision_backbone
 from ssl_zoo.data import Augmentation
 from ssl_zoo.data.samplers import epoch_order
 from ssl_zoo.evaluation import fraction_of
 from ssl_zoo.protocols import finetune
-from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.finetune import Finetune, layers
 from ssl_zoo.types import UserError
 
 QUICK = {"fractions": [0.5], "epochs": [2], "batch_size": 32, "learning_rates": [0.05]}
 
 
-def trained(monkeypatch: pytest.MonkeyPatch, run: Finetune, task: Task) -> nn.Module:
+def trained(monkeypatch: pytest.MonkeyPatch, run: Finetune, candidate: Candidate) -> nn.Module:
     """The network that a protocol reads test with."""
     seen: list[nn.Module] = []
     judge = finetune._judge
@@ -34,7 +34,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, run: Finetune, task: Task) -> nn.Mo
         return judge(network, *args)
 
     monkeypatch.setattr(finetune, "_judge", note)
-    run.score(task)
+    run.score(candidate)
     return seen[-1]
 
 
@@ -51,11 +51,11 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_equals_a_plain_loop(
     exact: None, monkeypatch: pytest.MonkeyPatch, layer_decay: float
 ) -> None:
-    task = small_task()
+    candidate = small_candidate()
     run = protocol("finetune", **QUICK, weight_decay=0.1, layer_decay=layer_decay)
-    network = trained(monkeypatch, run, task)
+    network = trained(monkeypatch, run, candidate)
 
-    labels = task.data.train.labels
+    labels = candidate.data.train.labels
     rows = fraction_of(labels, 0.5, 0)
     views = Augmentation(
         size=16,
@@ -65,7 +65,7 @@ def test_equals_a_plain_loop(
         std=[0.2, 0.3, 0.4],
         seed=0,
     )
-    backbone, head = copy.deepcopy(task.backbone), nn.Linear(16, 5)
+    backbone, head = copy.deepcopy(candidate.backbone), nn.Linear(16, 5)
     head.weight.data.normal_(std=0.01, generator=torch.Generator().manual_seed(0))
     head.bias.data.zero_()
     rates = {"layers.0.": 0.05 * layer_decay**2, "layers.1.": 0.05 * layer_decay**2}
@@ -87,7 +87,7 @@ def test_equals_a_plain_loop(
         order = epoch_order(80, 0, epoch)
         for i in range(80 // 32):
             index = order[32 * i : 32 * (i + 1)]
-            (view,) = views(task.data.train.batch(rows[index]), index, epoch)
+            (view,) = views(candidate.data.train.batch(rows[index]), index, epoch)
             optimizer.zero_grad()
             cross_entropy(head(backbone(view)), labels[rows[index]]).backward()
             optimizer.step()
@@ -99,14 +99,14 @@ def test_equals_a_plain_loop(
 
 
 def test_trains_all_and_leaves_the_tasks_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = small_task(small_net().requires_grad_(False))
-    before = copy.deepcopy(task.backbone.state_dict())
+    candidate = small_candidate(small_net().requires_grad_(False))
+    before = copy.deepcopy(candidate.backbone.state_dict())
     random = torch.get_rng_state()
-    network: Any = trained(monkeypatch, protocol("finetune", **QUICK), task)
+    network: Any = trained(monkeypatch, protocol("finetune", **QUICK), candidate)
     assert torch.equal(torch.get_rng_state(), random)
-    after = task.backbone.state_dict()
+    after = candidate.backbone.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert not any(parameter.requires_grad for parameter in task.backbone.parameters())
+    assert not any(parameter.requires_grad for parameter in candidate.backbone.parameters())
     new = network[0].state_dict()
     assert not [name for name, value in before.items() if torch.equal(new[name], value)]
     assert float(network[1].bias.detach().abs().min()) > 0
@@ -116,38 +116,38 @@ def test_row() -> None:
     run = protocol(
         "finetune", fractions=[0.1, 1.0], epochs=[2, 8], batch_size=32, learning_rates=[1e-5, 0.1]
     )
-    task = small_task()
-    row = run.score(task)
+    candidate = small_candidate()
+    row = run.score(candidate)
     assert [row[f"num_labels_{name}"] for name in ("10pct", "100pct")] == [15, 160]
     assert row["chosen_on"] == "val"
     assert row["learning_rate_100pct"] == 0.1
     assert row["test_top1_100pct"] > 0.5
-    assert run.score(small_task()) == row
+    assert run.score(small_candidate()) == row
     assert run.headline == "test_top1_10pct"
     assert run.columns == ("test_top1_10pct", "test_top1_100pct")
-    assert "features" not in vars(task)  # nothing is encoded with the frozen backbone
-    assert task.num_encoded == 0
+    assert candidate.encoded.features is None  # nothing is encoded with the frozen backbone
+    assert candidate.num_encoded == 0
 
 
 def test_test_is_read_once_and_chooses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = small_task()
+    candidate = small_candidate()
     reads: list[int] = []
-    loader = task.data.test_dataloader
-    monkeypatch.setattr(task.data, "test_dataloader", lambda: reads.append(1) or loader())
+    loader = candidate.data.test_dataloader
+    monkeypatch.setattr(candidate.data, "test_dataloader", lambda: reads.append(1) or loader())
     run = protocol("finetune", **{**QUICK, "learning_rates": [1e-5, 0.1]})
-    row = run.score(task)
+    row = run.score(candidate)
     assert len(reads) == 1
-    task.data.test.labels.copy_(4 - task.data.test.labels)
-    other = run.score(task)
+    candidate.data.test.labels.copy_(4 - candidate.data.test.labels)
+    other = run.score(candidate)
     assert other.pop("test_top1_50pct") != row.pop("test_top1_50pct")
     assert other == row
 
 
 def test_fractions_are_few_shots(monkeypatch: pytest.MonkeyPatch) -> None:
     """The images that are trained on are those of the same draw."""
-    task, seen = small_task(), []
-    batch = task.data.train.batch
-    base = type(task.data.train)
+    candidate, seen = small_candidate(), []
+    batch = candidate.data.train.batch
+    base = type(candidate.data.train)
 
     def note(self: Any, index: Tensor) -> Tensor:
         images: Tensor = batch_of(self, index)
@@ -157,20 +157,20 @@ def test_fractions_are_few_shots(monkeypatch: pytest.MonkeyPatch) -> None:
 
     batch_of = base.batch
     monkeypatch.setattr(base, "batch", note)
-    protocol("finetune", **{**QUICK, "fractions": [0.1]}, draw=3).score(task)
+    protocol("finetune", **{**QUICK, "fractions": [0.1]}, draw=3).score(candidate)
     monkeypatch.undo()
     assert seen
-    expected = batch(fraction_of(task.data.train.labels, 0.1, 3))
-    assert torch.equal(task.data.train.images[seen[0]], expected)
+    expected = batch(fraction_of(candidate.data.train.labels, 0.1, 3))
+    assert torch.equal(candidate.data.train.images[seen[0]], expected)
 
 
 def test_dropout_repeats_and_leaves_the_global_generator_alone() -> None:
     net = small_net()
     net.layers.append(nn.Dropout2d(0.5))
     state = torch.get_rng_state()
-    first = protocol("finetune", **QUICK).score(small_task(net))
+    first = protocol("finetune", **QUICK).score(small_candidate(net))
     torch.rand(3)
-    assert protocol("finetune", **QUICK).score(small_task(net)) == first
+    assert protocol("finetune", **QUICK).score(small_candidate(net)) == first
     torch.set_rng_state(state)
 
 
@@ -178,14 +178,16 @@ def test_dropout_repeats_and_leaves_the_global_generator_alone() -> None:
 
 
 def test_a_rate_that_diverges_loses(caplog: pytest.LogCaptureFixture) -> None:
-    row = protocol("finetune", **{**QUICK, "learning_rates": [1e30, 0.05]}).score(small_task())
+    row = protocol("finetune", **{**QUICK, "learning_rates": [1e30, 0.05]}).score(small_candidate())
     assert row["learning_rate_50pct"] == 0.05
     assert row["diverged_50pct"] == [1e30]
     assert "fine-tuning on 50pct diverged at learning rates [1e+30]" in caplog.text
-    alone = protocol("finetune", **QUICK).score(small_task())
+    alone = protocol("finetune", **QUICK).score(small_candidate())
     assert alone["test_top1_50pct"] == row["test_top1_50pct"]
-    with pytest.raises(UserError, match=r"the loss of every rate is not finite: lower protocol"):
-        protocol("finetune", **{**QUICK, "learning_rates": [1e30]}).score(small_task())
+    with pytest.raises(
+        UserError, match=r"the loss of every rate is not finite: lower learning_rates"
+    ):
+        protocol("finetune", **{**QUICK, "learning_rates": [1e30]}).score(small_candidate())
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -242,15 +244,15 @@ def test_simclrs_setting() -> None:
     assert run.epochs == {0.01: 60, 0.1: 30, 1.0: 30}
     assert run.learning_rates == pytest.approx([0.01, 0.05, 0.25])
     assert protocol("finetune", batch_size=4096).learning_rates[1] == pytest.approx(0.8)
-    assert (run.weight_decay, run.layer_decay, run.baselines) == (0.0, 1.0, ("random init",))
+    assert (run.weight_decay, run.layer_decay, run.floors) == (0.0, 1.0, ("random init",))
 
 
 def test_user_errors() -> None:
     for knobs, said in (
-        ({"epochs": [3]}, r"epochs=\[3\]: give a number of at least 1 for each of"),
-        ({"epochs": 3}, r"epochs=3: give a list, such as \[3\]"),
-        ({"learning_rates": []}, r"learning_rates=\[\]: give at least one"),
-        ({"layer_decay": 1.5}, r"layer_decay=1.5: give a number above 0, at most 1"),
+        ({"epochs": [3]}, r"epochs=\[3\]: must be a number of at least 1 for each of"),
+        ({"epochs": 3}, r"epochs=3: must be a list, such as \[3\]"),
+        ({"learning_rates": []}, r"learning_rates=\[\]: must be a list of at least one"),
+        ({"layer_decay": 1.5}, r"layer_decay=1.5: must be above 0 and at most 1"),
     ):
         with pytest.raises(UserError, match=said):
             protocol("finetune", **knobs)

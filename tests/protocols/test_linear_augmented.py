@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from helpers.protocols import colours, protocol, small_net, small_task
+from helpers.protocols import colours, protocol, small_candidate, small_net
 from ssl_zoo.data import Augmentation, DataModule
 from ssl_zoo.data.images import FileImages, Splits
 from ssl_zoo.data.samplers import epoch_order
-from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.candidate import Candidate, Encoded
 from ssl_zoo.protocols.linear_augmented import LinearAugmented
 from ssl_zoo.types import UserError
 
@@ -38,30 +39,30 @@ class Probe(nn.Module):
         return features
 
 
-def plain_loop(task: Task, knobs: dict[str, Any], rate_of: Any, step: Any) -> nn.Linear:
+def plain_loop(candidate: Candidate, knobs: dict[str, Any], rate_of: Any, step: Any) -> nn.Linear:
     """One head by autograd on the same batches, made here again from order and crops."""
-    labels = task.data.train.labels
+    labels = candidate.data.train.labels
     views = Augmentation(
         size=16,
         num_views=1,
         order=["crop", "flip"],
         mean=[0.4, 0.5, 0.6],
         std=[0.2, 0.3, 0.4],
-        seed=task.seed,
+        seed=candidate.seed,
     )
     head = nn.Linear(16, 5)
-    generator = torch.Generator().manual_seed(task.seed)
+    generator = torch.Generator().manual_seed(candidate.seed)
     head.weight.data = (0.01 * torch.randn(16, 5, generator=generator)).T.contiguous()
     head.bias.data.zero_()
     size = knobs["batch_size"]
     per_epoch = len(labels) // size
     for epoch in range(knobs["epochs"]):
-        order = epoch_order(len(labels), task.seed, epoch)
+        order = epoch_order(len(labels), candidate.seed, epoch)
         for i in range(per_epoch):
             index = order[i * size : (i + 1) * size]
-            (view,) = views(task.data.train.batch(index), index, epoch)
+            (view,) = views(candidate.data.train.batch(index), index, epoch)
             with torch.no_grad():
-                features = task.backbone(view)
+                features = candidate.backbone(view)
             head.zero_grad()
             cross_entropy(head(features), labels[index]).backward()
             step(head, rate_of(epoch, i, per_epoch))
@@ -89,7 +90,9 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssl_zoo.hardware.has_native_bf16", lambda: False)
 
 
-def head_of(monkeypatch: pytest.MonkeyPatch, run: Any, task: Task) -> tuple[Tensor, Tensor]:
+def head_of(
+    monkeypatch: pytest.MonkeyPatch, run: Any, candidate: Candidate
+) -> tuple[Tensor, Tensor]:
     """The head that a protocol reads test with."""
     kept = []
 
@@ -98,30 +101,33 @@ def head_of(monkeypatch: pytest.MonkeyPatch, run: Any, task: Task) -> tuple[Tens
         return {}
 
     monkeypatch.setattr("ssl_zoo.protocols.linear_augmented.grid_row", keep)
-    run.score(task)
+    run.score(candidate)
     return kept[0].weight, kept[0].bias
 
 
 def test_mocos_preset_is_a_plain_loop(exact: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, task = (
+    run, candidate = (
         protocol("linear_augmented_moco", epochs=3, schedule=[1, 2], batch_size=50),
-        small_task(),
+        small_candidate(),
     )
-    weight, bias = head_of(monkeypatch, run, task)
+    weight, bias = head_of(monkeypatch, run, candidate)
     knobs = {"epochs": 3, "batch_size": 50}
-    head = plain_loop(task, knobs, lambda epoch, i, n: 30 * 0.1**epoch, Momentum(lars=False))
+    head = plain_loop(candidate, knobs, lambda epoch, i, n: 30 * 0.1**epoch, Momentum(lars=False))
     torch.testing.assert_close(weight, head.weight.detach().T, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(bias, head.bias.detach(), rtol=1e-3, atol=1e-4)
 
 
 def test_simsiams_preset_is_a_plain_loop(exact: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, task = protocol("linear_augmented_simsiam", epochs=3, batch_size=64), small_task()
-    weight, bias = head_of(monkeypatch, run, task)
+    run, candidate = (
+        protocol("linear_augmented_simsiam", epochs=3, batch_size=64),
+        small_candidate(),
+    )
+    weight, bias = head_of(monkeypatch, run, candidate)
 
     def rate(epoch: int, i: int, n: int) -> float:
         return 0.1 * 64 / 256 * (1, 0.75, 0.25)[epoch]  # (1 + cos(pi e / 3)) / 2
 
-    head = plain_loop(task, {"epochs": 3, "batch_size": 64}, rate, Momentum(lars=True))
+    head = plain_loop(candidate, {"epochs": 3, "batch_size": 64}, rate, Momentum(lars=True))
     torch.testing.assert_close(weight, head.weight.detach().T, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(bias, head.bias.detach(), rtol=1e-4, atol=1e-7)
 
@@ -138,17 +144,17 @@ def test_published_presets() -> None:
 
 
 def test_other_crops_each_epoch_and_clean_val() -> None:
-    task = small_task(Probe())
-    clean = task.features
-    probe: Any = task.backbone
+    candidate = small_candidate(Probe())
+    clean = candidate.features
+    probe: Any = candidate.backbone
     shown = len(probe.seen)
-    protocol("linear_augmented", epochs=2, batch_size=80).score(task)
+    protocol("linear_augmented", epochs=2, batch_size=80).score(candidate)
     first, second = (torch.cat(probe.seen[shown + i : shown + i + 2]) for i in (0, 2))
     assert len(probe.seen) == shown + 4  # train twice; val and test no more
     order = [epoch_order(160, 0, epoch).argsort() for epoch in (0, 1)]
     same = (first[order[0]] - second[order[1]]).abs().amax((1, 2, 3)) < 1e-3
     assert same.sum() < 5
-    assert torch.equal(task.features.val.representation, clean.val.representation)
+    assert torch.equal(candidate.features.val.representation, clean.val.representation)
 
 
 FROZEN = {
@@ -165,37 +171,37 @@ FROZEN = {
 def test_features_leave_the_backbone_as_it_is(
     name: str, knobs: dict[str, Any], tmp_path: Path
 ) -> None:
-    task = small_task(small_net().train(), folder=tmp_path)
-    before = copy.deepcopy(task.backbone.state_dict())
-    assert protocol(name, **knobs).score(task)
-    assert task.num_encoded == 260
-    after = task.backbone.state_dict()
+    candidate = small_candidate(small_net().train(), folder=tmp_path)
+    before = copy.deepcopy(candidate.backbone.state_dict())
+    assert protocol(name, **knobs).score(candidate)
+    assert candidate.num_encoded == 260
+    after = candidate.backbone.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
 @pytest.mark.parametrize("name", ["linear_augmented", "linear_augmented_moco"])
 def test_the_frozen_backbone_is_bit_identical(name: str) -> None:
-    task = small_task(small_net().train())  # in whatever mode it comes
-    before = copy.deepcopy(task.backbone.state_dict())
-    row = protocol(name, **QUICK).score(task)
-    after = task.backbone.state_dict()
+    candidate = small_candidate(small_net().train())  # in whatever mode it comes
+    before = copy.deepcopy(candidate.backbone.state_dict())
+    row = protocol(name, **QUICK).score(candidate)
+    after = candidate.backbone.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert any("running_mean" in key for key in before)
-    assert all(parameter.grad is None for parameter in task.backbone.parameters())
+    assert all(parameter.grad is None for parameter in candidate.backbone.parameters())
     assert 0 <= row["test_top1"] <= 1
     assert len(row["test_top1_by_class"]) == 5
 
 
 def test_augmented_chooses_on_val_and_the_global_generator_rests() -> None:
-    task = small_task()
+    candidate = small_candidate()
     state = torch.get_rng_state()
     grid = {"learning_rates": [1e-6, 0.05], "weight_decays": [0.0]}
     run = protocol("linear_augmented", epochs=20, batch_size=32, **grid)
-    row = run.score(task)
+    row = run.score(candidate)
     assert torch.equal(torch.get_rng_state(), state)
-    wrong = task.features.test._replace(label=4 - task.features.test.label)
-    task.features = task.features._replace(test=wrong)
-    other = run.score(task)
+    wrong = candidate.features.test._replace(label=4 - candidate.features.test.label)
+    turned = Encoded(candidate.features._replace(test=wrong))
+    other = run.score(replace(candidate, encoded=turned))
     assert row["learning_rate"] == other["learning_rate"] == 0.05
     assert row["val_top1"] == other["val_top1"] > 0.4
     assert row["test_top1"] != other["test_top1"]
@@ -216,23 +222,27 @@ def test_files_of_mixed_sizes(tmp_path: Path, name: str) -> None:
     data = DataModule(
         Splits(*files, list("abcde")), Augmentation, image_size=16, val_fraction=0.3, num_workers=0
     )
-    task = small_task(make_data=lambda: data)
+    candidate = small_candidate(make_data=lambda: data)
     knobs = {"epochs": 12} if name == "linear_augmented" else {"epochs": [20], "fractions": [1.0]}
-    row = protocol(name, batch_size=8, learning_rates=[0.05], **knobs).score(task)
+    row = protocol(name, batch_size=8, learning_rates=[0.05], **knobs).score(candidate)
     assert row[protocol(name, **knobs).headline] > 0.5
 
 
 def test_raw_pixels_have_no_parameters() -> None:
-    row = protocol("linear_augmented", **QUICK).score(small_task(nn.Flatten()))
+    row = protocol("linear_augmented", **QUICK).score(small_candidate(nn.Flatten()))
     assert 0 <= row["test_top1"] <= 1
 
 
 def test_user_errors() -> None:
-    with pytest.raises(UserError, match=r"batch_size=4096 is more than the 160 labelled training"):
-        protocol("linear_augmented_simsiam").score(small_task())
-    with pytest.raises(UserError, match=r"schedule=linear is unknown: use cosine"):
+    with pytest.raises(UserError, match=r"batch_size=4096: must be at most 160, the number of lab"):
+        protocol("linear_augmented_simsiam").check(small_candidate().data)
+    with pytest.raises(UserError, match=r"schedule=linear: must be cosine, .* or a list of epochs"):
         protocol("linear_augmented", schedule="linear")
-    with pytest.raises(UserError, match=r"optimizer=adam is unknown: use sgd or lars"):
+    with pytest.raises(UserError, match=r"optimizer=adam: must be sgd or lars"):
         protocol("linear_augmented", optimizer="adam")
-    with pytest.raises(UserError, match=r"learning_rates=0.1: give a list, such as \[0.1\]"):
+    with pytest.raises(UserError, match=r"epochs=0: must be at least 1"):
+        protocol("linear_augmented", epochs=0)
+    with pytest.raises(UserError, match=r"batch_size=1: must be at least 2"):
+        protocol("linear_augmented", batch_size=1)
+    with pytest.raises(UserError, match=r"learning_rates=0.1: must be a list, such as \[0.1\]"):
         LinearAugmented(0.1, [0.0], 1, 2, "sgd", "cosine", True, 0.0, [0.1, 1.0])  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ from ssl_zoo.evaluation.logistic import STRENGTHS
 
 
 def test_protocol_row() -> None:
-    task = planted(noisy(0, True), noisy(2, False), noisy(1, True), 2)
-    row = protocol("logistic", strengths=[100.0, 1e-4]).score(task)
+    candidate = planted(noisy(0, True), noisy(2, False), noisy(1, True), 2)
+    row = protocol("logistic", strengths=[100.0, 1e-4]).score(candidate)
     assert row["strength"] == 100.0
     assert row["val_top1"] == max(row["val_top1_by_strength"])
     assert row["converged"]

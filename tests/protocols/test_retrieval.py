@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from helpers.paths import ROOT
+from helpers import protocols
 from helpers.retrieval import pml
+from ssl_zoo import figures
 from ssl_zoo.config import instantiate
 from ssl_zoo.data import DataModule, FileImages
 from ssl_zoo.evaluation import clustering_metrics
 from ssl_zoo.evaluation.features import Features
-from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.candidate import Candidate, Encoded, SplitFeatures
 from ssl_zoo.protocols.retrieval import Retrieval
 from ssl_zoo.types import UserError
 
@@ -30,22 +32,20 @@ class Pixels(nn.Module):
         return images.flatten(1)
 
 
-def make_task(cfg: DictConfig, **options: Any) -> Task:
+def make_candidate(cfg: DictConfig, **options: Any) -> Candidate:
     data: DataModule = instantiate(cfg.data)
     cpu = torch.device("cpu")
-    return Task("raw pixels", Pixels(), data.preprocess, lambda: data, 0, cpu, **options)
+    return Candidate("raw pixels", Pixels(), data.preprocess, lambda: data, 0, cpu, **options)
 
 
 def protocol(**knobs: Any) -> Retrieval:
-    path = ROOT / "conf" / "protocol" / "retrieval.yaml"
-    settings = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(settings, dict)
-    assert settings.pop("_target_") == "ssl_zoo.protocols.Retrieval"
-    return Retrieval(**{**settings, "num_resamples": 50, **knobs})
+    retrieval = protocols.protocol("retrieval", **{"num_resamples": 50, **knobs})
+    assert isinstance(retrieval, Retrieval)
+    return retrieval
 
 
-def pooled(task: Task, *splits: str) -> Features:
-    chosen = [getattr(task.features, split) for split in splits]
+def pooled(candidate: Candidate, *splits: str) -> Features:
+    chosen = [getattr(candidate.features, split) for split in splits]
     return Features(
         torch.cat([part.representation for part in chosen]),
         torch.cat([part.label for part in chosen]),
@@ -58,11 +58,11 @@ def part(pool: Features, classes: list[int]) -> Features:
 
 
 def test_scores_of_a_data_set(make_config: Callable[..., DictConfig]) -> None:
-    task = make_task(make_config())
-    scores = protocol(mode="contiguous").score(task)
-    names = sorted(task.data.class_names)
-    ids = [task.data.class_names.index(name) for name in names]
-    pool = pooled(task, "train", "val", "test")
+    candidate = make_candidate(make_config())
+    scores = protocol(mode="contiguous").score(candidate)
+    names = sorted(candidate.data.class_names)
+    ids = [candidate.data.class_names.index(name) for name in names]
+    pool = pooled(candidate, "train", "val", "test")
     assert len(pool.label) == 360
 
     test = part(pool, ids[5:])
@@ -88,64 +88,63 @@ def test_scores_of_a_data_set(make_config: Callable[..., DictConfig]) -> None:
 
 def test_the_data_sets_own_class_split_goes_first(make_config: Callable[..., DictConfig]) -> None:
     cfg = make_config("dataset.class_split=hash", "dataset.fold=1")
-    task = make_task(cfg)
-    split = task.data.class_split
+    candidate = make_candidate(cfg)
+    split = candidate.data.class_split
     assert split is not None
-    scores = protocol(mode="contiguous").score(task)
-    test = pml(*task.features.test)["mean_average_precision_at_r"]
-    assert sorted(task.features.test.label.unique().tolist()) == split.test
+    scores = protocol(mode="contiguous").score(candidate)
+    test = pml(*candidate.features.test)["mean_average_precision_at_r"]
+    assert sorted(candidate.features.test.label.unique().tolist()) == split.test
     assert scores["test_map_at_r"] == pytest.approx(test)
     assert scores["num_val_folds"] == len(split.folds) == 2
 
     # What was trained on this data's train classes is chosen on the fold that it did not see.
-    data = task.data
-    task.seen_classes = frozenset(data.class_names[i] for i in task.features.train.label.tolist())
-    scores = protocol().score(task)
-    on_val = pml(*task.features.val)["mean_average_precision_at_r"]
+    data = candidate.data
+    trained_on = frozenset(data.class_names[i] for i in candidate.features.train.label.tolist())
+    scores = protocol().score(replace(candidate, seen_classes=trained_on))
+    on_val = pml(*candidate.features.val)["mean_average_precision_at_r"]
     assert scores["val_map_at_r"] == pytest.approx(on_val)
     assert (scores["val_map_at_r_sem"], scores["num_val_folds"]) == (None, 1)
     assert (scores["val_classes_seen"], scores["test_classes_seen"]) == (0, 0)
-    task.seen_classes = frozenset(data.class_names)
-    scores = protocol().score(task)
+    scores = protocol().score(replace(candidate, seen_classes=frozenset(data.class_names)))
     assert (scores["num_val_folds"], scores["test_classes_seen"]) == (2, 5)
-    task.seen_classes = None
-    assert protocol().score(task)["test_classes_seen"] is None
+    unknown = replace(candidate, seen_classes=None)
+    assert protocol().score(unknown)["test_classes_seen"] is None
 
 
 def test_images_of_the_test_split_alone(make_config: Callable[..., DictConfig]) -> None:
-    task = make_task(make_config())
-    scores = protocol(mode="contiguous", images="test").score(task)
-    ids = [task.data.class_names.index(name) for name in sorted(task.data.class_names)]
-    test = part(task.features.test, ids[5:])
+    candidate = make_candidate(make_config())
+    scores = protocol(mode="contiguous", images="test").score(candidate)
+    ids = [candidate.data.class_names.index(name) for name in sorted(candidate.data.class_names)]
+    test = part(candidate.features.test, ids[5:])
     assert scores["num_test_images"] == len(test.label) < 60
     expected = pml(*test)["mean_average_precision_at_r"]
     assert scores["test_map_at_r"] == pytest.approx(expected)
-    split = make_task(make_config("dataset.class_split=hash"))
-    with pytest.raises(UserError, match=r"protocol\.retrieval\.images=test: no validation class"):
+    split = make_candidate(make_config("dataset.class_split=hash"))
+    with pytest.raises(UserError, match=r"images=test: no validation class"):
         protocol(images="test").score(split)
-    with pytest.raises(UserError, match=r"protocol\.retrieval\.images=val"):
+    with pytest.raises(UserError, match=r"images=val: must be all or test"):
         protocol(images="val")
 
 
 def test_weak_measures_on_request(
     make_config: Callable[..., DictConfig], caplog: pytest.LogCaptureFixture
 ) -> None:
-    task = make_task(make_config("dataset.class_split=hash"))
+    candidate = make_candidate(make_config("dataset.class_split=hash"))
     with caplog.at_level(logging.WARNING, "ssl_zoo"):
-        scores = protocol(clustering=True).score(task)
+        scores = protocol(clustering=True).score(candidate)
     (line,) = [record.message for record in caplog.records if "weak measures" in record.message]
     assert "\n" not in line
-    expected = clustering_metrics(*task.features.test, seed=task.seed)
+    expected = clustering_metrics(*candidate.features.test, seed=candidate.seed)
     assert {name: scores[f"weak_{name}"] for name in ("nmi", "ami", "f1")} == expected._asdict()
 
 
 def test_the_test_labels_move_no_val_score(make_config: Callable[..., DictConfig]) -> None:
-    task = make_task(make_config("dataset.class_split=hash"))
-    before = protocol().score(task)
-    train, val, test = task.features
+    candidate = make_candidate(make_config("dataset.class_split=hash"))
+    before = protocol().score(candidate)
+    train, val, test = candidate.features
     turned = test.label[torch.randperm(len(test.label), generator=torch.Generator().manual_seed(0))]
-    task.__dict__["features"] = type(task.features)(train, val, test._replace(label=turned))
-    after = protocol().score(task)
+    turned_round = SplitFeatures(train, val, test._replace(label=turned))
+    after = protocol().score(replace(candidate, encoded=Encoded(turned_round)))
     for name in before:
         if name.startswith("val_"):
             assert after[name] == before[name]
@@ -159,24 +158,27 @@ def test_the_gallery_shows_the_images_it_ranked(
     monkeypatch: pytest.MonkeyPatch,
     images: str,
 ) -> None:
-    task = make_task(make_config(), figure_stem=tmp_path / "retrieval")
+    candidate = make_candidate(make_config(), figure_stem=tmp_path / "retrieval")
     shown: list[Any] = []
-    real = __import__("ssl_zoo.figures", fromlist=["save_gallery"]).save_gallery
+    real = figures.draw_gallery
     monkeypatch.setattr(
-        "ssl_zoo.protocols.retrieval.save_gallery", lambda *args: (shown.append(args), real(*args))
+        "ssl_zoo.protocols.retrieval.draw_gallery",
+        lambda *args: (shown.append(args), real(*args))[1],
     )
-    protocol(images=images).score(task)
+    protocol(images=images).score(candidate)
     assert (tmp_path / "retrieval_gallery.png").is_file()
-    ((queries, neighbors, correct, _),) = shown
+    ((queries, neighbors, correct),) = shown
     assert len(queries) == len(neighbors) == len(correct) == 8
     assert all(image.dtype == torch.uint8 for row in (queries, *neighbors) for image in row)
 
     # Pixels are the features here, so the pictures themselves tell which rows they are.
-    pool = pooled(task, *(("train", "val", "test") if images == "all" else ("test",)))
+    pool = pooled(candidate, *(("train", "val", "test") if images == "all" else ("test",)))
     features = nn.functional.normalize(pool.representation, dim=1)
 
     def find(picture: Tensor) -> int:
-        own = nn.functional.normalize(task.preprocess.normalize(picture)[None].flatten(1), dim=1)
+        own = nn.functional.normalize(
+            candidate.preprocess.normalize(picture)[None].flatten(1), dim=1
+        )
         return int((features @ own[0]).argmax())
 
     for query, row, right in zip(queries, neighbors, correct, strict=True):

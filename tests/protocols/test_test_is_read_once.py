@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,9 +40,8 @@ def blobs(seed: int, count: int) -> Features:
 
 
 def linear_scores(test: Features, seed: int = 0) -> dict[str, Any]:
-    task = planted(blobs(0, 300), blobs(1, 90), test, 3)
-    task.seed = seed
-    return Linear(epochs=3, batch_size=64).score(task)
+    candidate = replace(planted(blobs(0, 300), blobs(1, 90), test, 3), seed=seed)
+    return Linear(epochs=3, batch_size=64).score(candidate)
 
 
 def test_linear_reads_test_once_and_chooses_nothing_on_it() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from helpers.configs import TINY, Make
 from ssl_zoo.config import instantiate
 from ssl_zoo.train import train
-from ssl_zoo.training.run import build_method
+from ssl_zoo.training.build import build_method
 from ssl_zoo.types import UserError
 
 
@@ -77,7 +77,7 @@ def test_another_architecture(override: str, differs: str, run: Path, make_confi
 
 
 def test_random_is_no_checkpoint_to_start_from(make_config: Make) -> None:
-    with pytest.raises(UserError, match=r"^random is for evaluate.py's ckpt= alone"):
+    with pytest.raises(UserError, match=r"^random is only for evaluate\.py's ckpt=:"):
         built(make_config("init=random"))
 
 

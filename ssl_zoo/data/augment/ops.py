@@ -136,24 +136,6 @@ def grayscale(images: Tensor) -> Tensor:
     return _gray(images).repeat(1, images.shape[1], 1, 1)
 
 
-def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Images (N, 3, H, W) times factor (N,), clamped to [0, 1]."""
-    return images.mul(_per_image(factor, images)).clamp_(0, 1)
-
-
-def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend images (N, 3, H, W) with their own mean luma: 0 = flat, 1 = unchanged; factor (N,)."""
-    factor = _per_image(factor, images)
-    mean = _gray(images).mean((1, 2, 3), keepdim=True)
-    return images.mul(factor).add_(mean.mul_(1 - factor)).clamp_(0, 1)
-
-
-def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend images (N, 3, H, W) with their luma: 0 = gray, 1 = unchanged; factor (N,)."""
-    factor = _per_image(factor, images)
-    return images.mul(factor).add_(_gray(images).mul_(1 - factor)).clamp_(0, 1)
-
-
 def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
     """Turn the hue of images (N, 3, H, W) by factor (N,), in turns of the circle, [-0.5, 0.5].
 
@@ -212,7 +194,7 @@ def color_jitter(
 
     Args:
         images: Float tensor (N, 3, H, W) in [0, 1].
-        brightness: CPU tensor (N,), factor as in `adjust_brightness`; 1 = unchanged.
+        brightness: CPU tensor (N,), factor; 1 = unchanged.
         contrast: CPU tensor (N,), likewise.
         saturation: CPU tensor (N,), likewise.
         hue: CPU tensor (N,), in turns; 0 = unchanged.

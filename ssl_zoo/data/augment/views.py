@@ -12,179 +12,24 @@ in fixed order (31,300 to 75,000); torchvision on PIL images, one core: 3,500 (3
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ssl_zoo.data.augment import ops as image_ops
-from ssl_zoo.hashing import uniform
+from ssl_zoo.data.augment.draws import ViewParameters, draw, draw_box
+from ssl_zoo.data.augment.settings import (
+    OPS,
+    ViewSettings,
+    channel_scale,
+    settings_of_views,
+    view_settings,
+)
 from ssl_zoo.types import UserError
-
-OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
-_TRIES = 10  # of torchvision's RandomResizedCrop, before it takes the central crop
-# Which of an image's uniform numbers belong to which op: one hash serves all ops of a view.
-# Recorded results depend on these places: append, never move.
-_PLACES = {
-    "crop": slice(0, 2 * _TRIES + 2),
-    "flip": slice(22, 23),
-    "jitter": slice(23, 32),
-    "grayscale": slice(32, 33),
-    "blur": slice(33, 35),
-    "solarize": slice(35, 36),
-}
-
-
-class ViewParameters(NamedTuple):
-    """What is done to N images in one view; CPU tensors.
-
-    Attributes:
-        boxes: (N, 4) int64: top, left, height, width of the crop in pixels.
-        flip: (N,) bool.
-        brightness: (N,) float32 factor; 1 where there is no jitter, as for the next two.
-        contrast: (N,) float32 factor.
-        saturation: (N,) float32 factor.
-        hue: (N,) float32, in turns; 0 where there is no jitter.
-        order: (N, 4) int64, permutations of 0 brightness, 1 contrast, 2 saturation, 3 hue.
-        blur_sigma: (N,) float32, in pixels of the view.
-        jitter: (N,) bool, which images get it; likewise the next three.
-        grayscale: (N,) bool.
-        blur: (N,) bool.
-        solarize: (N,) bool.
-    """
-
-    boxes: Tensor
-    flip: Tensor
-    brightness: Tensor
-    contrast: Tensor
-    saturation: Tensor
-    hue: Tensor
-    order: Tensor
-    blur_sigma: Tensor
-    jitter: Tensor
-    grayscale: Tensor
-    blur: Tensor
-    solarize: Tensor
-
-
-@dataclass(frozen=True)
-class _ViewSettings:
-    """The knobs that may differ between views; see `Augmentation`."""
-
-    order: Sequence[str]
-    crop_scale: Sequence[float]
-    crop_ratio: Sequence[float]
-    interpolation: str
-    flip: float
-    jitter: float
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
-    jitter_order: str
-    grayscale: float
-    blur: float
-    blur_sigma: Sequence[float]
-    blur_kernel: int | None
-    solarize: float
-    solarize_threshold: float
-
-    def probability(self, op: str) -> float:
-        """How often an op is applied; never when it is left out of `order`."""
-        return float(getattr(self, op)) if op in self.order else 0.0
-
-
-def _plain(value: Any) -> Any:
-    """Lists of any kind, such as Hydra's, as tuples."""
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _within(place: str, value: Any, low: float, high: float) -> None:
-    if not (isinstance(value, int | float) and low <= value <= high):
-        bounds = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-        raise UserError(f"augmentation.{place}={value!r}: give a number {bounds}")
-
-
-def _ordered(place: str, value: Any, high: float) -> None:
-    pair = isinstance(value, tuple) and len(value) == 2
-    numeric = pair and all(isinstance(number, int | float) for number in value)
-    if not (numeric and 0 < value[0] <= value[1] <= high):
-        top = f" <= {high:g}" if high < math.inf else ""
-        raise UserError(
-            f"augmentation.{place}={value!r}: give [low, high] with 0 < low <= high{top}"
-        )
-
-
-def _one_of(place: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(f"augmentation.{place}={value!r}: choose from {', '.join(choices)}")
-
-
-def _check(settings: _ViewSettings, prefix: str, size: int) -> None:
-    """Raise a UserError for the first knob that makes no sense; `prefix` says in which view."""
-    order = settings.order
-    if not isinstance(order, tuple):
-        raise UserError(f"augmentation.{prefix}order={order!r}: give a list of {', '.join(OPS)}")
-    for op in order:
-        _one_of(f"{prefix}order", op, OPS)
-    if len(set(order)) < len(order) or "crop" in order[1:]:
-        raise UserError(f"augmentation.{prefix}order={order!r}: name each op once, and crop first")
-    for name in ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold"):
-        _within(prefix + name, getattr(settings, name), 0, 1)
-    for name in ("brightness", "contrast", "saturation"):
-        _within(prefix + name, getattr(settings, name), 0, math.inf)
-    _within(f"{prefix}hue", settings.hue, 0, 0.5)
-    _ordered(f"{prefix}crop_scale", settings.crop_scale, 1)
-    _ordered(f"{prefix}crop_ratio", settings.crop_ratio, math.inf)
-    _ordered(f"{prefix}blur_sigma", settings.blur_sigma, math.inf)
-    _one_of(f"{prefix}interpolation", settings.interpolation, ("bilinear", "bicubic"))
-    _one_of(f"{prefix}jitter_order", settings.jitter_order, ("random", "fixed"))
-    kernel = settings.blur_kernel
-    if kernel is not None and (not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0):
-        raise UserError(f"augmentation.{prefix}blur_kernel={kernel!r}: give an odd number, or null")
-    if settings.probability("blur") > 0 and _blur_kernel(settings, size) // 2 >= size:
-        raise UserError(
-            f"augmentation.{prefix}blur_kernel={_blur_kernel(settings, size)} is too wide for "
-            f"augmentation.size={size}: at most {2 * size - 1} fits, or set blur=0"
-        )
-
-
-def _blur_kernel(settings: _ViewSettings, size: int) -> int:
-    """SimCLR's tenth of the image, made odd: 23 for 224, 3 for 32."""
-    return settings.blur_kernel or max(3, 2 * (size // 20) + 1)
-
-
-def _crop_boxes(settings: _ViewSettings, numbers: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Boxes (N, 4) of RandomResizedCrop from uniform numbers (N, 22), all tries at once."""
-    u = numbers[:, : 2 * _TRIES].view(-1, _TRIES, 2)
-    (low, high), (narrow, wide) = settings.crop_scale, settings.crop_ratio
-    area = (height * width)[:, None] * (low + (high - low) * u[:, :, 0])
-    ratio = torch.exp(math.log(narrow) + (math.log(wide) - math.log(narrow)) * u[:, :, 1])
-    h, w = torch.sqrt(area / ratio).round(), torch.sqrt(area * ratio).round()
-    fits = (h > 0) & (h <= height[:, None]) & (w > 0) & (w <= width[:, None])
-    first = fits.int().argmax(1, keepdim=True)
-    found = fits.any(1)
-    # If no try fits: the largest central crop whose ratio is within bounds.
-    box_height = torch.where(
-        found, h.gather(1, first)[:, 0], (width / narrow).round().minimum(height)
-    )
-    box_width = torch.where(found, w.gather(1, first)[:, 0], (height * wide).round().minimum(width))
-    free_height, free_width = height - box_height, width - box_width
-    top = torch.where(found, numbers[:, -2] * (free_height + 1), free_height / 2)
-    left = torch.where(found, numbers[:, -1] * (free_width + 1), free_width / 2)
-    return torch.stack((top.floor(), left.floor(), box_height, box_width), dim=1).long()
-
-
-def _central_boxes(height: Tensor, width: Tensor) -> Tensor:
-    """Boxes (N, 4) of the central squares, for views that are not cropped."""
-    side = height.minimum(width)
-    top, left = ((height - side) / 2).floor(), ((width - side) / 2).floor()
-    return torch.stack((top, left, side, side), dim=1).long()
 
 
 class Augmentation:
@@ -195,7 +40,7 @@ class Augmentation:
 
     Args:
         size: Side of the views in pixels; may be smaller than the images.
-        num_views: Number of views V.
+        num_views: Number of views V; where `views` has entries, these say how many.
         order: Ops in the order they run, from crop, flip, jitter, grayscale, blur and solarize; one
             left out is off, and crop comes first. Without crop, the view is the central square.
         crop_scale: Least and greatest share of the image's area that a crop takes, before resizing.
@@ -215,16 +60,23 @@ class Augmentation:
         solarize: Probability of solarisation.
         solarize_threshold: Values from here on are inverted; in [0, 1].
         views: For each view the knobs that differ, such as BYOL's [{"blur": 1.0}, {"blur": 0.1,
-            "solarize": 0.2}]; empty = all alike. All knobs from `order` to here may be named.
+            "solarize": 0.2}]; empty = all alike. `size` and all knobs from `order` to here may be
+            named; `count` makes an entry stand for several views, as in multi-crop's
+            [{"count": 2}, {"count": 6, "size": 96, "crop_scale": [0.05, 0.14]}].
         mean: Mean of each channel of images in [0, 1]; None = do not normalise.
         std: Standard deviation of each channel.
         seed: Seed of all draws.
+
+    Attributes:
+        num_views: V.
 
     Raises:
         UserError: If a knob's value makes no sense.
 
     Source: Chen et al. 2020, "A simple framework for contrastive learning" (SimCLR), appendix A;
-    Grill et al. 2020, "Bootstrap your own latent" (BYOL), appendix B.
+    Grill et al. 2020, "Bootstrap your own latent" (BYOL), appendix B; Caron et al. 2020,
+    "Unsupervised learning of visual features by contrasting cluster assignments" (SwAV), sec. 3.3,
+    for multi-crop.
     """
 
     def __init__(
@@ -253,67 +105,16 @@ class Augmentation:
         std: Sequence[float] | None = None,
         seed: int = 0,
     ) -> None:
-        for name, value in (("size", size), ("num_views", num_views)):
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"augmentation.{name}={value!r}: give a whole number of at least 1")
-        self.size, self.num_views, self.seed = size, num_views, seed
-        shared = _ViewSettings(
-            _plain(order), _plain(crop_scale), _plain(crop_ratio), interpolation, flip, jitter,
-            brightness, contrast, saturation, hue, jitter_order, grayscale, blur,
-            _plain(blur_sigma), blur_kernel, solarize, solarize_threshold,
+        shared = view_settings(
+            size=size, order=order, crop_scale=crop_scale, crop_ratio=crop_ratio,
+            interpolation=interpolation, flip=flip, jitter=jitter, brightness=brightness,
+            contrast=contrast, saturation=saturation, hue=hue, jitter_order=jitter_order,
+            grayscale=grayscale, blur=blur, blur_sigma=blur_sigma, blur_kernel=blur_kernel,
+            solarize=solarize, solarize_threshold=solarize_threshold,
         )  # fmt: skip
-        _check(shared, "", size)
-        self._settings = self._per_view(shared, views)
-        self._mean, self._std = self._normalisation(mean, std)
-
-    def _per_view(
-        self, shared: _ViewSettings, views: Sequence[Mapping[str, Any]]
-    ) -> list[_ViewSettings]:
-        if not views:
-            return [shared] * self.num_views
-        if len(views) != self.num_views:
-            raise UserError(
-                f"augmentation.views has {len(views)} entries, but augmentation.num_views="
-                f"{self.num_views}: give one a view ({{}} where nothing differs), or none"
-            )
-        known = [field.name for field in fields(_ViewSettings)]
-        settings = []
-        for number, knobs in enumerate(views):
-            for key in knobs:
-                if key not in known:
-                    raise UserError(
-                        f"augmentation.views[{number}].{key} is not a knob of a view: choose from "
-                        f"{', '.join(known)}"
-                    )
-            settings.append(replace(shared, **{str(k): _plain(v) for k, v in knobs.items()}))
-            _check(settings[-1], f"views[{number}].", self.size)
-        return settings
-
-    @staticmethod
-    def _normalisation(
-        mean: Sequence[float] | None, std: Sequence[float] | None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        if mean is None and std is None:
-            return None, None
-        for name, values in (("mean", mean), ("std", std)):
-            if values is None or len(values) != 3:
-                raise UserError(
-                    f"augmentation.{name}={values!r}: give three numbers, or neither of both"
-                )
-        channels = torch.tensor([list(mean or ()), list(std or ())])[:, :, None, None]
-        if bool((channels[1] <= 0).any()):
-            raise UserError(f"augmentation.std={std!r}: give three numbers above 0")
-        return channels[0], channels[1]
-
-    def _boxes(
-        self, numbers: Tensor, view: int, height: Tensor | int, width: Tensor | int
-    ) -> Tensor:
-        high = torch.as_tensor(height, dtype=torch.float64).expand(len(numbers))
-        wide = torch.as_tensor(width, dtype=torch.float64).expand(len(numbers))
-        settings = self._settings[view]
-        if "crop" not in settings.order:
-            return _central_boxes(high, wide)
-        return _crop_boxes(settings, numbers[:, _PLACES["crop"]], high, wide)
+        self._settings = settings_of_views(shared, num_views, views)
+        self.size, self.num_views, self.seed = size, len(self._settings), seed
+        self._mean, self._std = channel_scale(mean, std)
 
     def draw(
         self, index: Tensor, epoch: int, view: int, height: Tensor | int, width: Tensor | int
@@ -330,28 +131,7 @@ class Augmentation:
         Returns:
             The same parameters for an index, whatever the other entries are.
         """
-        settings = self._settings[view]
-        u = uniform(index, _PLACES["solarize"].stop, self.seed, epoch, view)
-        applied = {op: u[:, _PLACES[op].start] < settings.probability(op) for op in OPS[1:]}
-        jitter, v = applied["jitter"], u[:, _PLACES["jitter"]][:, 1:]
-        strength = torch.tensor([settings.brightness, settings.contrast, settings.saturation])
-        low, high = (1 - strength).clamp(min=0), 1 + strength
-        factors = torch.where(jitter[:, None], low + (high - low) * v[:, :3], 1.0).float()
-        order = torch.arange(4).expand(len(index), 4)
-        if settings.jitter_order == "random":
-            order = v[:, 4:].argsort(dim=1)
-        least, greatest = settings.blur_sigma
-        sigma = least + (greatest - least) * u[:, _PLACES["blur"]][:, 1]
-        return ViewParameters(
-            boxes=self._boxes(u, view, height, width),
-            brightness=factors[:, 0],
-            contrast=factors[:, 1],
-            saturation=factors[:, 2],
-            hue=torch.where(jitter, settings.hue * (2 * v[:, 3] - 1), 0.0).float(),
-            order=order,
-            blur_sigma=sigma.float(),
-            **applied,
-        )
+        return draw(self._settings[view], index, (self.seed, epoch, view), height, width)
 
     def crop(self, image: Tensor, index: int, epoch: int) -> list[Tensor]:
         """The crops of one image, for workers that load mixed sizes; the rest is `__call__`'s.
@@ -362,15 +142,16 @@ class Augmentation:
             epoch: Number of the epoch.
 
         Returns:
-            V uint8 tensors (3, size, size), of the boxes that `draw` gives; not yet flipped.
+            V uint8 tensors (3, S, S), each of its view's size, of the boxes that `draw` gives; not
+            yet flipped.
         """
-        position, (height, width) = torch.tensor([index]), image.shape[1:]
+        height, width = image.shape[1:]
         crops = []
         for view, settings in enumerate(self._settings):
-            numbers = uniform(position, _PLACES["crop"].stop, self.seed, epoch, view)
-            top, left, h, w = self._boxes(numbers, view, height, width)[0].tolist()
+            key = (self.seed, epoch, view)
+            top, left, h, w = draw_box(settings, index, key, height, width)
             box = image[None, :, top : top + h, left : left + w]
-            side = (self.size, self.size)
+            side = (settings.size, settings.size)
             crops.append(interpolate(box, side, mode=settings.interpolation, antialias=True)[0])
         return crops
 
@@ -385,13 +166,14 @@ class Augmentation:
         """Make the views of a batch.
 
         Args:
-            images: Uint8 tensor (N, 3, H, W), or V uint8 tensors (N, 3, size, size) from `crop`.
+            images: Uint8 tensor (N, 3, H, W), or V uint8 tensors (N, 3, S, S) from `crop`.
             index: Int64 tensor (N,), positions in the training split; on a GPU, it is waited for.
             epoch: Number of the epoch.
             device: Where the views are made; None = where the images are.
 
         Returns:
-            V float32 tensors (N, 3, size, size), normalised if mean and std are given.
+            V float32 tensors (N, 3, S, S), each of its view's size, normalised if mean and std are
+            given.
 
         Raises:
             UserError: If the images are not uint8, or there are not V batches of crops.
@@ -401,8 +183,8 @@ class Augmentation:
         expected = self.num_views if cropped else 1
         if len(batches) != expected or any(batch.dtype != torch.uint8 for batch in batches):
             raise UserError(
-                f"augmentation got {len(batches)} tensor(s) of {[str(b.dtype) for b in batches]}: "
-                f"give one uint8 tensor of images, or a list of {self.num_views} uint8 tensors"
+                f"{len(batches)} tensor(s) of {[str(b.dtype) for b in batches]} to augment: give "
+                f"one uint8 tensor of images, or a list of {self.num_views} uint8 tensors"
             )
         where = torch.device(device) if device is not None else batches[0].device
         batches = [image_ops.to_device(batch, where) for batch in batches]
@@ -416,7 +198,7 @@ class Augmentation:
         return views
 
     def _view(
-        self, images: Tensor, parameters: ViewParameters, settings: _ViewSettings, cropped: bool
+        self, images: Tensor, parameters: ViewParameters, settings: ViewSettings, cropped: bool
     ) -> Tensor:
         p = parameters
         # Every other op treats left and right alike, so the flip may come here, where it is free.
@@ -424,7 +206,7 @@ class Augmentation:
             view = image_ops.hflip(images, p.flip).float().div_(255)
         else:
             view = image_ops.resized_crop(
-                images, p.boxes, self.size, settings.interpolation, p.flip
+                images, p.boxes, settings.size, settings.interpolation, p.flip
             )
         for op in settings.order:
             if op == "jitter":
@@ -433,8 +215,7 @@ class Augmentation:
             elif op == "grayscale":
                 view = image_ops.on_rows(view, _rows(p.grayscale), image_ops.grayscale)
             elif op == "blur":
-                kernel = _blur_kernel(settings, self.size)
-                blur = partial(image_ops.gaussian_blur, kernel_size=kernel)
+                blur = partial(image_ops.gaussian_blur, kernel_size=settings.blur_width)
                 view = image_ops.on_rows(view, _rows(p.blur), blur, p.blur_sigma)
             elif op == "solarize":
                 solarize = partial(image_ops.solarize, threshold=settings.solarize_threshold)

@@ -1,6 +1,6 @@
 """The default data set: ten classes of shape, drawn by the program: nothing to download.
 
-The label is the shape alone. Colour, contrast, position, size, rotation and lighting are drawn at
+The label is the shape only. Colour, contrast, position, size, rotation and lighting are drawn at
 random, which makes raw pixels a poor guide; and none of them survives the usual colour jitter and
 crops well enough for two views to be matched without looking at the shape.
 """
@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.data.images import Splits, TensorImages
-from ssl_zoo.hashing import uniform
-from ssl_zoo.types import UserError
+from ssl_zoo.hashing import SHAPES_STREAM, uniform
+from ssl_zoo.types import BadValue, UserError
 
 _CHUNK = 512  # images drawn at once: a few megabytes of float32, which stay in the cache
-_STREAM = 0x5A0E  # keeps these draws apart from those of augmentation and sampling
 _NUM_DRAWS = 13
 _SHIFT = 0.3  # of half the image's side, either way, on each axis
 _SMALLEST, _LARGEST = 0.5, 0.8  # the shape's outer radius, of half the image's side
@@ -127,16 +126,15 @@ def draw_shapes(index: Tensor, seed: int, size: int = 32) -> tuple[Tensor, Tenso
             "give a one-dimensional int64 tensor."
         )
     if size < 8:
-        raise UserError(
-            f"draw_shapes: size={size} is too small to tell shapes apart; give 8 or more."
-        )
+        raise BadValue("size", size, "at least 8, to tell shapes apart")
     label = index % len(SHAPE_NAMES)
     images = torch.empty(len(index), 3, size, size, dtype=torch.uint8, device=index.device)
     for kind, outline in enumerate(_OUTLINES.values()):
         of_kind = (label == kind).nonzero()[:, 0]
         for start in range(0, len(of_kind), _CHUNK):
             rows = of_kind[start : start + _CHUNK]
-            images[rows] = _draw(outline, uniform(index[rows], _NUM_DRAWS, _STREAM, seed), size)
+            draws = uniform(index[rows], _NUM_DRAWS, SHAPES_STREAM, seed)
+            images[rows] = _draw(outline, draws, size)
     return images, label
 
 
@@ -203,10 +201,9 @@ def shapes(seed: int = 0, num_train: int = 10_000, num_test: int = 2_000) -> Spl
     Raises:
         UserError: A count is below 1.
     """
-    if min(num_train, num_test) < 1:
-        raise UserError(
-            f"shapes: num_train={num_train}, num_test={num_test}: give both as 1 or more"
-        )
+    for name, count in (("num_train", num_train), ("num_test", num_test)):
+        if count < 1:
+            raise BadValue(name, count, "at least 1")
     train = draw_shapes(torch.arange(num_train), seed)
     test = draw_shapes(torch.arange(num_test) + _FIRST_TEST_SHAPE, seed)
     return Splits(TensorImages(*train), TensorImages(*test), list(SHAPE_NAMES))

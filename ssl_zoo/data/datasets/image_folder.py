@@ -10,9 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssl_zoo.data import trees as files
 from ssl_zoo.data.images import FileImages, Images, Splits, TensorImages
-from ssl_zoo.types import UserError
+from ssl_zoo.data.trees import (
+    CACHE_DIR,
+    Headers,
+    Tree,
+    decode_tree,
+    read_tree,
+    scan_headers,
+    subfolders,
+    verify,
+)
+from ssl_zoo.types import BadValue, UserError
 
 _SHOWN = 5  # names listed in an error line
 
@@ -24,7 +33,7 @@ def folder(
     on_error: Literal["stop", "skip"] = "stop",
     labelled: bool | Literal["auto"] = "auto",
     class_depth: int = 1,
-    cache_dir: str | Path = files.CACHE_DIR,
+    cache_dir: str | Path = CACHE_DIR,
     cache_limit_gb: float = 8.0,
     skipped_list: str | None = None,
     num_threads: int | None = None,
@@ -51,28 +60,21 @@ def folder(
             a file that does not decode (unless skipped), images above `class_depth`, or an unknown
             option.
     """
-    if class_depth < 1:
-        raise UserError(f"dataset.class_depth={class_depth}: give 1 or more")
-    if class_depth > 1 and labelled is False:
-        raise UserError(f"dataset.class_depth={class_depth} needs classes: remove labelled=false")
-    if on_error not in ("stop", "skip"):
-        raise UserError(f"dataset.on_error={on_error}: give stop or skip")
-    if labelled not in (True, False, "auto"):
-        raise UserError(f"dataset.labelled={labelled}: give auto, true or false")
+    _check_options(on_error, labelled, class_depth)
     trees = _split_trees(Path(root).expanduser().absolute(), Path(cache_dir).expanduser())
     required = labelled is True or class_depth > 1
     class_names = [] if labelled is False else _shared_classes(trees, required, class_depth)
-    headers = [files.scan_headers(tree, num_threads) for tree in trees]
+    headers = [scan_headers(tree, num_threads) for tree in trees]
     if on_error == "stop":
         _stop_at_broken(trees, [header.broken for header in headers])
     size = _tensor_size(trees, headers, cache_limit_gb)
     arrays: list[NDArray[np.uint8]] = []
     broken = [header.broken for header in headers]
     if size is not None:
-        decoded = [files.decode_tree(tree, size, num_threads) for tree in trees]
+        decoded = [decode_tree(tree, size, num_threads) for tree in trees]
         arrays, broken = [array for array, _ in decoded], [failures for _, failures in decoded]
     elif on_error == "skip":
-        broken = [files.verify(tree, num_threads) for tree in trees]
+        broken = [verify(tree, num_threads) for tree in trees]
     if on_error == "stop":
         _stop_at_broken(trees, broken)
     else:
@@ -84,16 +86,27 @@ def folder(
     return Splits(splits[0], splits[1] if len(splits) > 1 else None, class_names)
 
 
-def _split_trees(root: Path, cache_dir: Path) -> list[files.Tree]:
+def _check_options(on_error: str, labelled: bool | str, class_depth: int) -> None:
+    if class_depth < 1:
+        raise BadValue("class_depth", class_depth, "at least 1")
+    if class_depth > 1 and labelled is False:
+        raise UserError(f"class_depth={class_depth} needs classes: remove labelled=false")
+    if on_error not in ("stop", "skip"):
+        raise BadValue("on_error", on_error, "stop or skip")
+    if labelled not in (True, False, "auto"):
+        raise BadValue("labelled", labelled, "auto, true or false")
+
+
+def _split_trees(root: Path, cache_dir: Path) -> list[Tree]:
     if (root / "train").is_dir():
         for name in ("val", "validation"):
             if (root / name).is_dir():
                 _log.info("%s is not read: val figures come from a part of train", root / name)
         parts = [root / name for name in ("train", "test") if (root / name).is_dir()]
-        return [files.read_tree(part, cache_dir) for part in parts]
+        return [read_tree(part, cache_dir) for part in parts]
     if (root / "test").is_dir():  # taking all of root would train on the test images
         raise UserError(f"{root} has a folder test but no folder train: add it, or rename test")
-    return [files.read_tree(root, cache_dir)]
+    return [read_tree(root, cache_dir)]
 
 
 def _top(name: str, depth: int) -> str:
@@ -104,14 +117,14 @@ def _top(name: str, depth: int) -> str:
 
 def _class_folders(root: Path, depth: int) -> list[str]:
     """The folders `depth` levels below, and those above that hold none, sorted."""
-    folders = files.subfolders(root)
+    folders = subfolders(root)
     if depth == 1:
         return folders
     below = {name: _class_folders(root / name, depth - 1) for name in folders}
     return [f"{name}/{sub}" if sub else name for name in folders for sub in below[name] or [""]]
 
 
-def _classes(tree: files.Tree, required: bool, depth: int) -> list[str]:
+def _classes(tree: Tree, required: bool, depth: int) -> list[str]:
     """Names of a split's classes, sorted; empty when it is unlabelled."""
     folders = _class_folders(tree.root, depth)
     found = {_top(name, depth) for name in tree.names}
@@ -123,22 +136,22 @@ def _classes(tree: files.Tree, required: bool, depth: int) -> list[str]:
     return folders
 
 
-def _stop_at_no_classes(tree: files.Tree, folders: list[str], depth: int) -> None:
+def _stop_at_no_classes(tree: Tree, folders: list[str], depth: int) -> None:
     loose = sum(_top(name, depth) == "" for name in tree.names)
     if depth > 1:
         what = f"{loose} images above that" if loose else f"{len(folders)} of them"
         raise UserError(
-            f"dataset.class_depth={depth} takes the folders {depth} levels below {tree.root} as "
-            f"classes, at least two, but it has {what}: move them, or set dataset.class_depth=1"
+            f"class_depth={depth} takes the folders {depth} levels below {tree.root} as classes, "
+            f"at least two, but it has {what}: move them, or set class_depth=1"
         )
     what = f"{loose} images outside of folders" if loose else f"{len(folders)} folders"
     raise UserError(
-        f"dataset.labelled=true but {tree.root} has {what}: give each class a folder, "
-        "at least two, or set dataset.labelled=false"
+        f"labelled=true but {tree.root} has {what}: give each class a folder, at least two, or set "
+        "labelled=false"
     )
 
 
-def _shared_classes(trees: list[files.Tree], required: bool, depth: int) -> list[str]:
+def _shared_classes(trees: list[Tree], required: bool, depth: int) -> list[str]:
     """The train split's classes, which must be those of the test split."""
     classes = [_classes(tree, required, depth) for tree in trees]
     for one, other in ((0, 1), (1, 0)) if len(trees) == 2 else ():
@@ -146,8 +159,7 @@ def _shared_classes(trees: list[files.Tree], required: bool, depth: int) -> list
         if missing:
             raise UserError(
                 f"{trees[one].root} has classes that {trees[other].root} lacks: "
-                f"{_listed(missing)}; give both the same class folders, "
-                "or set dataset.labelled=false"
+                f"{_listed(missing)}; give both the same class folders, or set labelled=false"
             )
     return classes[0]
 
@@ -157,7 +169,7 @@ def _stop_at_empty(class_names: list[str], found: set[str], root: Path, what: st
     if empty:
         raise UserError(
             f"class folders without {what} in {root}: {_listed(empty)}; "
-            "fill or remove them, or set dataset.labelled=false"
+            "fill or remove them, or set labelled=false"
         )
 
 
@@ -167,7 +179,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _tensor_size(
-    trees: list[files.Tree], headers: list[files.Headers], limit_gb: float
+    trees: list[Tree], headers: list[Headers], limit_gb: float
 ) -> tuple[int, int] | None:
     """(H, W) when every image of all splits has it and they fit the cache together, else None."""
     size = headers[0].size
@@ -177,17 +189,17 @@ def _tensor_size(
     return size if num_bytes / 1e9 <= limit_gb else None
 
 
-def _stop_at_broken(trees: list[files.Tree], broken: list[dict[str, str]]) -> None:
+def _stop_at_broken(trees: list[Tree], broken: list[dict[str, str]]) -> None:
     for tree, failures in zip(trees, broken, strict=True):
         for name, reason in failures.items():
             raise UserError(
                 f"{tree.root / name} {reason}; {len(failures)} of the {len(tree.names)} images in "
-                f"{tree.root} are broken: mend or remove them, or set dataset.on_error=skip"
+                f"{tree.root} are broken: repair or remove them, or set on_error=skip"
             )
 
 
 def _report_skipped(
-    trees: list[files.Tree], broken: list[dict[str, str]], skipped_list: str | None
+    trees: list[Tree], broken: list[dict[str, str]], skipped_list: str | None
 ) -> None:
     lines = [
         f"{tree.root / name}\t{reason}\n"
@@ -200,7 +212,7 @@ def _report_skipped(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
         except OSError as error:
-            raise UserError(f"dataset.skipped_list={path}: {error.strerror}") from error
+            raise UserError(f"cannot write skipped_list={path}: {error.strerror}") from error
     if lines:
         total = sum(len(tree.names) for tree in trees)
         where = f"; listed in {skipped_list}" if skipped_list is not None else ""
@@ -208,7 +220,7 @@ def _report_skipped(
 
 
 def _all_images(
-    tree: files.Tree, class_names: list[str], depth: int, array: NDArray[np.uint8] | None
+    tree: Tree, class_names: list[str], depth: int, array: NDArray[np.uint8] | None
 ) -> Images:
     ids = {name: label for label, name in enumerate(class_names)}
     labels = torch.tensor([ids.get(_top(name, depth), -1) for name in tree.names])
@@ -218,9 +230,7 @@ def _all_images(
     return FileImages(paths, labels)
 
 
-def _without(
-    images: Images, tree: files.Tree, broken: dict[str, str], class_names: list[str]
-) -> Images:
+def _without(images: Images, tree: Tree, broken: dict[str, str], class_names: list[str]) -> Images:
     if not broken:
         return images
     kept = [i for i, name in enumerate(tree.names) if name not in broken]

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssl_zoo.data import trees as files
 from ssl_zoo.data.images import FileImages, Splits, TensorImages
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from ssl_zoo.types import UserError
+from ssl_zoo.data.trees import CACHE_DIR, cache_stem, write_array
+from ssl_zoo.types import BadValue, UserError
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -36,7 +36,7 @@ def digits(test_fraction: float = 0.2) -> Splits:
     from sklearn.model_selection import train_test_split
 
     if not 0.01 <= test_fraction <= 0.99:
-        raise UserError(f"digits: test_fraction={test_fraction} is not between 0.01 and 0.99")
+        raise BadValue("test_fraction", test_fraction, "in [0.01, 0.99]")
     data = load_digits()
     gray = torch.from_numpy(data.images)[:, None] * (255 / 16)  # values are 0 to 16
     large = torch.nn.functional.interpolate(gray, size=(32, 32), mode="bilinear")
@@ -53,15 +53,15 @@ def digits(test_fraction: float = 0.2) -> Splits:
 
 
 def _fetch(make: Callable[[], T], name: str, root: str | Path, place: str) -> T:
-    """What `make` returns, or one line on where it looked and how to mend it."""
+    """What `make` returns, or one line on where it looked and how to fix it."""
     try:
         return make()
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
         reason = " ".join(str(error).split())
         raise UserError(
             f"{name} is not in {Path(root).expanduser().absolute()} ({reason}): "
-            f"place {place} there, set dataset.root to where it is, "
-            "or use dataset=folder for images of your own"
+            f"place {place} there, set root to where it is, "
+            "or use the data set folder for images of your own"
         ) from error
 
 
@@ -104,9 +104,7 @@ def cifar100(root: str | Path, download: bool = True) -> Splits:
     )
 
 
-def stl10(
-    root: str | Path, download: bool = True, cache_dir: str | Path = files.CACHE_DIR
-) -> Splits:
+def stl10(root: str | Path, download: bool = True, cache_dir: str | Path = CACHE_DIR) -> Splits:
     """STL-10, 96x96, 10 classes (Coates et al. 2011).
 
     Train is the 5,000 labelled images and then the 100,000 unlabelled ones, label -1, mapped from
@@ -139,7 +137,7 @@ def stl10(
 
 def _stl10_train(binaries: Path, cache_dir: Path) -> NDArray[np.uint8]:
     names = ["train_X.bin", "unlabeled_X.bin"]
-    cache = files.cache_stem(binaries, names, cache_dir).with_suffix(".npy")
+    cache = cache_stem(binaries, names, cache_dir).with_suffix(".npy")
     if not cache.exists():
         # The files hold columns, not rows: the last two axes change places.
         parts = [
@@ -147,7 +145,7 @@ def _stl10_train(binaries: Path, cache_dir: Path) -> NDArray[np.uint8]:
             for name in names
         ]
         count = sum(len(part) for part in parts)
-        files.write_array(cache, (count, 3, 96, 96), (image for part in parts for image in part))
+        write_array(cache, (count, 3, 96, 96), (image for part in parts for image in part))
     array: NDArray[np.uint8] = np.load(cache, mmap_mode="r")
     return array
 

@@ -1,7 +1,7 @@
-"""Images: in one array, or in files."""
+"""Images: in one array, in files, or wherever a class of this kind keeps them."""
 
-from ssl_zoo.data.images.base import Images, Splits, pool
+from ssl_zoo.data.images.base import Images, Splits
 from ssl_zoo.data.images.files import FileImages
 from ssl_zoo.data.images.tensor import TensorImages, TwoArrays
 
-__all__ = ["FileImages", "Images", "Splits", "TensorImages", "TwoArrays", "pool"]
+__all__ = ["FileImages", "Images", "Splits", "TensorImages", "TwoArrays"]

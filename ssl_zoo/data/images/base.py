@@ -1,32 +1,92 @@
-"""What a data set is made of."""
+"""What images are to the rest of the program, and what a data set is made of."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from ssl_zoo.data.images.files import FileImages
-from ssl_zoo.data.images.tensor import TensorImages, TwoArrays
+from ssl_zoo.data.augment import Augmentation
+from ssl_zoo.data.samplers import EpochSampler
 
-Images = TensorImages | FileImages
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-def pool(first: Images, second: Images) -> Images:
-    """The images of both, the second's after the first's; no pixel is copied."""
-    labels = torch.cat([first.labels, second.labels])
-    if isinstance(first, FileImages) and isinstance(second, FileImages):
-        return FileImages(first.paths + second.paths, labels)
-    assert isinstance(first, TensorImages)
-    assert isinstance(second, TensorImages)
-    rows = [torch.arange(len(x)) if x.rows is None else x.rows for x in (first, second)]
-    paths = None if first.paths is None or second.paths is None else first.paths + second.paths
-    if first.images is second.images:
-        return TensorImages(first.images, labels, torch.cat(rows), paths)
-    arrays = TwoArrays(np.asarray(first.images), np.asarray(second.images))
-    below = torch.cat([rows[0], rows[1] + first.images.shape[0]])
-    return TensorImages(arrays, labels, below, paths)
+class Images(ABC):
+    """N images and their labels, wherever the pixels lie.
+
+    Nothing outside of this folder asks which kind it has: another format, such as a stream or an
+    array on disk, is one more class of this kind.
+
+    Attributes:
+        labels: (N,) int64, -1 = unlabelled.
+    """
+
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) that all images are known to share, else None."""
+
+    @abstractmethod
+    def subset(self, index: Tensor) -> Self:
+        """The images at `index`, an int64 tensor; no pixel is copied."""
+
+    @abstractmethod
+    def relabelled(self, labels: Tensor) -> Self:
+        """The same images under other labels (N,)."""
+
+    @abstractmethod
+    def pooled(self, other: Self) -> Self:
+        """The images of both, the other's after these; no pixel is copied."""
+
+    @abstractmethod
+    def train_batches(
+        self, sampler: EpochSampler, augmentation: Augmentation, num_workers: int
+    ) -> Iterable[Tensor | list[Tensor]]:
+        """What training reads.
+
+        Args:
+            sampler: Each pass takes its pending batches, in their order.
+            augmentation: Its `crop` makes the crops of one image, where a batch of whole images
+                would not fit a tensor.
+            num_workers: Processes that may be used to read.
+
+        Returns:
+            What is iterated anew in each epoch: a batch of uint8 images (n, 3, H, W), or the V
+            batches of its crops (n, 3, S, S), which may differ in S.
+        """
+
+    @abstractmethod
+    def clean_batches(
+        self, batches: Sequence[Tensor], geometry: Callable[[Tensor], Tensor], num_workers: int
+    ) -> Iterable[Tensor]:
+        """What evaluation reads, once.
+
+        Args:
+            batches: The positions (n,) of each batch.
+            geometry: uint8 images (..., 3, H, W) -> (..., 3, S, S).
+            num_workers: Processes that may be used to read.
+
+        Returns:
+            The uint8 batches (n, 3, S, S).
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash that tells these images from others, whatever folder they lie in."""
+
+    @abstractmethod
+    def places(self) -> NDArray[Any]:
+        """(N,) where each image is: a path, or a row number of what the data set came as."""
 
 
 class Splits(NamedTuple):
@@ -34,7 +94,7 @@ class Splits(NamedTuple):
 
     Attributes:
         train: Training images.
-        test: Test images, None when the data set has none.
+        test: Test images, of the same kind; None when the data set has none.
         class_names: Name of each label; empty when the images are unlabelled.
         mean: Of R, G, B in [0, 1] over train; None when it is not known beforehand.
         std: Likewise.

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from ssl_zoo.data import decode
+from ssl_zoo.data.augment import Augmentation
+from ssl_zoo.data.decode import decode
+from ssl_zoo.data.images.base import Images
+from ssl_zoo.data.samplers import EpochSampler
+from ssl_zoo.types import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class FileImages:
+class FileImages(Images):
     """Images of large or mixed sizes, decoded one by one when they are needed.
 
     Attributes:
@@ -22,12 +33,21 @@ class FileImages:
     paths: list[str]
     labels: Tensor
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    @property
+    def size(self) -> None:
+        """None: the files may be of any size."""
 
     def subset(self, index: Tensor) -> FileImages:
         """The images at `index`, an int64 tensor."""
         return FileImages([self.paths[i] for i in index.tolist()], self.labels[index])
+
+    def relabelled(self, labels: Tensor) -> FileImages:
+        """The same images under other labels (N,)."""
+        return replace(self, labels=labels)
+
+    def pooled(self, other: FileImages) -> FileImages:
+        """The images of both, the other's after these."""
+        return FileImages(self.paths + other.paths, torch.cat([self.labels, other.labels]))
 
     def load(self, i: int) -> Tensor:
         """Decodes image i to a uint8 tensor (3, H, W).
@@ -35,4 +55,112 @@ class FileImages:
         Raises:
             UserError: The file does not decode; the line names it.
         """
-        return torch.from_numpy(decode.decode(self.paths[i])).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(decode(self.paths[i])).permute(2, 0, 1).contiguous()
+
+    def train_batches(
+        self, sampler: EpochSampler, augmentation: Augmentation, num_workers: int
+    ) -> Iterable[list[Tensor]]:
+        """Crops, made by workers that live as long as what is returned.
+
+        Raises:
+            UserError: In iterating, if a file does not decode.
+        """
+        return _Decoded(
+            DataLoader(
+                _CropDataset(self, augmentation),
+                batch_sampler=_Keys(sampler),
+                num_workers=num_workers,
+                collate_fn=_collate,
+                persistent_workers=num_workers > 0,
+                generator=torch.Generator(),  # leaves the global generator alone
+            )
+        )
+
+    def clean_batches(
+        self, batches: Sequence[Tensor], geometry: Callable[[Tensor], Tensor], num_workers: int
+    ) -> Iterable[Tensor]:
+        """The images, resized one by one by workers.
+
+        Raises:
+            UserError: In iterating, if a file does not decode.
+        """
+        workers = DataLoader(
+            _CleanDataset(self, geometry),
+            batch_sampler=[batch.tolist() for batch in batches],
+            num_workers=num_workers,
+            collate_fn=_collate,
+            generator=torch.Generator(),
+        )
+        return (images for (images,) in _Decoded(workers))
+
+    def fingerprint(self) -> str:
+        """A hash of the files' names with their folders'."""
+        names = ["/".join(Path(path).parts[-2:]) for path in self.paths]
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+    def places(self) -> NDArray[np.str_]:
+        """The paths."""
+        return np.array(self.paths)
+
+
+class _CropDataset(Dataset[Any]):
+    """Views of single images: decoded and cropped in a worker."""
+
+    def __init__(self, images: FileImages, augmentation: Augmentation) -> None:
+        self.images, self.augmentation = images, augmentation
+
+    def __getitem__(self, key: tuple[int, int]) -> list[Tensor] | UserError:
+        epoch, i = key
+        try:
+            return self.augmentation.crop(self.images.load(i), i, epoch)
+        except UserError as error:  # raised by the main process, free of the worker's stack trace
+            return error
+
+
+class _CleanDataset(Dataset[Any]):
+    """Single images as the backbone sees them, before normalisation."""
+
+    def __init__(self, images: FileImages, geometry: Callable[[Tensor], Tensor]) -> None:
+        self.images, self.geometry = images, geometry
+
+    def __getitem__(self, i: int) -> list[Tensor] | UserError:
+        try:
+            return [self.geometry(self.images.load(i))]
+        except UserError as error:
+            return error
+
+
+def _collate(items: list[list[Tensor] | UserError]) -> list[Tensor] | UserError:
+    views: list[list[Tensor]] = []
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+        views.append(item)
+    return [torch.stack(view) for view in zip(*views, strict=True)]
+
+
+class _Keys:
+    """A batch sampler whose batches are (epoch, index) pairs of the sampler's pending batches."""
+
+    def __init__(self, sampler: EpochSampler) -> None:
+        self.sampler = sampler
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.sampler.pending():
+            yield [(self.sampler.epoch, i) for i in batch.tolist()]
+
+    def __len__(self) -> int:
+        return self.sampler.num_batches
+
+
+class _Decoded:
+    """What workers send; the error of a file that does not decode is raised here."""
+
+    def __init__(self, workers: DataLoader[Any]) -> None:
+        self.workers = workers
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        for item in self.workers:
+            if isinstance(item, UserError):
+                raise item
+            yield item

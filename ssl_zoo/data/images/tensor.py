@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ssl_zoo.data.augment import Augmentation
+from ssl_zoo.data.images.base import Images
+from ssl_zoo.data.samplers import EpochSampler
+
+_SAMPLED = 256  # images of a split whose pixels identify it
 
 
 class TwoArrays:
@@ -32,8 +41,8 @@ class TwoArrays:
 
 
 @dataclass(frozen=True, eq=False)
-class TensorImages:
-    """Images that share one small size, in one array.
+class TensorImages(Images):
+    """Images that share one small size, in one array; a batch is one indexing, without workers.
 
     Attributes:
         images: (M, 3, H, W) uint8; a numpy array may be memory-mapped.
@@ -47,8 +56,11 @@ class TensorImages:
     rows: Tensor | None = None
     paths: list[str] | None = None
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        height, width = self.images.shape[-2:]
+        return height, width
 
     def subset(self, index: Tensor) -> TensorImages:
         """The images at `index`, an int64 tensor; shares the array."""
@@ -56,9 +68,58 @@ class TensorImages:
         paths = None if self.paths is None else [self.paths[i] for i in index.tolist()]
         return TensorImages(self.images, self.labels[index], rows, paths)
 
+    def relabelled(self, labels: Tensor) -> TensorImages:
+        """The same images under other labels (N,)."""
+        return replace(self, labels=labels)
+
+    def pooled(self, other: TensorImages) -> TensorImages:
+        """The images of both, the other's after these; shares the arrays."""
+        labels = torch.cat([self.labels, other.labels])
+        rows, below = self._own_rows(), other._own_rows()
+        paths = None if self.paths is None or other.paths is None else self.paths + other.paths
+        if self.images is other.images:
+            return TensorImages(self.images, labels, torch.cat([rows, below]), paths)
+        arrays = TwoArrays(np.asarray(self.images), np.asarray(other.images))
+        rows = torch.cat([rows, below + self.images.shape[0]])
+        return TensorImages(arrays, labels, rows, paths)
+
+    def _own_rows(self) -> Tensor:
+        return torch.arange(len(self)) if self.rows is None else self.rows
+
     def batch(self, index: Tensor) -> Tensor:
         """Copies the images at `index` (n,) int64 to a uint8 tensor (n, 3, H, W)."""
         rows = index if self.rows is None else self.rows[index]
         if isinstance(self.images, Tensor):
             return self.images[rows]
         return torch.from_numpy(self.images[rows.numpy()])
+
+    def train_batches(
+        self, sampler: EpochSampler, augmentation: Augmentation, num_workers: int
+    ) -> Iterable[Tensor]:
+        """Whole images; the views are cropped on the device."""
+        return _Epochs(self, sampler)
+
+    def clean_batches(
+        self, batches: Sequence[Tensor], geometry: Callable[[Tensor], Tensor], num_workers: int
+    ) -> Iterable[Tensor]:
+        """The images, resized batch by batch."""
+        return (geometry(self.batch(index)) for index in batches)
+
+    def fingerprint(self) -> str:
+        """A hash of some of the pixels."""
+        some = torch.linspace(0, max(0, len(self) - 1), min(_SAMPLED, len(self))).long()
+        return hashlib.sha256(self.batch(some).numpy().tobytes()).hexdigest()
+
+    def places(self) -> NDArray[Any]:
+        """The files' paths, else the rows of the array that the data set came as."""
+        return np.array(self.paths) if self.paths is not None else self._own_rows().cpu().numpy()
+
+
+class _Epochs:
+    """The sampler's pending batches of images, anew in each pass."""
+
+    def __init__(self, images: TensorImages, sampler: EpochSampler) -> None:
+        self.images, self.sampler = images, sampler
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.images.batch(index) for index in self.sampler.pending())

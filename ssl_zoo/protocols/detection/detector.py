@@ -15,7 +15,8 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.hardware import at_least_float32, autocast
-from ssl_zoo.protocols.detection.splits import Batch
+from ssl_zoo.protocols.detection.batches import Batch
+from ssl_zoo.ramps import steps_down, warm_up
 from ssl_zoo.types import UserError
 
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -72,7 +73,7 @@ def build_detector(
         seed: Of the new layers, drawn without touching the global generator.
 
     Raises:
-        UserError: If the backbone is no such ResNet.
+        UserError: If the backbone is not such a ResNet.
     """
     widths = _stage_widths(backbone)
     device = next(backbone.parameters()).device
@@ -144,9 +145,9 @@ class Schedule(NamedTuple):
 
     def factor(self, step: int) -> float:
         """What `lr` is multiplied by at a step, from 0."""
-        decays = sum(step >= int(part * self.num_iterations) for part in self.decay_at)
-        warmup = min(1.0, 0.001 + 0.999 * step / max(1, self.warmup_iterations))
-        return float(warmup * 0.1**decays)
+        milestones = [int(part * self.num_iterations) for part in self.decay_at]
+        warmup = warm_up(step, self.warmup_iterations, first=0.001)
+        return warmup * steps_down(step, milestones)
 
 
 def train_detector(

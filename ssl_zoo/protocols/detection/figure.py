@@ -7,21 +7,21 @@ from pathlib import Path
 
 from matplotlib import patches
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ssl_zoo.figures.canvas import COLORS, readable, save, subplots
+from ssl_zoo.figures.canvas import COLORS, readable, subplots
 
 _SCORE = 0.5  # detections below are not drawn
 
 
-def save_detections(
+def draw_detections(
     images: Sequence[Path],
     truths: Sequence[dict[str, Tensor]],
     predictions: Sequence[dict[str, Tensor]],
     class_names: Sequence[str],
-    path: Path,
-) -> Path:
+) -> Figure:
     """A row an image: the true boxes, and the detections with a score above 0.5.
 
     Args:
@@ -29,7 +29,6 @@ def save_detections(
         truths: boxes (K, 4) in pixels, labels (K,) from 1, iscrowd (K,); ignored ones are dashed.
         predictions: boxes (K, 4), labels (K,), scores (K,).
         class_names: Label i is class_names[i - 1].
-        path: Of the PNG.
     """
     pairs = min(2, len(images))  # two images a row
     rows = -(-len(images) // pairs)
@@ -51,7 +50,7 @@ def save_detections(
     ]
     columns = min(8, len(handles))
     figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns)
-    return save(figure, path)
+    return figure
 
 
 def _draw(axis: Axes, boxes: Tensor, labels: Tensor, dashed: Tensor) -> None:

@@ -11,25 +11,27 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from ssl_zoo.console import info
-from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.extras import need
+from ssl_zoo.figures import save
+from ssl_zoo.protocols.base import RANDOM_INIT, Protocol
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.detection.batches import eval_batches, train_batches
 from ssl_zoo.protocols.detection.detector import Schedule, build_detector, predict, train_detector
-from ssl_zoo.protocols.detection.figure import save_detections
+from ssl_zoo.protocols.detection.figure import draw_detections
 from ssl_zoo.protocols.detection.splits import (
     BoxedImage,
     DetectionSplits,
     Format,
-    eval_batches,
     read_detection,
-    train_batches,
 )
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 _SHOWN = 6  # images in the picture
 _REPORTS = 10  # lines with the loss
 Boxes = dict[str, Tensor]
 
 
-class Detection:
+class Detection(Protocol):
     """Train a detector on train, read val, and read test once, with the last weights.
 
     Args:
@@ -51,15 +53,16 @@ class Detection:
         num_workers: Processes that decode; 0 = this one.
 
     Raises:
-        UserError: If a number makes no sense, or pycocotools is missing.
+        BadValue: If a number makes no sense.
+        UserError: If pycocotools is missing.
 
     Source: He et al. 2020 (MoCo), section 4.2 and appendix; schedules of Detectron2.
     """
 
-    needs = "nothing"
     headline = "test_ap50"
     columns = ("test_ap50", "test_ap", "test_ap75", "val_ap50")
-    baselines = ("random init",)
+    floors = (RANDOM_INIT,)
+    own_data = True
 
     def __init__(
         self,
@@ -82,59 +85,63 @@ class Detection:
     ) -> None:
         self.root, self.format = root, format
         self.image_size = [image_size] if isinstance(image_size, int) else list(image_size)
-        counts = {
-            "image_size": min(self.image_size, default=0),
-            "num_iterations": num_iterations,
-            "batch_size": batch_size,
-            "boxes_per_image": boxes_per_image,
-            "fpn_channels": fpn_channels,
-        }
-        for name, count in counts.items():
-            if count < 1:
-                raise UserError(f"protocol.detection.{name}={count}: give at least 1")
-        if max_size < max(self.image_size):
-            raise UserError(
-                f"protocol.detection.max_size={max_size} is below image_size={image_size}: raise it"
-            )
-        if lr <= 0:
-            raise UserError(f"protocol.detection.lr={lr}: give a number above 0")
-        if not all(0 < part < 1 for part in decay_at):
-            raise UserError(
-                f"protocol.detection.decay_at={list(decay_at)}: give fractions between 0 and 1"
-            )
         self.max_size, self.batch_size, self.num_workers = max_size, batch_size, num_workers
         self.boxes_per_image, self.fpn_channels = boxes_per_image, fpn_channels
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.schedule = Schedule(
             num_iterations, lr, momentum, weight_decay, warmup_iterations, decay_at
         )
+        self._check_settings()
         box_metric()  # an error now, and not after the training
+
+    def _check_settings(self) -> None:
+        counts = {
+            "image_size": min(self.image_size, default=0),
+            "num_iterations": self.schedule.num_iterations,
+            "batch_size": self.batch_size,
+            "boxes_per_image": self.boxes_per_image,
+            "fpn_channels": self.fpn_channels,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise BadValue(name, count, "at least 1")
+        if self.max_size < (longest := max(self.image_size)):
+            raise BadValue("max_size", self.max_size, f"at least image_size={longest}")
+        if self.schedule.lr <= 0:
+            raise BadValue("lr", self.schedule.lr, "above 0")
+        if not all(0 < part < 1 for part in self.schedule.decay_at):
+            given = list(self.schedule.decay_at)
+            raise BadValue("decay_at", given, "a list of fractions between 0 and 1")
 
     @cached_property
     def splits(self) -> DetectionSplits:
         """Read once for all rows."""
         return read_detection(self.root, self.format, self.val_fraction, self.split_seed)
 
-    def identity(self) -> list[Any]:
-        """What is scored, wherever it lies: file names, boxes and labels of each split."""
+    def check(self, data: object) -> None:
+        """Read the annotations, and refuse those that do not fit."""
+        _ = self.splits
+
+    def identity(self, data: object) -> list[Any]:
+        """File names, boxes and labels of each split."""
         return [
             [[image.path.name, image.boxes.tolist(), image.labels.tolist()] for image in split]
             for split in (self.splits.train, self.splits.val, self.splits.test)
         ]
 
-    def score(self, task: Task) -> dict[str, Any]:
+    def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_ap`, `val_ap50`, `test_ap`, `test_ap50`, `test_ap75`, test AP of each class.
 
         AP is COCO's: the mean over IoU 0.5, 0.55 ... 0.95; AP50 and AP75 are at one IoU. All lie
         between 0 and 1.
         """
         start = time.perf_counter()
-        detector = self._train(task)
-        on_val, _ = self._evaluate(detector, task, "val")
-        on_test, shown = self._evaluate(detector, task, "test")
-        if (path := task.figure("detections")) is not None:
+        detector = self._train(candidate)
+        on_val, _ = self._evaluate(detector, candidate, "val")
+        on_test, shown = self._evaluate(detector, candidate, "test")
+        if (path := candidate.figure("detections")) is not None:
             images = [image.path for image in self.splits.test[:_SHOWN]]
-            save_detections(images, *shown, self.splits.class_names, path)
+            save(draw_detections(images, *shown, self.splits.class_names), path)
         return {
             "val_ap": on_val["ap"],
             "val_ap50": on_val["ap50"],
@@ -146,41 +153,41 @@ class Detection:
             "minutes": round((time.perf_counter() - start) / 60, 1),
         }
 
-    def _train(self, task: Task) -> FasterRCNN:
+    def _train(self, candidate: Candidate) -> FasterRCNN:
         detector = build_detector(
-            task.backbone,
-            task.preprocess,
+            candidate.backbone,
+            candidate.preprocess,
             len(self.splits.class_names),
             self.image_size,
             self.max_size,
             self.boxes_per_image,
             self.fpn_channels,
-            task.seed,
+            candidate.seed,
         )
         total = self.schedule.num_iterations
         batches = train_batches(
-            self.splits.train, self.batch_size, total, task.seed, self.num_workers
+            self.splits.train, self.batch_size, total, candidate.seed, self.num_workers
         )
         every = max(1, total // _REPORTS)
-        with task.bar("detection, train") as progress:
+        with candidate.bar("detection, train") as progress:
 
             def on_step(step: int, loss: float) -> None:
                 progress(step, total)
                 if step % every == 0:
-                    info(f"{task.name}: iteration {step} of {total}, loss {loss:.3f}")
+                    info(f"{candidate.name}: iteration {step} of {total}, loss {loss:.3f}")
 
-            train_detector(detector, batches, self.schedule, task.seed, on_step)
+            train_detector(detector, batches, self.schedule, candidate.seed, on_step)
         return detector
 
     def _evaluate(
-        self, detector: FasterRCNN, task: Task, split: str
+        self, detector: FasterRCNN, candidate: Candidate, split: str
     ) -> tuple[dict[str, Any], tuple[list[Boxes], list[Boxes]]]:
         """Scores, and truths and predictions of the first images."""
         images: list[BoxedImage] = getattr(self.splits, split)
         batches = eval_batches(images, self.batch_size, self.num_workers)
         truths: list[Boxes] = []
         predictions: list[Boxes] = []
-        with task.bar(f"detection, {split}") as progress:
+        with candidate.bar(f"detection, {split}") as progress:
             for batch, found in predict(detector, batches):
                 truths += [target for _, target in batch]
                 predictions += found
@@ -197,12 +204,8 @@ def box_metric() -> Any:
     """
     from torchmetrics.detection import MeanAveragePrecision
 
-    try:
-        return MeanAveragePrecision(class_metrics=True)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            'protocol=detection needs pycocotools: pip install "ssl_zoo[detection]"'
-        ) from error
+    need("protocol=detection", "pycocotools")
+    return MeanAveragePrecision(class_metrics=True)
 
 
 def box_ap(

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from ssl_zoo.checkpoints.load import build_backbone
+from ssl_zoo.checkpoints import Source, build_backbone
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.evaluation.features import Features
-from ssl_zoo.protocols.candidate import SplitFeatures, Task
-from ssl_zoo.protocols.runner.saved import Source
+from ssl_zoo.protocols.base import RANDOM_INIT, RAW_PIXELS
+from ssl_zoo.protocols.candidate import Candidate, Encoded, SplitFeatures
 from ssl_zoo.types import UserError
 
-RANDOM_INIT, RAW_PIXELS = FLOORS = ("random init", "raw pixels")
 CONCATENATED = "concatenated"
 _PIXELS = 32  # raw pixels of larger images are compared at this size
 
@@ -58,9 +57,9 @@ class Concatenated(nn.Module):
         return torch.cat([normalize(h.float(), dim=1) for h in outputs], dim=1)
 
 
-def subjects(
+def candidates(
     config: dict[str, Any], sources: list[Source], make_data: Callable[[], DataModule]
-) -> Iterator[Task]:
+) -> Iterator[Candidate]:
     """The rows: each checkpoint, several of them concatenated, random weights, raw pixels."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shared: dict[str, Any] = {
@@ -75,9 +74,9 @@ def subjects(
     for name, (source, pretrained) in zip(_names(sources), loaded, strict=True):
         backbone = pretrained.backbone.to(device)
         seen = source.seen_classes
-        task = Task(name, backbone, pretrained.preprocess, seen_classes=seen, **shared)
-        yield task
-        members.append(task)
+        candidate = Candidate(name, backbone, pretrained.preprocess, seen_classes=seen, **shared)
+        yield candidate
+        members.append(candidate)
     if len(members) > 1:
         yield _concatenated(members, shared)
     members.clear()  # and with them their features
@@ -88,9 +87,9 @@ def subjects(
             with torch.random.fork_rng():  # the same weights whatever was built before
                 torch.manual_seed(config["seed"])
                 backbone = build_backbone(config["backbone"]).eval().to(device)
-            yield Task(RANDOM_INIT, backbone, preprocess or make_data().preprocess, **shared)
+            yield Candidate(RANDOM_INIT, backbone, preprocess or make_data().preprocess, **shared)
     if config["baselines"]:
-        yield Task(RAW_PIXELS, RawPixels(), preprocess or make_data().preprocess, **shared)
+        yield Candidate(RAW_PIXELS, RawPixels(), preprocess or make_data().preprocess, **shared)
 
 
 def _names(sources: list[Source]) -> list[str]:
@@ -108,7 +107,7 @@ def _names(sources: list[Source]) -> list[str]:
     return short if len(set(short)) == len(short) else whole
 
 
-def _concatenated(members: list[Task], shared: dict[str, Any]) -> Task:
+def _concatenated(members: list[Candidate], shared: dict[str, Any]) -> Candidate:
     first = members[0]
     preprocesses = [m.preprocess for m in members]
     if len({(p.image_size, p.crop_fraction) for p in preprocesses}) > 1:
@@ -116,12 +115,13 @@ def _concatenated(members: list[Task], shared: dict[str, Any]) -> Task:
     backbone = Concatenated([m.backbone for m in members], preprocesses).eval().to(first.device)
     seen = [m.seen_classes for m in members]
     union = None if None in seen else frozenset().union(*seen)  # type: ignore[arg-type]
-    task = Task(CONCATENATED, backbone, first.preprocess, seen_classes=union, **shared)
-    if all("features" in vars(m) for m in members):  # no image is encoded again
-        task.features = SplitFeatures(
-            *map(_side_by_side, zip(*(m.features for m in members), strict=True))
-        )
-    return task
+    known = [m.encoded.features for m in members if m.encoded.features is not None]
+    encoded = Encoded()
+    if len(known) == len(members):  # no image is encoded again
+        encoded.features = SplitFeatures(*map(_side_by_side, zip(*known, strict=True)))
+    return Candidate(
+        CONCATENATED, backbone, first.preprocess, seen_classes=union, encoded=encoded, **shared
+    )
 
 
 def _side_by_side(splits: tuple[Features, ...]) -> Features:

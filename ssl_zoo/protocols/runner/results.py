@@ -5,24 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from hydra.core.hydra_config import HydraConfig
-
+from ssl_zoo.checkpoints import Source, find_checkpoint
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
-from ssl_zoo.data.images import Images, TensorImages
 from ssl_zoo.hardware import has_native_bf16
-from ssl_zoo.protocols.candidate import Task
+from ssl_zoo.protocols.base import Protocol
+from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
-from ssl_zoo.protocols.runner.saved import Source, result_folder
 from ssl_zoo.types import UserError
 
 # Where things lie and how fast they are read: not what a score means.
 _PLACES = {"root", "out", "num_workers"}
-_SAMPLED = 256  # images of a split whose pixels identify it
 _VERSION = 1  # raise it when code changes what a protocol's settings mean
 
 
@@ -43,28 +40,40 @@ def _without_places(node: Any) -> Any:
     return node
 
 
-def _data_identity(data: DataModule) -> dict[str, Any]:
-    """What is scored, whatever folder it lies in."""
-    splits = [data.train, data.val, *([] if data.test is None else [data.test])]
-    return {
-        "labels": [_hash(json.dumps(split.labels.tolist()).encode()) for split in splits],
-        "images": [_fingerprint(split) for split in splits],
-        "class_names": data.class_names,
-        "image_size": data.preprocess.image_size,
-        "crop_fraction": data.preprocess.crop_fraction,
-    }
+def result_folder(
+    sources: list[Source], dataset: str, own: bool, features: str
+) -> tuple[Path, str]:
+    """Where results lie by default, and what their names end with to tell them apart.
+
+    Several runs' lie beside the runs, which a sweep holds in one folder, and carry their names.
+
+    Args:
+        sources: What is scored.
+        dataset: Name of the data set.
+        own: Whether it is the checkpoint's own.
+        features: representation, embedding, or auto.
+    """
+    first = sources[0]
+    if first.pretrained is None:
+        return Path("runs") / f"random_{dataset}" / "evaluation", ""
+    suffix = "" if own else f"_{dataset}"
+    suffix += f"_{features}" if features != "auto" else ""
+    if not Path(first.ckpt).expanduser().exists():  # torchvision:NAME
+        folder = Path("runs") / first.ckpt.replace(":", "_").replace("/", "_")
+        return folder / "evaluation", suffix
+    file = find_checkpoint(first.ckpt)
+    in_run = file.parent.name == "checkpoints"
+    folder = file.parent.parent if in_run else file.parent
+    if len(sources) > 1:
+        names = "_".join(Path(source.ckpt).stem for source in sources)
+        return (folder.parent if in_run else folder) / "evaluation", f"_{names[:60]}{suffix}"
+    stem = "" if file.stem == "last" else f"_{file.stem}"
+    return folder / "evaluation", stem + suffix
 
 
-def _fingerprint(images: Images) -> str:
-    """A hash of some of the pixels, or of the files' names with their folders'."""
-    if isinstance(images, TensorImages):
-        some = torch.linspace(0, max(0, len(images) - 1), min(_SAMPLED, len(images))).long()
-        return _hash(images.batch(some).numpy().tobytes())
-    return _hash("\n".join("/".join(Path(path).parts[-2:]) for path in images.paths).encode())
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def data_of(protocol: Protocol, make_data: Callable[[], DataModule]) -> Any:
+    """What a protocol's `check` and `identity` are given; None where it reads images of its own."""
+    return None if protocol.own_data else make_data()
 
 
 class Results:
@@ -74,17 +83,22 @@ class Results:
         config: Of the evaluation, plain.
         sources: The checkpoints.
         make_data: The data module.
+        own: Whether the data set is the first checkpoint's own.
 
     Attributes:
         written: By protocol, what its file holds.
     """
 
     def __init__(
-        self, config: dict[str, Any], sources: list[Source], make_data: Callable[[], DataModule]
+        self,
+        config: dict[str, Any],
+        sources: list[Source],
+        make_data: Callable[[], DataModule],
+        own: bool,
     ) -> None:
         self.config, self.sources, self.make_data = config, sources, make_data
-        dataset = HydraConfig.get().runtime.choices["dataset"] if HydraConfig.initialized() else ""
-        self.folder, self.suffix = result_folder(sources, dataset, config["features"])
+        name = config["dataset"].get("name", "")
+        self.folder, self.suffix = result_folder(sources, name, own, config["features"])
         if config["out"] is not None:
             self.folder, self.suffix = Path(config["out"]).expanduser(), ""
         try:
@@ -96,21 +110,30 @@ class Results:
         self.written: dict[str, Any] = {}
         self.paths: dict[str, Path] = {}
 
-    def figures(self, name: str) -> Path:
-        """How the names of a protocol's pictures begin."""
-        return self.folder / "figures" / (name + self.suffix)
+    def placed(self, candidate: Candidate, name: str, pictures: bool) -> Candidate:
+        """The candidate with its files beside the results of a protocol.
 
-    def add(self, name: str, protocol: Any, task: Task, scores: dict[str, Any]) -> None:
+        Args:
+            candidate: A row.
+            name: Of the protocol.
+            pictures: Whether the row has any.
+        """
+        stem = self.folder / "figures" / (name + self.suffix) if pictures else None
+        return replace(candidate, folder=self.folder, suffix=self.suffix, figure_stem=stem)
+
+    def add(
+        self, name: str, protocol: Protocol, candidate: Candidate, scores: dict[str, Any]
+    ) -> None:
         """Keep one row, and write the file anew."""
         if name not in self.written:
             self.written[name] = self._head(name, protocol)
             self.paths[name] = self._path(name)
         result = self.written[name]
-        if task.name == CONCATENATED:
+        if candidate.name == CONCATENATED:
             rows = list(result["rows"].values())
             result["rows"][f"separated (mean of {len(rows)})"] = _mean(rows)
-        row = {"protocol_id": result["protocol_id"], **scores, "num_encoded": task.num_encoded}
-        result["rows"][task.name] = row
+        row = {"protocol_id": result["protocol_id"], **scores, "num_encoded": candidate.num_encoded}
+        result["rows"][candidate.name] = row
         self.paths[name].write_text(json.dumps(result, indent=2) + "\n")
 
     def _path(self, name: str) -> Path:
@@ -121,7 +144,7 @@ class Results:
             return path.with_stem(f"{path.stem}_{new}")
         return path
 
-    def _head(self, name: str, protocol: Any) -> dict[str, Any]:
+    def _head(self, name: str, protocol: Protocol) -> dict[str, Any]:
         settings, output = self.config["protocol"][name], self.sources[0].output
         ckpts = [source.ckpt for source in self.sources]
         head = {
@@ -132,11 +155,9 @@ class Results:
             "encoded_in": "bfloat16" if has_native_bf16() else "float32",
             "seed": self.config["seed"],
         }
-        if protocol.needs == "nothing":  # it reads images of its own
-            identity = protocol.identity()
-        else:
-            data = self.make_data()
-            identity = _data_identity(data)
+        data = data_of(protocol, self.make_data)
+        identity = protocol.identity(data)
+        if data is not None:
             head["dataset"] = self.config["dataset"]
             head["num_images"] = {
                 "train": len(data.train),
@@ -145,11 +166,11 @@ class Results:
             }
         return head | {"protocol_id": protocol_id(settings, [identity, output]), "rows": {}}
 
-    def report(self, protocols: dict[str, Any]) -> None:
+    def report(self, protocols: dict[str, Protocol]) -> None:
         """Print what the rows scored, and where it is written."""
         if len(protocols) == 1:
             ((name, protocol),) = protocols.items()
-            columns = {_title(key): (name, key) for key in _columns(protocol)}
+            columns = {_title(key): (name, key) for key in protocol.columns}
             title = f"{name} (id {self.written[name]['protocol_id']})"
         else:
             columns = {name: (name, protocol.headline) for name, protocol in protocols.items()}
@@ -164,11 +185,6 @@ class Results:
         ]
         print_table(f"{title}: shares in %", ["", *columns], table)
         print("written to " + ", ".join(map(str, self.paths.values())))
-
-
-def _columns(protocol: Any) -> tuple[str, ...]:
-    """The keys of a protocol's table, its headline first."""
-    return tuple(getattr(protocol, "columns", (protocol.headline,)))
 
 
 def _title(key: str) -> str:

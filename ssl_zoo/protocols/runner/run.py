@@ -9,20 +9,23 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
+from ssl_zoo.checkpoints import Source, open_source
 from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
-from ssl_zoo.protocols.runner.candidates import FLOORS, subjects
-from ssl_zoo.protocols.runner.results import Results
-from ssl_zoo.protocols.runner.saved import Source, open_source, other_dataset, saved_data
-from ssl_zoo.types import UserError
+from ssl_zoo.protocols.base import FLOORS, Protocol
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.runner.candidates import candidates
+from ssl_zoo.protocols.runner.results import Results, data_of
+from ssl_zoo.protocols.runner.saved import is_saved, settled
+from ssl_zoo.types import BadValue, UserError
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Score `ckpt` by each protocol; print a table and write RUN/evaluation/<protocol>.json.
 
     Args:
-        cfg: As composed from conf/evaluate.yaml.
+        cfg: As composed from conf/evaluate.yaml; nothing else decides what is done.
 
     Returns:
         By protocol, what its file holds.
@@ -36,28 +39,22 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         raise UserError("protocol=[]: give a protocol, or a list of them")
     seed_everything(config["seed"], workers=False, verbose=False)
     sources = [open_source(ckpt, config["features"]) for ckpt in _as_list(config["ckpt"])]
-    config |= saved_data(config, sources[0])
+    own = is_saved(config["dataset"])
+    config = settled(cfg, sources[0])
     make_data = _data_module(config, sources[0])
-    protocols = {
-        name: instantiate(OmegaConf.create({"protocol": config["protocol"]}).protocol[name])
-        for name in config["protocol"]
-    }
+    protocols = {name: _build(name, config["protocol"]) for name in config["protocol"]}
     for name, protocol in protocols.items():
-        _check_data(name, protocol.needs, sources[0], make_data)
+        _check(name, protocol, make_data)
 
-    results = Results(config, sources, make_data)
-    for i, task in enumerate(subjects(config, sources, make_data)):
-        chosen = {
-            name: protocol
-            for name, protocol in protocols.items()
-            if i == 0 or task.name not in FLOORS or task.name in protocol.baselines
-        }
-        for name, protocol in chosen.items():
-            task.folder, task.suffix = results.folder, results.suffix
-            task.figure_stem = results.figures(name) if i == 0 else None
-            results.add(name, protocol, task, protocol.score(task))
-        if task.num_encoded:
-            info(f"{task.name}: {task.num_encoded} images encoded, for {', '.join(chosen)}")
+    results = Results(config, sources, make_data, own)
+    for i, candidate in enumerate(candidates(config, sources, make_data)):
+        chosen = [name for name, p in protocols.items() if i == 0 or _takes(p, candidate)]
+        for name in chosen:
+            row = results.placed(candidate, name, pictures=i == 0)
+            results.add(name, protocols[name], row, protocols[name].score(row))
+        if candidate.num_encoded:
+            encoded = f"{candidate.num_encoded} images encoded"
+            info(f"{candidate.name}: {encoded}, for {', '.join(chosen)}")
     results.report(protocols)
     return results.written
 
@@ -75,34 +72,35 @@ def _data_module(config: dict[str, Any], source: Source) -> Callable[[], DataMod
 
     @cache
     def make() -> DataModule:
+        if is_saved(config["dataset"]):
+            raise UserError(f"ckpt={source.ckpt} brings no data set: give dataset=NAME")
         data: DataModule = instantiate(OmegaConf.create({**config, "data": wiring}).data)
         return data
 
     return make
 
 
-def _check_data(name: str, needs: str, source: Source, make_data: Callable[[], DataModule]) -> None:
-    """Refuse data that a protocol cannot score, before anything is encoded.
-
-    Raises:
-        UserError: Naming what is missing.
-    """
-    if needs == "nothing":
-        return
-    if source.pretrained is not None and source.extras is None and not other_dataset():
-        raise UserError(f"ckpt={source.ckpt} brings no data set: give dataset=NAME")
-    if needs == "images":
-        return
-    data = make_data()
-    if data.num_classes == 0:
-        raise UserError(f"this data set has no labels: protocol={name} needs them")
-    if needs == "labels":
-        return
-    if len(data.val) == 0:
-        raise UserError("no image is held out for validation: raise dataset.val_fraction")
-    data.test_dataloader()  # says what to do where there is none
-    if data.class_split is not None:
+def _build(name: str, settings: dict[str, Any]) -> Protocol:
+    protocol = instantiate(OmegaConf.create({"protocol": settings}).protocol[name])
+    if not isinstance(protocol, Protocol):
         raise UserError(
-            f"dataset.class_split makes test classes that train lacks, and protocol={name} learns "
-            "train's: use protocol=retrieval, or dataset.class_split=null"
+            f"protocol={name}: its _target_ makes a {type(protocol).__name__}, which is not an "
+            "ssl_zoo.protocols.Protocol"
         )
+    return protocol
+
+
+def _check(name: str, protocol: Protocol, make_data: Callable[[], DataModule]) -> None:
+    """Refuse data that a protocol cannot score, before anything is encoded."""
+    data = data_of(protocol, make_data)
+    try:
+        protocol.check(data)
+    except BadValue:  # the knob's name will tell whose it is
+        raise
+    except UserError as error:
+        raise UserError(f"protocol={name}: {error}") from error
+
+
+def _takes(protocol: Protocol, candidate: Candidate) -> bool:
+    """Whether a protocol scores a row; floors are not for all of them."""
+    return candidate.name not in FLOORS or candidate.name in protocol.floors

@@ -1,128 +1,95 @@
-"""What `ckpt=` names: a backbone and, where one of our runs saved it, that run's data."""
+"""The backbone and the data set that a checkpoint brings."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, NamedTuple
+import copy
+from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from ssl_zoo.checkpoints.load import (
-    Pretrained,
-    find_checkpoint,
-    load_pretrained,
-    own_extras,
-)
-from ssl_zoo.config import check_targets, task_overrides
+from ssl_zoo.checkpoints import Source
+from ssl_zoo.config import check_targets, to_plain
+from ssl_zoo.console import info
 from ssl_zoo.types import UserError
 
-
-class Source(NamedTuple):
-    """One `ckpt`.
-
-    Attributes:
-        ckpt: As it was given.
-        pretrained: Backbone and preprocessing; None = random.
-        extras: What one of our runs saved beside the weights; None for others.
-        output: What is scored: representation or embedding.
-    """
-
-    ckpt: str
-    pretrained: Pretrained | None
-    extras: dict[str, Any] | None
-    output: str
-
-    @property
-    def seen_classes(self) -> frozenset[str] | None:
-        """Names of the classes whose images pretraining saw; None = unknown."""
-        if self.pretrained is None:
-            return frozenset()
-        names = (self.extras or {}).get("train_classes")
-        return None if names is None else frozenset(names)
+_NOT_GIVEN = "saved"  # the value of a knob in conf/dataset/saved.yaml
 
 
-def open_source(ckpt: str, features: str) -> Source:
-    """Load what `ckpt` names.
+def is_saved(dataset: dict[str, Any]) -> bool:
+    """Whether this is the config of conf/dataset/saved.yaml, still without a data set in it."""
+    return "otherwise" in dataset
+
+
+def settled(cfg: DictConfig, source: Source) -> dict[str, Any]:
+    """The config as plain values, with the backbone and the data set that the source brings.
+
+    With `dataset=saved` the data set is the one that the checkpoint was trained on; knobs given
+    beside it replace the saved ones. Random weights are scored on `dataset.otherwise`; another
+    source that brings no data set leaves it at `saved`.
 
     Args:
-        ckpt: A source of `load_pretrained`, or random.
-        features: representation, embedding, or auto = what the method is made for.
+        cfg: As composed from conf/evaluate.yaml.
+        source: The first of those that are scored.
 
     Raises:
-        UserError: If it is not readable, or has no such output.
+        UserError: If a knob is given that the data set does not have.
     """
-    if features not in ("auto", "representation", "embedding"):
-        raise UserError(f"features={features}: give auto, representation or embedding")
-    if ckpt == "random":
-        return Source(ckpt, None, None, "representation")
-    extras = own_extras(ckpt)
-    if features == "auto":
-        method = extras["config"].get("method", {}) if extras else {}
-        features = method.get("scored_on", "representation")
-    return Source(ckpt, load_pretrained(ckpt, features), extras, features)  # type: ignore[arg-type]
+    config = to_plain(cfg)
+    dataset = config["dataset"]
+    if is_saved(dataset) and source.pretrained is None:
+        name = dataset["otherwise"]["name"]
+        info(f"ckpt=random is scored on {name}; dataset=NAME takes another data set")
+        config = to_plain(_with_dataset(cfg, dataset["otherwise"], _given(dataset)))
+    elif is_saved(dataset) and source.extras is not None:
+        config |= _own_data(source.extras["config"], _given(dataset), config["batch_size"])
+    if source.pretrained is not None:
+        config["backbone"] = source.pretrained.config
+    return config
 
 
-def saved_data(config: dict[str, Any], source: Source) -> dict[str, Any]:
-    """Backbone, data set and data wiring that a checkpoint brings; the command line goes before."""
-    if source.pretrained is None:
-        return {}
-    overrides = task_overrides()
-    own = source.extras is not None and not other_dataset()
-    brought = ("backbone", "augmentation", "data.") if own else ("backbone",)
-    fixed = [o for o in overrides if o.lstrip("+~").startswith(brought)]
-    if fixed:
-        raise UserError(f"{fixed[0]}: ckpt={source.ckpt} brings its own, remove it")
-    backbone = {"backbone": source.pretrained.config}
-    if source.extras is None or not own:
-        return backbone
-    saved = source.extras["config"]
+def _given(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The knobs beside `dataset=saved` that have a value of their own."""
+    knobs = {k: v for k, v in dataset.items() if k != "otherwise" and v != _NOT_GIVEN}
+    nested = {k: _given(v) if isinstance(v, dict) else v for k, v in knobs.items()}
+    return {k: v for k, v in nested.items() if v != {}}
+
+
+def _with_dataset(cfg: DictConfig, dataset: dict[str, Any], given: dict[str, Any]) -> DictConfig:
+    """The config with another data set, which the wiring then reads."""
+    dataset = copy.deepcopy(dataset)
+    _replace(dataset, given, f"dataset={dataset['name']}")
+    other = cfg.copy()
+    OmegaConf.set_struct(other, False)
+    other.dataset = dataset
+    return other
+
+
+def _own_data(saved: dict[str, Any], given: dict[str, Any], batch_size: int) -> dict[str, Any]:
+    """Data set and wiring of one of our runs."""
     check_targets([saved["dataset"], saved["data"]])
-    dataset = OmegaConf.create(saved["dataset"])
-    given = [o.lstrip("+") for o in overrides if o.lstrip("+").startswith("dataset.")]
-    data = OmegaConf.merge(saved["data"], {"eval_batch_size": config["batch_size"]})
-    if "skipped_list" in data.splits:
-        data.splits.skipped_list = None  # the training run wrote it
-    if given:
-        dataset = OmegaConf.merge(dataset, OmegaConf.from_dotlist(given).dataset)
-        _set_in_place(data, given)
-    return backbone | {
-        "dataset": OmegaConf.to_container(dataset),
-        "data": OmegaConf.to_container(data),
-    }
+    dataset, data = copy.deepcopy(saved["dataset"]), copy.deepcopy(saved["data"])
+    whose = "the checkpoint's data set"
+    _replace(dataset, given, whose)
+    for key, value in given.items():  # the saved wiring is resolved: it holds the values themselves
+        _replace(data if key in data else data["splits"], {key: value}, whose)
+    if "skipped_list" in data["splits"]:
+        data["splits"]["skipped_list"] = None  # the training run wrote it
+    data["eval_batch_size"] = batch_size
+    return {"dataset": dataset, "data": data}
 
 
-def other_dataset() -> bool:
-    """Whether the command line names a data set."""
-    return any(o.startswith("dataset=") for o in task_overrides())
+def _replace(
+    node: dict[str, Any], given: dict[str, Any], whose: str, place: str = "dataset"
+) -> None:
+    """Set the given values, in place.
 
-
-def _set_in_place(data: Any, given: list[str]) -> None:
-    """Carry dataset.* overrides into the saved wiring, which is resolved already."""
-    for key, value in OmegaConf.from_dotlist(given).dataset.items():
-        place = data if key in data else data.splits
-        if key not in place:
-            raise UserError(f"dataset.{key} is no knob of the checkpoint's data set")
-        OmegaConf.update(place, str(key), value)
-
-
-def result_folder(sources: list[Source], dataset: str, features: str) -> tuple[Path, str]:
-    """Where results lie by default, and what their names end with to tell them apart.
-
-    Several runs' lie beside the runs, which a sweep holds in one folder, and carry their names.
+    Raises:
+        UserError: If a key is not there yet.
     """
-    first = sources[0]
-    if first.pretrained is None:
-        return Path("runs") / f"random_{dataset}" / "evaluation", ""
-    suffix = f"_{dataset}" if other_dataset() else ""
-    suffix += f"_{features}" if features != "auto" else ""
-    if not Path(first.ckpt).expanduser().exists():  # torchvision:NAME
-        folder = Path("runs") / first.ckpt.replace(":", "_").replace("/", "_")
-        return folder / "evaluation", suffix
-    file = find_checkpoint(first.ckpt)
-    in_run = file.parent.name == "checkpoints"
-    folder = file.parent.parent if in_run else file.parent
-    if len(sources) > 1:
-        names = "_".join(Path(source.ckpt).stem for source in sources)
-        return (folder.parent if in_run else folder) / "evaluation", f"_{names[:60]}{suffix}"
-    stem = "" if file.stem == "last" else f"_{file.stem}"
-    return folder / "evaluation", stem + suffix
+    for key, value in given.items():
+        if key not in node:
+            raise UserError(f"{place}.{key} is not a knob of {whose}")
+        if isinstance(value, dict) and isinstance(node[key], dict):
+            _replace(node[key], value, whose, f"{place}.{key}")
+        else:
+            node[key] = value

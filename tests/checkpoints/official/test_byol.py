@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from helpers.layouts import State, features, install, resnet
-from ssl_zoo.checkpoints.load import load_pretrained
+from ssl_zoo.checkpoints import load_pretrained
 
 
 def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:

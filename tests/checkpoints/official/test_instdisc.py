@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from helpers.layouts import cifar_resnet, features, install, load, prefixed, resnet, some, training
-from ssl_zoo.checkpoints.load import load_pretrained
+from ssl_zoo.checkpoints import load_pretrained
 
 
 @pytest.fixture

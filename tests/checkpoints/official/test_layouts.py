@@ -11,7 +11,7 @@ import torch
 from helpers.layouts import CASES, backbone_state, features, load, moco_v2, resnet
 from helpers.tiers import every
 from ssl_zoo import load_backbone
-from ssl_zoo.checkpoints.load import build_backbone, load_pretrained
+from ssl_zoo.checkpoints import build_backbone, load_pretrained
 from ssl_zoo.types import UserError
 
 

@@ -66,8 +66,8 @@ USELESS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "complex": (lambda w: w + 0j, "holds complex64 numbers where float32 was expected"),
     "integer": (lambda w: w.long(), "holds int64 numbers where float32 was expected"),
     "bool": (lambda w: w > 0, "holds bool numbers where float32 was expected"),
-    "sparse": (lambda w: w.to_sparse(), "is no plain tensor of the file"),
-    "meta": (lambda w: w.to("meta"), "is no plain tensor of the file"),
+    "sparse": (lambda w: w.to_sparse(), "is not a plain tensor of the file"),
+    "meta": (lambda w: w.to("meta"), "is not a plain tensor of the file"),
 }
 
 
@@ -83,7 +83,7 @@ def test_useless_weights(what: str, tmp_path: Path) -> None:
 def test_quantized_weights(tmp_path: Path) -> None:
     state = resnet().state_dict()
     state["conv1.weight"] = torch.quantize_per_tensor(state["conv1.weight"], 0.1, 0, torch.qint8)
-    refused(state, tmp_path, r"conv1\.weight is no plain tensor of the file$")
+    refused(state, tmp_path, r"conv1\.weight is not a plain tensor of the file$")
 
 
 def test_halves_and_averaged_counters_load(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_another_resnet(change: str, tmp_path: Path) -> None:
         state["layer1.0.conv1.weight"] = torch.ones(32, 16, 3, 3)
     else:
         state["layer1.0.se.fc.weight"] = torch.ones(3, 3)
-    refused(state, tmp_path, "is no known architecture: ")
+    refused(state, tmp_path, "is not a known architecture: ")
 
 
 @pytest.mark.parametrize("change", ["width", "tokens", "depth", "scale"])
@@ -120,10 +120,10 @@ def test_another_vit(change: str, tmp_path: Path) -> None:
         state["blocks.12.norm1.weight"] = torch.ones(192)
     else:  # DINOv2
         state["blocks.0.ls1.gamma"] = torch.ones(192)
-    refused(state, tmp_path, "is no known architecture: ")
+    refused(state, tmp_path, "is not a known architecture: ")
 
 
 def test_a_tensor_that_claims_more_than_the_file_holds(tmp_path: Path) -> None:
     state = resnet().state_dict()
     state["conv1.weight"] = torch.ones(1).expand(16, 3, 7, 7)
-    refused(state, tmp_path, "conv1.weight is no plain tensor of the file")
+    refused(state, tmp_path, "conv1.weight is not a plain tensor of the file")

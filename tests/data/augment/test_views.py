@@ -121,6 +121,53 @@ def test_crops_made_by_workers_become_the_same_views(interpolation: str) -> None
     assert all(torch.equal(a, b) for a, b in zip(batches, originals, strict=True))
 
 
+MULTI_CROP: list[dict[str, Any]] = [
+    {"count": 2},
+    {"count": 3, "size": 12, "crop_scale": (0.05, 0.14), "blur": 1.0},
+]
+
+
+def test_an_entry_stands_for_as_many_views_as_it_counts() -> None:
+    images, index = random_images(6, 30, 40), torch.arange(6) + 3
+    counted = Augmentation(24, views=MULTI_CROP, seed=5)
+    large, small = ({k: v for k, v in entry.items() if k != "count"} for entry in MULTI_CROP)
+    spelled = Augmentation(24, views=[large] * 2 + [small] * 3, seed=5)
+    assert counted.num_views == spelled.num_views == 5
+    views = counted(images, index, 1)
+    assert [view.shape[-1] for view in views] == [24, 24, 12, 12, 12]
+    for ours, expected in zip(views, spelled(images, index, 1), strict=True):
+        assert torch.equal(ours, expected)
+    for ours, expected in zip(views[:2], Augmentation(24, seed=5)(images, index, 1), strict=True):
+        assert torch.equal(ours, expected)  # further views leave the first ones as they were
+    assert all(not torch.equal(views[i], views[j]) for i, j in ((0, 1), (2, 3), (3, 4)))
+    boxes = counted.draw(index, 1, 4, 30, 40).boxes
+    assert bool((boxes[:, 2] * boxes[:, 3] < 0.2 * 30 * 40).all())
+
+
+def test_a_small_view_is_blurred_by_a_tenth_of_its_own_size() -> None:
+    images, index = random_images(4, 60, 60), torch.arange(4)
+    knobs: dict[str, Any] = {"order": ["crop", "blur"], "blur": 1.0}
+    both = Augmentation(60, **knobs, views=[{}, {"size": 30}])(images, index, 0)
+    assert torch.equal(both[0], Augmentation(60, **knobs, blur_kernel=7)(images, index, 0)[0])
+    assert torch.equal(both[1], Augmentation(30, **knobs, blur_kernel=3)(images, index, 0)[1])
+
+
+def test_workers_crop_each_view_at_its_own_size() -> None:
+    augmentation = Augmentation(24, views=MULTI_CROP, jitter=0.0, grayscale=0.0, seed=5)
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(6, 3, 8, 8, generator=generator), (40, 56), mode="bilinear"
+    )
+    images, index = (smooth * 255).byte(), torch.arange(6) + 50
+    crops = [augmentation.crop(image, int(i), 1) for image, i in zip(images, index, strict=True)]
+    assert [tuple(crop.shape) for crop in crops[0]] == [(3, 24, 24)] * 2 + [(3, 12, 12)] * 3
+    batches = [torch.stack([crop[view] for crop in crops]) for view in range(5)]
+    for ours, expected in zip(
+        augmentation(batches, index, 1), augmentation(images, index, 1), strict=True
+    ):
+        torch.testing.assert_close(ours, expected, atol=1.5 / 255, rtol=0)
+
+
 def test_images_are_left_as_they_are_and_autocast_does_not_round() -> None:
     images, index = random_images(8, 16, 16), torch.arange(8)
     augmentation = Augmentation(16, **FULL)

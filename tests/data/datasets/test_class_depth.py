@@ -32,7 +32,7 @@ def test_what_class_depth_cannot_do(tmp_path: Path) -> None:
     def opened(**options: object) -> Splits:
         return folder(root, cache_dir=tmp_path / "cache", **options)  # type: ignore[arg-type]
 
-    with pytest.raises(UserError, match=r"dataset\.class_depth=0: give 1 or more$"):
+    with pytest.raises(UserError, match=r"^class_depth=0: must be at least 1$"):
         opened(class_depth=0)
     with pytest.raises(UserError, match=r"class_depth=2 needs classes: remove labelled=false$"):
         opened(class_depth=2, labelled=False)

@@ -55,13 +55,13 @@ def test_digits_split_is_stratified_and_fixed() -> None:
 
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_absent_data_set_is_one_line_with_place_and_mend(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match=rf"{name} is not in {tmp_path} .*dataset=folder") as error:
+    with pytest.raises(UserError, match=rf"{name} is not in {tmp_path} .*data set folder") as error:
         getattr(datasets, name)(tmp_path, download=False)
     assert "\n" not in str(error.value)
 
 
 def test_absent_imagenet_is_one_line_with_place_and_mend(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"imagenet is not in {tmp_path} .*dataset=folder"):
+    with pytest.raises(UserError, match=rf"imagenet is not in {tmp_path} .*data set folder"):
         datasets.imagenet(tmp_path)
 
 

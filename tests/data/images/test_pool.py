@@ -9,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_zoo.data import Splits, TensorImages
-from ssl_zoo.data.images import TwoArrays, pool
+from ssl_zoo.data.images import TwoArrays
 
 
 def test_pooled_arrays_are_read_in_place(splits: Splits) -> None:
     assert isinstance(splits.train, TensorImages)
     assert isinstance(splits.test, TensorImages)
-    both = pool(splits.train, splits.test)
-    assert isinstance(both, TensorImages)
+    both = splits.train.pooled(splits.test)
     assert isinstance(both.images, TwoArrays)
     assert np.shares_memory(both.images.first, splits.train.images)
     assert np.shares_memory(both.images.second, splits.test.images)
@@ -34,8 +33,7 @@ def test_pooled_arrays_are_read_in_place(splits: Splits) -> None:
 def test_parts_of_one_array_are_pooled_without_a_second() -> None:
     array: NDArray[np.uint8] = np.arange(6 * 3, dtype=np.uint8).reshape(6, 3, 1, 1)
     images = TensorImages(array, torch.arange(6))
-    both = pool(images.subset(torch.tensor([5, 1])), images.subset(torch.tensor([0])))
-    assert isinstance(both, TensorImages)
+    both = images.subset(torch.tensor([5, 1])).pooled(images.subset(torch.tensor([0])))
     assert both.images is array
     assert both.batch(torch.arange(3))[:, 0, 0, 0].tolist() == [15, 3, 0]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from ssl_zoo.protocols.detection.splits import eval_batches, read_detection, train_batches
+from ssl_zoo.protocols.detection.batches import eval_batches, train_batches
+from ssl_zoo.protocols.detection.splits import read_detection
 
 
 def test_a_flip_moves_boxes_with_the_pixels(voc: Path) -> None:

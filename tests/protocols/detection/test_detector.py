@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from helpers.boxes import SIZE, make_detector, resnet
 from ssl_zoo.backbones import torchvision_backbone
 from ssl_zoo.data.preprocess import Preprocess
+from ssl_zoo.protocols.detection.batches import eval_batches, train_batches
 from ssl_zoo.protocols.detection.detector import Schedule, build_detector, predict, train_detector
-from ssl_zoo.protocols.detection.splits import eval_batches, read_detection, train_batches
+from ssl_zoo.protocols.detection.splits import read_detection
 from ssl_zoo.types import UserError
 
 # ---- the detector ----

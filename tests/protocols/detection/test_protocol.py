@@ -10,21 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from helpers.boxes import (
     SCENES,
     SIZE,
+    make_candidate,
     make_detection,
-    make_task,
     resnet,
     write_coco,
     write_xml,
     xml_object,
 )
-from helpers.programs import run_evaluate
-from ssl_zoo.config import CONFIG_DIR, instantiate
+from helpers.programs import composed, run_evaluate
+from ssl_zoo.config import instantiate
 from ssl_zoo.protocols.detection.protocol import Detection
 from ssl_zoo.types import UserError
 
@@ -32,10 +31,10 @@ from ssl_zoo.types import UserError
 
 
 def test_identity_is_what_is_scored_wherever_it_lies(voc: Path, tmp_path: Path) -> None:
-    first = make_detection(voc).identity()
-    assert make_detection(write_coco(tmp_path / "coco")).identity() == first
+    first = make_detection(voc).identity(None)
+    assert make_detection(write_coco(tmp_path / "coco")).identity(None) == first
     write_xml(voc, next(iter(SCENES["test"])), xml_object(("red", 5, 5, 20, 20)))
-    assert make_detection(voc).identity() != first
+    assert make_detection(voc).identity(None) != first
 
 
 def test_one_command(voc: Path, tmp_path: Path) -> None:
@@ -54,9 +53,9 @@ def test_one_command(voc: Path, tmp_path: Path) -> None:
 def test_a_row_has_its_scores_and_leaves_the_backbone_alone(voc: Path, tmp_path: Path) -> None:
     backbone = resnet()
     before = copy.deepcopy(backbone.state_dict())
-    task = make_task(backbone, tmp_path / "detection_random")
+    candidate = make_candidate(backbone, tmp_path / "detection_random")
     state = torch.get_rng_state()
-    row = make_detection(voc).score(task)
+    row = make_detection(voc).score(candidate)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[k], v) for k, v in backbone.state_dict().items())
     assert json.loads(json.dumps(row)) == row
@@ -74,11 +73,11 @@ def test_a_row_has_its_scores_and_leaves_the_backbone_alone(voc: Path, tmp_path:
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"num_iterations": 0}, r"detection\.num_iterations=0: give at least 1"),
-        ({"image_size": 0}, r"detection\.image_size=0"),
-        ({"max_size": 32}, r"detection\.max_size=32 is below image_size=64"),
-        ({"decay_at": "[400]"}, r"detection\.decay_at=\[400\]: give fractions"),
-        ({"lr": 0}, r"detection\.lr=0"),
+        ({"num_iterations": 0}, r"num_iterations=0: must be at least 1"),
+        ({"image_size": 0}, r"image_size=0: must be at least 1"),
+        ({"max_size": 32}, r"max_size=32: must be at least image_size=64"),
+        ({"decay_at": "[400]"}, r"decay_at=\[400\]: must be a list of fractions"),
+        ({"lr": 0}, r"lr=0: must be above 0"),
     ],
 )
 def test_knobs_that_make_no_sense_are_named(voc: Path, knobs: dict[str, Any], message: str) -> None:
@@ -96,9 +95,7 @@ def test_a_missing_extra_is_named(voc: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(("name", "total"), [("detection_1x", 90000), ("detection_2x", 180000)])
 def test_the_long_schedules_compose(voc: Path, name: str, total: int) -> None:
-    overrides = ["ckpt=random", f"protocol={name}", f"protocol.detection.root={voc}"]
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose("evaluate", overrides)
+    cfg = composed("ckpt=random", f"protocol={name}", f"protocol.detection.root={voc}")
     protocol: Detection = instantiate(cfg.protocol.detection)
     assert (protocol.schedule.num_iterations, protocol.schedule.lr) == (total, 0.02)
     assert (protocol.batch_size, protocol.image_size[-1], protocol.max_size) == (16, 800, 1333)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from helpers.boxes import SCENES, SIZE, all_boxes, coco_json, write_coco, write_xml, xml_object
-from ssl_zoo.protocols.detection.splits import read_detection, train_batches
+from ssl_zoo.protocols.detection.batches import train_batches
+from ssl_zoo.protocols.detection.splits import read_detection
 from ssl_zoo.types import UserError
 
 BCCD = Path(os.environ.get("SSL_ZOO_DATA", "/nowhere")) / "bccd"
@@ -175,10 +176,10 @@ def test_bad_coco_files_are_told_in_one_line(
 def test_the_layout_is_told_apart(voc: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds neither"):
         read_detection(tmp_path)
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match="nowhere: must be a folder"):
         read_detection(tmp_path / "nowhere")
     write_coco(voc)  # both layouts in one folder
-    with pytest.raises(UserError, match=r"holds both .*set protocol\.detection\.format"):
+    with pytest.raises(UserError, match=r"holds both .*set format"):
         read_detection(voc)
     assert read_detection(voc, "coco").train[0].path.parent.name == "train2017"
     assert read_detection(voc, "voc").train[0].path.parent.name == "JPEGImages"

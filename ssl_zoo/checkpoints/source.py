@@ -1,0 +1,81 @@
+"""Where a backbone is loaded from: which file a name means, and of what kind it is."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from ssl_zoo.checkpoints.unpickle import is_zip
+from ssl_zoo.types import UserError
+
+LIBRARIES = ("torchvision:", "timm:")
+KEY = "ssl_zoo"  # under which our checkpoints and exports say what they are
+Kind = Literal["library", "onnx", "safetensors", "torchscript", "checkpoint"]
+
+
+def find_checkpoint(run_or_file: str | Path) -> Path:
+    """The file itself, or a run folder's last.ckpt (or else its best.ckpt).
+
+    Raises:
+        UserError: If there is none.
+    """
+    if not str(run_or_file):
+        raise UserError("the checkpoint has no name: give a run folder or a checkpoint file")
+    path = Path(run_or_file).expanduser()
+    if path.is_file():
+        return path
+    for name in ("last.ckpt", "best.ckpt"):
+        if (path / "checkpoints" / name).is_file():
+            return path / "checkpoints" / name
+    if str(run_or_file) == "random":
+        raise UserError("random is only for evaluate.py's ckpt=: give a run folder or a file")
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give a run folder or a checkpoint file")
+    raise UserError(f"{path} holds no checkpoints/last.ckpt: is it a run folder?")
+
+
+def identify(source: str | Path) -> Kind:
+    """What a source is, told by its prefix, its ending and its first bytes.
+
+    A "checkpoint" is a PyTorch file or a pickle: what is in it says whose it is.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    if str(source).startswith(LIBRARIES):
+        return "library"
+    path = find_checkpoint(source)
+    if path.suffix == ".onnx":
+        return "onnx"
+    if path.suffix == ".safetensors":
+        return "safetensors"
+    return "torchscript" if is_zip(path) and _is_program_of_ours(path) else "checkpoint"
+
+
+def _is_program_of_ours(path: Path) -> bool:
+    """Whether a zip archive holds the description that our TorchScript exports have."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(f"/extra/{KEY}.json") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False  # what is wrong with it is said where checkpoints are read
+
+
+def sidecar(path: Path) -> Path:
+    """Where the description of a plain state dict lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+def source_files(source: str | Path) -> list[Path]:
+    """The files that a source consists of; none for those of a library.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if identify(source) == "library":
+        return []
+    path = find_checkpoint(source)
+    if Path(source).expanduser().is_dir():
+        return sorted(path.parent.glob("*.ckpt"))
+    return [file for file in (path, sidecar(path)) if file.exists()]

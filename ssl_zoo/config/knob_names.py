@@ -1,0 +1,173 @@
+"""Which knob of a config feeds the argument that a part refuses. Imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import hydra.utils
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssl_zoo.config.choices import options_of
+from ssl_zoo.config.interpolations import references, select
+from ssl_zoo.config.unread import overridden_keys
+from ssl_zoo.types import BadValue, UserError
+
+_ABSENT = object()
+
+
+class ErrorAt(UserError):
+    """An error at a place of a config, whose dotted key begins the line.
+
+    Args:
+        place: As in "method.module.loss.temperature".
+        rest: What follows it, as in "=foo: give a number".
+    """
+
+    def __init__(self, place: str, rest: str) -> None:
+        super().__init__(place, rest)
+        self.place, self.rest = place, rest
+
+    def __str__(self) -> str:
+        return self.place + self.rest
+
+
+@contextmanager
+def naming_knobs(cfg: DictConfig | dict[str, Any], overrides: Iterable[str] = ()) -> Iterator[None]:
+    """Errors of the parts that are built or run inside name the knobs of a config.
+
+    Contexts may be nested: a part that the inner config does not hold is left to the outer one,
+    and one that none holds keeps its argument's own name.
+
+    Args:
+        cfg: As composed; not resolved, or else the shortest place that builds the part is named.
+        overrides: Of the command line, where there is one.
+
+    Raises:
+        UserError: For a `BadValue` of a part and for an `ErrorAt`, with the knob's name.
+    """
+    knobs = _Knobs(cfg, overrides)  # now: Hydra resolves the nodes of a config that it builds from
+    try:
+        yield
+    except ErrorAt as error:
+        raise UserError(_shown(knobs.feeding(error.place)) + error.rest) from error
+    except BadValue as error:
+        place = knobs.place_of(error)
+        if place is None:
+            raise
+        raise UserError(knobs.line(error, knobs.feeding(place))) from error
+
+
+class _Knobs:
+    """The places of a config by their dotted keys, list entries as numbers: "a.views.0.blur"."""
+
+    def __init__(self, cfg: DictConfig | dict[str, Any], overrides: Iterable[str]) -> None:
+        self.cfg = OmegaConf.create(cfg) if isinstance(cfg, dict) else cfg
+        self.raw = OmegaConf.to_container(self.cfg, resolve=False)
+        self.overridden = [key for key in overridden_keys(overrides) if not options_of(key)]
+
+    def place_of(self, error: BadValue) -> str | None:
+        """Where the refused argument stands: at the innermost running part that has it."""
+        argument = _dotted(error.argument)
+        name = argument.split(".")[0]
+        parts = sorted(_parts(self.raw), key=lambda part: part[0].count("."))
+        running = [
+            [_joined(path, argument) for path, node in found if name in node]
+            for frame in reversed([f for f, _ in traceback.walk_tb(error.__traceback__)])
+            if (found := [(path, node) for path, node, target in parts if _runs(frame, target)])
+        ]
+        # an outer part may only have handed the value on, so it must be its own
+        same = [p for ps in running for p in ps if _same(self.value(p), error.value)]
+        return next(iter([*same, *(running[0] if running else [])]), None)
+
+    def feeding(self, place: str) -> str:
+        """The knob that a place takes its value from."""
+        knobs = self._sources(place)
+        set_here = [knob for knob in knobs if any(_overlap(knob, key) for key in self.overridden)]
+        with_value = [knob for knob in knobs if self.value(knob) not in (None, _ABSENT)]
+        return [*set_here, *with_value, *knobs][0]
+
+    def _sources(self, place: str) -> list[str]:
+        """The knobs that the interpolations at a place lead to; the place where there are none."""
+        keys = place.split(".")
+        for i in range(1, len(keys) + 1):
+            path = ".".join(keys[:i])
+            named = [key for key in references(select(self.raw, path), path) if self._has(key)]
+            if named:
+                return [s for key in named for s in self._sources(".".join([key, *keys[i:]]))]
+        return [place]
+
+    def _has(self, place: str) -> bool:
+        return all(select(self.raw, p, _ABSENT) is not _ABSENT for p in self._sources(place))
+
+    def value(self, place: str) -> Any:
+        """The resolved value at a place."""
+        if not self._has(place):
+            return _ABSENT
+        try:
+            return OmegaConf.select(self.cfg, place)
+        except OmegaConfBaseException:  # hydra: outside of its program
+            return _ABSENT
+
+    def line(self, error: BadValue, knob: str) -> str:
+        """The error under a knob's name, with the knob's own value."""
+        name, value = _shown(knob), self.value(knob)
+        if value is _ABSENT:
+            return error.named(name)
+        if _same(value, error.value):
+            return str(BadValue(name, value, error.allowed))
+        return f"{name}={value} makes {error}"
+
+
+def _parts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Every node with a `_target_`: its path, itself, and what it calls."""
+    if isinstance(node, dict) and "_target_" in node:
+        yield path, node, _called(node["_target_"])
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _parts(value, _joined(path, str(key)))
+
+
+def _called(target: str) -> Any:
+    try:
+        return hydra.utils.get_object(target)
+    except Exception:  # whatever its import raises: a part that is not there does not run
+        return None
+
+
+def _runs(frame: FrameType, target: Any) -> bool:
+    """Whether a frame is a function's own, or that of a method on an instance of a class."""
+    if isinstance(target, type):
+        return type(frame.f_locals.get("self")) is target
+    return getattr(inspect.unwrap(target), "__code__", None) is frame.f_code
+
+
+def _same(value: Any, refused: Any) -> bool:
+    """Whether a config's value is the one that a part refused, which may hold it as a tuple."""
+    if isinstance(value, int | float) and isinstance(refused, int | float):
+        return value == refused or str(value) == str(refused)
+    return str(value) == str(list(refused) if isinstance(refused, tuple) else refused)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _joined(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _dotted(argument: str) -> str:
+    """views[0].blur as views.0.blur."""
+    return argument.replace("[", ".").replace("]", "")
+
+
+def _shown(place: str) -> str:
+    """views.0.blur as views[0].blur."""
+    first, *rest = place.split(".")
+    return first + "".join(f"[{key}]" if key.isdigit() else f".{key}" for key in rest)

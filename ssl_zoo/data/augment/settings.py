@@ -1,0 +1,182 @@
+"""The settings of views: which knobs a view has, checked, and which settings each view gets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_zoo.types import BadValue, UserError
+
+OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """The knobs that may differ between views; see `Augmentation`."""
+
+    size: int
+    order: Sequence[str]
+    crop_scale: Sequence[float]
+    crop_ratio: Sequence[float]
+    interpolation: str
+    flip: float
+    jitter: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    jitter_order: str
+    grayscale: float
+    blur: float
+    blur_sigma: Sequence[float]
+    blur_kernel: int | None
+    solarize: float
+    solarize_threshold: float
+
+    def probability(self, op: str) -> float:
+        """How often an op is applied; never when it is left out of `order`."""
+        return float(getattr(self, op)) if op in self.order else 0.0
+
+    @property
+    def blur_width(self) -> int:
+        """Of the kernel; SimCLR's tenth of the image, made odd: 23 for 224, 3 for 32."""
+        return self.blur_kernel or max(3, 2 * (self.size // 20) + 1)
+
+
+def view_settings(**knobs: Any) -> ViewSettings:
+    """The settings that all views start from.
+
+    Raises:
+        UserError: If a knob's value makes no sense.
+    """
+    shared = ViewSettings(**{name: _plain(value) for name, value in knobs.items()})
+    _check(shared, "")
+    return shared
+
+
+def settings_of_views(
+    shared: ViewSettings, num_views: int, views: Sequence[Mapping[str, Any]]
+) -> list[ViewSettings]:
+    """The settings of each view, in the views' order.
+
+    Args:
+        shared: What an entry does not name.
+        num_views: How many views, where there are no entries.
+        views: Entries, each the knobs that differ, and `count`, the number of views that it
+            stands for.
+
+    Raises:
+        UserError: If an entry makes no sense; the line names it.
+    """
+    _whole("num_views", num_views)
+    if not views:
+        return [shared] * num_views
+    settings = []
+    for number, entry in enumerate(views):
+        settings += _entry(shared, f"views[{number}]", entry)
+    return settings
+
+
+def _entry(shared: ViewSettings, place: str, entry: Mapping[str, Any]) -> list[ViewSettings]:
+    if not isinstance(entry, Mapping):
+        raise BadValue(place, entry, "knobs and their values, such as {blur: 0.1}")
+    known = [field.name for field in fields(ViewSettings)]
+    for name in entry:
+        if name not in (*known, "count"):
+            raise UserError(
+                f"{place}.{name} is not a knob of a view: choose from {', '.join(known)}, count"
+            )
+    knobs = {str(name): _plain(value) for name, value in entry.items()}
+    count = knobs.pop("count", 1)
+    _whole(f"{place}.count", count)
+    settings = replace(shared, **knobs)
+    _check(settings, f"{place}.")
+    return [settings] * count
+
+
+def channel_scale(
+    mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and standard deviation as (3, 1, 1) tensors, or neither.
+
+    Raises:
+        UserError: If one is missing, or is not three numbers that make sense.
+    """
+    if mean is None and std is None:
+        return None, None
+    for name, values in (("mean", mean), ("std", std)):
+        if values is None or len(values) != 3:
+            raise BadValue(name, values, "three numbers, or mean and std both null")
+    channels = torch.tensor([list(mean or ()), list(std or ())])[:, :, None, None]
+    if bool((channels[1] <= 0).any()):
+        raise BadValue("std", std, "three numbers above 0")
+    return channels[0], channels[1]
+
+
+def _plain(value: Any) -> Any:
+    """Lists of any kind, such as Hydra's, as tuples."""
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _whole(place: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise BadValue(place, value, "a whole number of at least 1")
+
+
+def _within(place: str, value: Any, low: float, high: float) -> None:
+    if not (isinstance(value, int | float) and low <= value <= high):
+        bounds = f"in [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}"
+        raise BadValue(place, value, f"a number {bounds}")
+
+
+def _ordered(place: str, value: Any, high: float) -> None:
+    pair = isinstance(value, tuple) and len(value) == 2
+    numeric = pair and all(isinstance(number, int | float) for number in value)
+    if not (numeric and 0 < value[0] <= value[1] <= high):
+        top = f" <= {high:g}" if high < math.inf else ""
+        raise BadValue(place, value, f"[low, high] with 0 < low <= high{top}")
+
+
+def _one_of(place: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise BadValue(place, value, f"one of {', '.join(choices)}")
+
+
+def _check(settings: ViewSettings, prefix: str) -> None:
+    """Raise a UserError for the first knob that makes no sense; `prefix` says in which view."""
+    _whole(f"{prefix}size", settings.size)
+    _check_order(f"{prefix}order", settings.order)
+    for name in ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold"):
+        _within(prefix + name, getattr(settings, name), 0, 1)
+    for name in ("brightness", "contrast", "saturation"):
+        _within(prefix + name, getattr(settings, name), 0, math.inf)
+    _within(f"{prefix}hue", settings.hue, 0, 0.5)
+    _ordered(f"{prefix}crop_scale", settings.crop_scale, 1)
+    _ordered(f"{prefix}crop_ratio", settings.crop_ratio, math.inf)
+    _ordered(f"{prefix}blur_sigma", settings.blur_sigma, math.inf)
+    _one_of(f"{prefix}interpolation", settings.interpolation, ("bilinear", "bicubic"))
+    _one_of(f"{prefix}jitter_order", settings.jitter_order, ("random", "fixed"))
+    _check_blur_kernel(f"{prefix}blur_kernel", settings)
+
+
+def _check_order(place: str, order: Any) -> None:
+    if not isinstance(order, tuple):
+        raise BadValue(place, order, f"a list of {', '.join(OPS)}")
+    for op in order:
+        _one_of(place, op, OPS)
+    if len(set(order)) < len(order) or "crop" in order[1:]:
+        raise BadValue(place, list(order), "each op once, crop first")
+
+
+def _check_blur_kernel(place: str, settings: ViewSettings) -> None:
+    kernel, size = settings.blur_kernel, settings.size
+    if kernel is not None and (not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0):
+        raise BadValue(place, kernel, "an odd number, or null")
+    if settings.probability("blur") > 0 and settings.blur_width // 2 >= size:
+        allowed = f"at most {2 * size - 1} for views of size {size}, unless blur is 0"
+        raise BadValue(place, settings.blur_width, allowed)

@@ -1,0 +1,37 @@
+"""Optional packages, and which extra installs each."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ssl_zoo.types import UserError
+
+_EXTRAS = {
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "pyarrow": "parquet",
+    "pycocotools": "detection",
+    "pytorch_metric_learning": "metric",
+    "tensorboard": "tensorboard",
+}
+
+
+def need(what: str, *packages: str, instead: str = "") -> None:
+    """Refuse to go on without packages that only some installations have.
+
+    Args:
+        what: Which part needs them.
+        *packages: Their import names.
+        instead: What else the user may do, to follow "or".
+
+    Raises:
+        UserError: Naming the first that is missing and the extra that installs it.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            otherwise = f", or {instead}" if instead else ""
+            raise UserError(
+                f"{what} needs {package.replace('_', '-')}, which is not installed: "
+                f'pip install "ssl_zoo[{_EXTRAS[package]}]"{otherwise}'
+            )

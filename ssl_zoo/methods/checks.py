@@ -1,0 +1,59 @@
+"""What a method asks of the parts that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ssl_zoo.modules import Negatives
+from ssl_zoo.types import BadValue, UserError
+
+if TYPE_CHECKING:  # its base builds the optimizer by what is here
+    from ssl_zoo.methods.base import Method
+
+
+def build_loss(method: Method, loss: nn.Module | Callable[..., nn.Module]) -> nn.Module:
+    """The loss, where it is of the kind that the method takes.
+
+    Args:
+        method: Says the kind, `takes`, and knows the facts.
+        loss: A loss, or a factory `loss(facts=...)` (NCE).
+
+    Raises:
+        UserError: If it is of another kind.
+    """
+    made = loss if isinstance(loss, nn.Module) else loss(facts=method.facts)
+    if not isinstance(made, method.takes):
+        wanted = method.takes.__name__.removesuffix("Loss").lower()
+        raise UserError(
+            f"{type(method).__name__} takes a {wanted} loss, not {type(made).__name__}: "
+            "choose another loss"
+        )
+    return made
+
+
+def check_cosines(loss: nn.Module, negatives: Negatives) -> None:
+    """Refuse a loss that measures distances of unit vectors where similarities are dot products.
+
+    Raises:
+        BadValue: Naming the loss.
+    """
+    if getattr(loss, "needs_cosines", False) and not negatives.normalize:
+        reason = f"{type(loss).__name__} measures distances of unit vectors"
+        raise BadValue("negatives.normalize", negatives.normalize, f"true: {reason}")
+
+
+def built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a factory makes; a value that it refuses is told with the argument that it fills.
+
+    Raises:
+        UserError: Naming the place.
+    """
+    try:
+        return factory(*args, **kwargs)
+    except UserError:
+        raise
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{place}: {error}") from error

@@ -1,0 +1,58 @@
+"""What a run logs: one row a metric, with how it is shown and whether runs are chosen by it."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Literal, NamedTuple
+
+
+class Metric(NamedTuple):
+    """One metric.
+
+    Attributes:
+        name: As it is logged; one that ends with a slash stands for all that begin so.
+        panel: Title of its panel among the curves.
+        label: In the progress bar; "" = it is not there.
+        is_share: It is shown in %.
+        objective: Runs and checkpoints are chosen by its highest or lowest value; None = by others.
+        protocol: The protocol of evaluate.py that scores the same on test.
+    """
+
+    name: str
+    panel: str
+    label: str = ""
+    is_share: bool = False
+    objective: Literal["max", "min"] | None = None
+    protocol: str = ""
+
+    def shown(self, value: float) -> str:
+        """The value as a person reads it."""
+        return f"{100 * value:.1f}%" if self.is_share else f"{value:.3f}"
+
+    def improves(self, value: float, best: float | None) -> bool:
+        """Whether a value of an objective is better than the best so far."""
+        if best is None:
+            return True
+        return value > best if self.objective == "max" else value < best
+
+
+# In the order of the panels; of several objectives that a run logs, the first one counts.
+METRICS = (
+    LOSS := Metric("train/loss", "loss"),
+    KNN_TOP1 := Metric("val/knn_top1", "top-1 on val", "kNN", True, "max", "linear"),
+    PROBE_TOP1 := Metric("val/probe_top1", "top-1 on val", "probe", True),
+    MAP_AT_R := Metric(
+        "val/map_at_r", "retrieval on val's classes", "MAP@R", True, "max", "retrieval"
+    ),
+    PRECISION_AT_1 := Metric("val/precision_at_1", "retrieval on val's classes", "", True),
+    COLLAPSE_STD := Metric("collapse/std", "collapse/std (1 = healthy)"),
+    EFFECTIVE_RANK := Metric("collapse/effective_rank", "collapse/effective_rank"),
+    LEARNING_RATE := Metric("lr/", "learning rate"),  # lr/<parameter group>
+    SPEED := Metric("speed/images_per_second", "images per second"),
+)
+OBJECTIVES = tuple(metric for metric in METRICS if metric.objective)
+
+
+def objective_of(logged: Container[str]) -> Metric | None:
+    """What runs are compared by, where this is logged; None where nothing is that says it."""
+    return next((metric for metric in OBJECTIVES if metric.name in logged), None)

@@ -1,0 +1,140 @@
+"""What every protocol is, and what several of them share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ssl_zoo.data import DataModule
+from ssl_zoo.evaluation.linear import top1_by_class
+from ssl_zoo.figures import draw_per_class, save
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.types import BadValue, UserError
+
+RANDOM_INIT, RAW_PIXELS = FLOORS = ("random init", "raw pixels")
+
+
+class Protocol(ABC):
+    """One way to score a backbone.
+
+    A protocol of your own is a subclass in one file, and one YAML, NAME.yaml in conf/protocol or in
+    DIR/protocol with `--config-dir DIR`: its first line is `# @package protocol.NAME`, `_target_`
+    names the class, and the other keys are the constructor's arguments. A bad argument is refused
+    by `BadValue`; the command line then names the knob.
+
+    Attributes:
+        headline: The key of `score`'s row that tables show; what is read on test begins with
+            `test_`, what is read on val with `val_`.
+        columns: The keys that a table of this protocol shows, the headline first.
+        floors: The rows beside the checkpoints that make sense, of `FLOORS`.
+        own_data: Whether it reads images of its own, not the data set's; `check` and `identity`
+            are then given None.
+    """
+
+    floors: tuple[str, ...] = FLOORS
+    own_data: bool = False
+
+    @property
+    @abstractmethod
+    def headline(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.headline,)
+
+    def check(self, data: DataModule) -> None:
+        """Refuse data that it cannot score, before any image is encoded; by default none.
+
+        `check_labels` and `check_shared_classes` are there for it.
+
+        Args:
+            data: The data set.
+
+        Raises:
+            UserError: Naming what is missing.
+        """
+        return
+
+    def identity(self, data: DataModule) -> Any:
+        """What is scored, in whatever folder it lies, as JSON can hold it; part of the row's id.
+
+        Args:
+            data: The data set.
+        """
+        splits = [data.train, data.val, *([] if data.test is None else [data.test])]
+        return {
+            "labels": [_hash(json.dumps(split.labels.tolist()).encode()) for split in splits],
+            "images": [split.fingerprint() for split in splits],
+            "class_names": data.class_names,
+            "image_size": data.preprocess.image_size,
+            "crop_fraction": data.preprocess.crop_fraction,
+        }
+
+    @abstractmethod
+    def score(self, candidate: Candidate) -> dict[str, Any]:
+        """One row: figures by name, as JSON can hold them, the headline among them.
+
+        Whatever is chosen is chosen on val; test is read once. The backbone stays as it is, and the
+        global random generators stay untouched.
+
+        Args:
+            candidate: What is scored: backbone, data set, and features that are encoded once.
+        """
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def check_labels(data: DataModule) -> None:
+    """Refuse a data set without labels."""
+    if data.num_classes == 0:
+        raise UserError("this data set has no labels, which this protocol needs")
+
+
+def check_shared_classes(data: DataModule) -> None:
+    """Refuse data where no head can be fitted on train, chosen on val and read on test."""
+    check_labels(data)
+    if len(data.val) == 0:
+        raise UserError("no image is held out for validation: raise dataset.val_fraction")
+    data.test_dataloader()  # says what to do where there is none
+    if data.class_split is not None:
+        raise UserError(
+            "this protocol learns train's classes, and dataset.class_split makes test classes that "
+            "train lacks: use protocol=retrieval, or dataset.class_split=null"
+        )
+
+
+def listed(values: Sequence[Any], argument: str) -> list[Any]:
+    """A list of a config as Python's.
+
+    Raises:
+        BadValue: If it is not a list, naming the argument.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise BadValue(argument, values, f"a list, such as [{values}]")
+    return list(values)
+
+
+# --- what is scored -------------------------------------------------------------------------------
+
+
+def score_on_test(predict: Callable[[Tensor], Tensor], candidate: Candidate) -> dict[str, Any]:
+    """`test_top1`, and of each class (None where test has no image of it), with a picture."""
+    features, label = candidate.features.test
+    predicted = predict(features).argmax(dim=1)
+    by_class = top1_by_class(predicted, label, candidate.data.num_classes)
+    if (path := candidate.figure("per_class")) is not None:
+        known = [math.nan if top1 is None else top1 for top1 in by_class]
+        save(draw_per_class(known, candidate.data.class_names), path)
+    top1 = float((predicted == label).float().mean())
+    return {"test_top1": top1, "test_top1_by_class": by_class}
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

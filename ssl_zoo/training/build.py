@@ -1,0 +1,153 @@
+"""The parts of a run, from its config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import Logger
+
+from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
+from ssl_zoo.config import first_line, instantiate
+from ssl_zoo.console import info
+from ssl_zoo.data import DataModule
+from ssl_zoo.extras import need
+from ssl_zoo.hardware import resolve_precision
+from ssl_zoo.methods import Method
+from ssl_zoo.methods.checks import built
+from ssl_zoo.modules import SplitBatchNorm
+from ssl_zoo.modules.targets import check_splits
+from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.init import with_init
+from ssl_zoo.training.loggers import CSVLog
+from ssl_zoo.training.steps import count_steps
+from ssl_zoo.types import BadValue, Facts, UserError
+
+METRIC_LIBRARY = "pytorch_metric_learning"
+
+
+def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> Method:
+    """The method of a config, told what only the data and the run know.
+
+    Args:
+        cfg: Resolved or not.
+        data: What it is trained on.
+        init: What its backbone starts from, as in `load_pretrained`.
+
+    Raises:
+        UserError: If its parts do not fit each other, the data or the devices.
+    """
+    check_library(cfg)
+    module = with_init(cfg.method.module, init) if init else cfg.method.module
+    # a partial, since Hydra itself would hand the facts on as a list
+    make = instantiate(module, _partial_=True)
+    method: Method = built("method", make, facts=facts_of(cfg, data))
+    check_views(method, data)
+    check_norms(cfg, method)
+    return method
+
+
+def check_norms(cfg: DictConfig, method: Method) -> None:
+    """Refuse split norms that the batch does not fill, or that would be joined again.
+
+    Raises:
+        UserError: Naming what to change.
+    """
+    if cfg.sync_batchnorm and any(isinstance(m, SplitBatchNorm) for m in method.modules()):
+        raise UserError(
+            "sync_batchnorm=true joins the norms that shuffle_bn keeps apart: set "
+            "method.target.num_splits=1 or method/target=momentum"
+        )
+    devices = cfg.devices if isinstance(cfg.devices, int) else 1
+    check_splits(method, cfg.batch_size, cfg.accumulate * devices * cfg.num_nodes)
+
+
+def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
+    """What a method is told: the size of the data, and how many steps the run has.
+
+    Raises:
+        UserError: Naming a limit that is none, or leaves nothing to train on.
+    """
+    trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    try:
+        steps_per_epoch, total_steps = count_steps(data.num_batches, trainer)
+    except BadValue as error:
+        raise UserError(error.named(f"trainer.{error.argument}")) from error
+    if trainer["max_steps"] > total_steps and not trainer["fast_dev_run"]:
+        info(
+            f"epochs={cfg.epochs} ends the run after {total_steps} steps, before "
+            f"trainer.max_steps={trainer['max_steps']}: raise epochs for more"
+        )
+    return Facts(data.num_images, data.num_train_classes, steps_per_epoch, total_steps)
+
+
+def check_library(cfg: DictConfig) -> None:
+    """Refuse parts of pytorch-metric-learning where it is not installed.
+
+    Raises:
+        UserError: Naming the extra.
+    """
+    if f"{METRIC_LIBRARY}." in str(OmegaConf.to_container(cfg.method)):
+        need("method=metric_learning", METRIC_LIBRARY)
+
+
+def check_views(method: Method, data: DataModule) -> None:
+    """Refuse a recipe that makes another number of views than the method takes.
+
+    Raises:
+        UserError: Naming it, and a number that the method takes.
+    """
+    made = data.num_views
+    if not method.takes_views(made):
+        taken = next(n for n in range(1, 100) if method.takes_views(n))
+        raise UserError(
+            f"augmentation.num_views={made}, but {type(method).__name__} takes {taken}: "
+            f"set augmentation.num_views={taken}"
+        )
+
+
+def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:
+    """metrics.csv and what `logger=` names; none where a run is only tried out."""
+    if cfg.trainer.fast_dev_run:
+        return []
+    chosen = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
+    return [CSVLog(folder), *chosen]
+
+
+def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder) -> list[Callback]:
+    """The callbacks of the config, those that need clean features sharing them, and checkpoints."""
+    callbacks: list[Callback] = [FiniteLoss()]
+    for node in cfg.callbacks.values():
+        callback = instantiate(node)
+        callbacks.append(callback if isinstance(callback, Callback) else callback(features))
+    if not cfg.trainer.enable_progress_bar:
+        callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
+    if cfg.trainer.fast_dev_run:
+        return callbacks
+    return [*callbacks, Checkpoints(folder, cfg.save_every_n_minutes)]
+
+
+def build_trainer(cfg: DictConfig, loggers: list[Logger], callbacks: list[Callback]) -> Trainer:
+    """Lightning's trainer for this config.
+
+    Raises:
+        UserError: If Lightning refuses an argument, or batch norms cannot be synchronised.
+    """
+    make = instantiate(cfg.trainer)
+    try:
+        trainer: Trainer = make(
+            precision=resolve_precision(cfg.trainer.precision),
+            logger=loggers,
+            callbacks=callbacks,
+            enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
+            overfit_batches=0,  # the data module repeats its batches, which Lightning cannot
+        )
+    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {first_line(error)}") from error
+    if cfg.sync_batchnorm and isinstance(trainer.accelerator, CPUAccelerator):
+        raise UserError("sync_batchnorm=true needs GPUs: torch's SyncBatchNorm refuses CPU tensors")
+    return trainer

@@ -1,0 +1,89 @@
+"""What a run says of itself: result.json, its pictures, and a table at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+
+from ssl_zoo.config import task_overrides
+from ssl_zoo.console import print_table
+from ssl_zoo.data import DataModule
+from ssl_zoo.distributed import is_main_process
+from ssl_zoo.evaluation.features import Features
+from ssl_zoo.figures import draw_curves, draw_map, draw_views, save
+from ssl_zoo.metric_names import METRICS
+from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.sweep import is_sweep, summarize
+
+
+class Result:
+    """result.json: how a run stands, with its last metrics; a resumed run goes on with the old one.
+
+    Args:
+        folder: The run's.
+        config: Resolved.
+        earlier: The result.json of the part before a resume; empty for a new run.
+    """
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any], earlier: dict[str, Any]) -> None:
+        self.folder, self.start, self.resumed = folder, monotonic(), bool(earlier)
+        self.earlier_seconds = float(earlier.get("seconds", 0.0))
+        self.head = {
+            "name": config["name"],
+            "overrides": earlier.get("overrides", task_overrides()),
+            "seed": config["seed"],
+        }
+
+    def seconds(self) -> float:
+        """Wall clock of all parts so far."""
+        return self.earlier_seconds + monotonic() - self.start
+
+    def write(
+        self, status: str, metrics: dict[str, float] | None = None, error: str | None = None
+    ) -> None:
+        """Write it, and anew the summary of the sweep that a resumed job belongs to."""
+        if not is_main_process():
+            return
+        end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
+        failure = {} if error is None else {"error": error}
+        self.folder.write_result(self.head | end | failure)
+        if self.resumed and is_sweep(self.folder.path.parent):
+            summarize(self.folder.path.parent)
+
+
+def save_first_views(data: DataModule, folder: RunFolder) -> dict[str, Path]:
+    """The first batch's images and views as a picture."""
+    if not is_main_process():
+        return {}
+    raw = next(iter(data.train_dataloader()))
+    batch = data.transfer_batch_to_device(raw, torch.device("cpu"), 0)
+    images = raw.images if isinstance(raw.images, torch.Tensor) else torch.empty(0)
+    mean, std = data.preprocess.mean, data.preprocess.std
+    path = folder.figures / "views.png"
+    return {"views": save(draw_views(images, batch.views, mean, std), path)}
+
+
+def save_last_figures(data: DataModule, folder: RunFolder, val: Features | None) -> dict[str, Path]:
+    """The curves, and a map of the validation features where a monitor made them."""
+    if not is_main_process():
+        return {}
+    figures = {"curves": save(draw_curves(folder.read_metrics()), folder.figures / "curves.png")}
+    if val is not None and len(val.label) > 3:
+        figures["map"] = save(draw_map(*val, data.class_names), folder.figures / "map.png")
+    return figures
+
+
+def report(folder: RunFolder, metrics: dict[str, float], seconds: float) -> None:
+    """A short table, where the run lies, and how to score it."""
+    known = [metric for metric in METRICS if metric.name in metrics]
+    known.sort(key=lambda metric: not metric.is_share)  # stable: scores come first
+    rows = [[metric.name, metric.shown(metrics[metric.name])] for metric in known]
+    print_table(f"{seconds / 60:.1f} minutes", ["metric", "last"], rows)
+    if is_main_process():
+        print(f"run folder: {folder}")
+        for metric in known:
+            if metric.protocol:
+                print(f"evaluate:   python evaluate.py ckpt={folder} protocol={metric.protocol}")

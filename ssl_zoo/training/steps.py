@@ -1,0 +1,36 @@
+"""How many optimizer steps a run has: the schedule, the EMA and the progress bar ask here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ssl_zoo.data.samplers import limited
+from ssl_zoo.types import BadValue
+
+
+def count_steps(num_batches: int, trainer: Mapping[str, Any]) -> tuple[int, int]:
+    """Optimizer steps of an epoch, and of the whole run.
+
+    Args:
+        num_batches: Micro-batches that the training loader has in an epoch.
+        trainer: The arguments of Lightning's Trainer, as in conf/trainer.
+
+    Raises:
+        BadValue: If a limit is none, or leaves nothing to train on.
+    """
+    epochs, max_steps = trainer["max_epochs"], trainer["max_steps"]
+    limit = trainer["limit_train_batches"]
+    if trainer["fast_dev_run"]:  # Lightning: so many batches of one epoch
+        epochs, max_steps, limit = 1, int(trainer["fast_dev_run"]), int(trainer["fast_dev_run"])
+    _check_max_steps(max_steps)
+    batches = limited("limit_train_batches", limit, num_batches)
+    per_epoch = -(-batches // trainer["accumulate_grad_batches"])  # an epoch's last may be smaller
+    total = epochs * per_epoch
+    return per_epoch, total if max_steps == -1 else min(total, max_steps)
+
+
+def _check_max_steps(max_steps: Any) -> None:
+    if type(max_steps) is not int or (max_steps < 1 and max_steps != -1):
+        allowed = "a whole number of at least 1, or -1 for no limit"
+        raise BadValue("max_steps", max_steps, allowed)

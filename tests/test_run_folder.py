@@ -1,0 +1,110 @@
+"""The names in a run folder, and what is read from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from helpers.configs import Make
+from helpers.paths import ROOT
+from ssl_zoo.run_folder import RunFolder, moved
+from ssl_zoo.types import UserError
+
+CONFIG = {
+    "run_dir": "/old/run",
+    "logger": {"wandb": {"folder": "/old/run"}},
+    "other": "/old/runner",
+}
+
+
+def test_the_names_are_a_file_format() -> None:
+    folder = RunFolder("runs/x")
+    names = {name: str(p.relative_to("runs/x")) for name, p in vars(folder).items()}
+    assert names == {
+        "path": ".",
+        "config": "config.yaml",
+        "metrics": "metrics.csv",
+        "result": "result.json",
+        "skipped": "skipped_images.txt",
+        "checkpoints": "checkpoints",
+        "last": "checkpoints/last.ckpt",
+        "best": "checkpoints/best.ckpt",
+        "figures": "figures",
+        "evaluation": "evaluation",
+    }
+
+
+def test_the_list_of_skipped_images_has_one_name(make_config: Make, tmp_path: Path) -> None:
+    cfg = make_config("dataset=folder", "dataset.root=x", "name=test", tiny=False)
+    listed = OmegaConf.select(cfg, "dataset.splits.skipped_list")
+    assert Path(listed) == RunFolder(tmp_path / "run").skipped
+
+
+def test_a_config_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.start(CONFIG | {"run_dir": str(tmp_path / "run")}, "python train.py 'name=\udce9'")
+    assert folder.config.read_text().startswith("# python train.py 'name=\\udce9'\nrun_dir: ")
+    assert folder.read_config()["wandb"] == {"folder": "/old/run"}
+
+
+def test_a_moved_folders_config_has_the_new_paths(tmp_path: Path) -> None:
+    RunFolder(tmp_path).config.write_text(yaml.safe_dump(CONFIG))
+    here = str(tmp_path.resolve())
+    config = RunFolder(tmp_path).read_config()
+    assert config == {
+        "run_dir": here,
+        "logger": {"wandb": {"folder": here}},
+        "other": "/old/runner",
+    }
+    assert moved(["/old/run/a", 3, "x/old/run"], "/old/run", "new") == ["new/a", 3, "x/old/run"]
+
+
+def test_a_run_is_not_written_over_but_one_that_never_saved_is(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.start(CONFIG, "one")
+    folder.append_metrics(0, {"train/loss": 1.0})
+    folder.start(CONFIG, "two")
+    assert folder.read_metrics() == {}
+    folder.checkpoints.mkdir()
+    folder.last.touch()
+    with pytest.raises(UserError, match=r"run holds a run: go on with resume=.*run, or choose"):
+        folder.start(CONFIG, "three")
+    assert folder.config.read_text().startswith("# two\n")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^cannot write .*yaml: .*; choose another folder$"):
+        RunFolder(tmp_path / "file" / "run").start(CONFIG, "one")
+
+
+def test_of_a_steps_rows_the_last_one_holds(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.read_metrics() == {}
+    folder.append_metrics(1, {"a": 1.0, "b": 2.0})
+    folder.append_metrics(0, {"a": 3.0})
+    folder.append_metrics(1, {"a": 4.0})
+    with folder.metrics.open("a") as file:
+        file.write("2,a")  # a kill in the middle of a line
+    assert folder.metrics.read_text().count("step,name,value") == 1
+    assert folder.read_metrics() == {"a": [(0, 3.0), (1, 4.0)], "b": [(1, 2.0)]}
+
+
+def test_a_result_comes_back(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.read_result() == {}
+    folder.write_result({"status": "failed", "error": "é"})
+    assert folder.read_result() == {"status": "failed", "error": "é"}
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_programs_spell_no_name_of_a_run_folder() -> None:
+    """What writes and watches a run asks `RunFolder`."""
+    names = ("last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "result.json", "figures")
+    files = [*(ROOT / "ssl_zoo/training").glob("*.py"), *(ROOT / "ssl_zoo/callbacks").glob("*.py")]
+    for path in files:
+        for name in names:
+            assert f'"{name}"' not in path.read_text(), f"{path} spells {name}"
