@@ -12,6 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers.paths import ROOT
+from helpers.tiers import every
 from ssl_zoo.config import CONFIG_DIR
 
 # Runs a program as `python PROGRAM ARGS...` does, and then looks what it imported. An answer on
@@ -163,7 +164,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("case", every(2, BAD))
 def test_bad_input_is_one_line(case: str, tmp_path: Path) -> None:
     command, said = BAD[case]
     sweep = f"hydra.sweep.dir={tmp_path}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from torch import Tensor, multiprocessing
 
 from helpers.method_cases import cases
 from helpers.steps import IMAGES, STEPS, Steps, run_steps
+from helpers.tiers import only
 from helpers.two_processes import bank_draws, rows, shuffles, worker
 from ssl_zoo import distributed
 from ssl_zoo.config import CONFIG_DIR, register_resolvers
@@ -39,6 +41,22 @@ TINY = [  # nothing in it depends on the batch statistics of one process
 ]
 
 RUNS = cases("RUNS_OF_TWO")
+WATCHED = ["simclr", "metric_learning"]  # the runs in which monitors are on
+STEPPED = [(case, accumulate) for case in cases("TWO_PROCESSES") for accumulate in (1, 2)]
+FIRST = [("simclr", 2), ("moco_bank", 2), *((case, 1) for case in cases("TWO_PROCESSES"))]
+
+
+def of_two_processes(test: Callable[..., None]) -> Callable[..., None]:
+    """Of the two processes that are started once for the file, so on one worker."""
+    return pytest.mark.ddp(pytest.mark.xdist_group("two_processes")(test))
+
+
+def to_be_run(request: pytest.FixtureRequest, *names: str) -> list[tuple[Any, ...]]:
+    """The values that these parameters have in the tests of this file that will run."""
+    items = [item for item in request.session.items if item.path == request.path]
+    specs = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    found = [params for params in specs if params.keys() == set(names)]
+    return list(dict.fromkeys(tuple(params[name] for name in names) for params in found))
 
 
 def free_port() -> int:
@@ -54,21 +72,25 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """What each of two processes found, and the metrics of the same runs in one."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("ddp")
     register_resolvers()
     ones, twos = {}, {}
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        for name, changes in RUNS.items():
-            overrides = [*TINY, *changes]
+        for name in [
+            *WATCHED,
+            *(run for (run,) in to_be_run(request, "run") if run not in WATCHED),
+        ]:
+            overrides = [*TINY, *RUNS[name]]
             ones[name] = compose("train", [*overrides, f"run_dir={folder / 'one' / name}"])
             ddp = ["devices=2", "strategy=ddp", f"run_dir={folder / 'two' / name}"]
             two = compose("train", [*overrides, *ddp])
             twos[name] = OmegaConf.to_container(two, resolve=True)
+    steps = to_be_run(request, "case", "accumulate")
     processes = multiprocessing.spawn(
-        worker, (folder, free_port(), twos), nprocs=2, join=False, daemon=True
+        worker, (folder, free_port(), steps, twos), nprocs=2, join=False, daemon=True
     )
     metrics = {name: train(config) for name, config in ones.items()}
     while not processes.join():
@@ -89,7 +111,7 @@ def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], leave_out: 
 # --- collectives --------------------------------------------------------------------------------
 
 
-@pytest.mark.ddp
+@of_two_processes
 def test_all_gather(outcome: Outcome) -> None:
     whole = torch.cat([rows(0, 3), rows(1, 3)]).requires_grad_()
     sum((whole * rows(rank, 6, seed=10)).sum() for rank in range(2)).backward()
@@ -101,14 +123,14 @@ def test_all_gather(outcome: Outcome) -> None:
         torch.testing.assert_close(found["gather_gradient"], whole.grad.chunk(2)[rank])
 
 
-@pytest.mark.ddp
+@of_two_processes
 def test_gather_uneven(outcome: Outcome) -> None:
     for found in outcome.ranks:
         assert torch.equal(found["uneven"], torch.cat([rows(0, 1), rows(1, 3)]))
         assert found["one_empty"].tolist() == [0, 1]
 
 
-@pytest.mark.ddp
+@of_two_processes
 def test_global_mean(outcome: Outcome) -> None:
     w = torch.ones(2, dtype=torch.float64, requires_grad=True)
     mean = (w * torch.cat([rows(0, 3), rows(1, 5)])).sum() / 8
@@ -129,7 +151,7 @@ def test_one_process_is_the_identity() -> None:
 # --- random draws -------------------------------------------------------------------------------
 
 
-@pytest.mark.ddp
+@of_two_processes
 def test_shuffled_orders(outcome: Outcome) -> None:
     one = shuffles()["seen"]
     parts = [found["shuffles"] for found in outcome.ranks]
@@ -141,7 +163,7 @@ def test_shuffled_orders(outcome: Outcome) -> None:
         assert torch.equal(part["returned"], rows_of_rank.expand(2, -1))
 
 
-@pytest.mark.ddp
+@of_two_processes
 def test_drawn_slots(outcome: Outcome) -> None:
     one = bank_draws()
     two = torch.cat([found["bank_draws"] for found in outcome.ranks], dim=1)
@@ -152,9 +174,8 @@ def test_drawn_slots(outcome: Outcome) -> None:
 # --- the methods --------------------------------------------------------------------------------
 
 
-@pytest.mark.ddp
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("case", cases("TWO_PROCESSES"))
+@of_two_processes
+@pytest.mark.parametrize(("case", "accumulate"), only(FIRST, STEPPED))
 def test_two_halves_of_a_batch_equal_the_whole(
     outcome: Outcome, case: str, accumulate: int
 ) -> None:
@@ -195,8 +216,8 @@ def saved_state(folder: Path) -> dict[str, Tensor]:
     return dict(checkpoint["state_dict"])
 
 
-@pytest.mark.ddp
-@pytest.mark.parametrize("run", RUNS)
+@of_two_processes
+@pytest.mark.parametrize("run", only(WATCHED, RUNS))
 def test_a_run_of_two_processes_equals_a_run_of_one(outcome: Outcome, run: str) -> None:
     one, two = outcome.folder / "one" / run, outcome.folder / "two" / run
     losses = column(one, "train/loss")
@@ -206,7 +227,7 @@ def test_a_run_of_two_processes_equals_a_run_of_one(outcome: Outcome, run: str) 
     assert_close(saved_state(two), saved_state(one))
 
 
-@pytest.mark.ddp
+@of_two_processes
 def test_monitors_see_the_features_of_both_processes(outcome: Outcome) -> None:
     one, two = outcome.folder / "one" / "simclr", outcome.folder / "two" / "simclr"
     for name in ("val/knn_top1", "val/probe_top1"):

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from helpers.paths import ROOT
+from helpers.tiers import every
 from ssl_zoo.config import CONFIG_DIR, TRAIN_ROOTS, check_overrides, instantiate
 from ssl_zoo.types import Facts
 
@@ -45,7 +46,7 @@ def jobs(overrides: list[str]) -> Iterator[list[str]]:
         yield list(job)
 
 
-@pytest.mark.parametrize("row", ablations())
+@pytest.mark.parametrize("row", every(4, ablations()))
 def test_every_ablation_is_a_command(make_config: Callable[..., DictConfig], row: str) -> None:
     for job in jobs(row.split()):
         cfg = make_config(*job, "name=test", tiny=False)

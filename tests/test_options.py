@@ -12,6 +12,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from helpers.configs import Make
+from helpers.tiers import every, only
 from helpers.trees import make_classes, make_tree
 from ssl_zoo.config import CONFIG_DIR, instantiate, naming_knobs
 from ssl_zoo.data import DataModule
@@ -63,7 +64,9 @@ def step(cfg: DictConfig) -> None:
     assert any(not torch.equal(before[name], p) for name, p in method.named_parameters())
 
 
-@pytest.mark.parametrize("name", options("backbone"))
+@pytest.mark.parametrize(
+    "name", only(["convnet", "resnet18_cifar", "small_resnet", "timm"], options("backbone"))
+)
 def test_backbones(make_config: Make, name: str) -> None:
     small = ["dataset.splits.num_train=20", "batch_size=4"]
     extra = NEEDS.get(f"backbone={name}", [])
@@ -91,15 +94,22 @@ def fits(method: str, slot: str, option: str) -> bool:
     return slot != "loss" or issubclass(class_of(f"loss/{option}"), takes)
 
 
-COMBINATIONS = [
-    (method, slot, option)
-    for method in options("method")
-    for slot in slots(method)
-    for option in options(f"method/{slot}")
-]
+def combinations() -> list[Any]:
+    """Every option of every slot; the first tier has each once, and one refusal a slot."""
+    triples = [
+        (method, slot, option)
+        for method in options("method")
+        for slot in slots(method)
+        for option in options(f"method/{slot}")
+    ]
+    first: dict[Any, Any] = {}
+    for method, slot, option in triples:
+        kind = (slot, option) if fits(method, slot, option) else slot
+        first.setdefault(kind, (method, slot, option))
+    return only(first.values(), triples)
 
 
-@pytest.mark.parametrize(("method", "slot", "option"), COMBINATIONS)
+@pytest.mark.parametrize(("method", "slot", "option"), combinations())
 def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, option: str) -> None:
     more = NEEDS.get(f"method/{slot}={option}", [])
     cfg = make_config(f"method={method}", f"method/{slot}={option}", "optimizer=sgd", *more)
@@ -201,7 +211,10 @@ def test_the_other_datasets_compose(make_config: Make, name: str) -> None:
     assert cfg.dataset.val_fraction == 0.1
 
 
-@pytest.mark.parametrize("name", options("experiment"))
+@pytest.mark.parametrize(
+    "name",
+    only(["simclr_quick", "moco_cifar10", "metric_learning_omniglot"], options("experiment")),
+)
 def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: str) -> None:
     base = [f"experiment={name}", "batch_size=16", "name=test"]
     if make_config(*base, tiny=False).dataset.get("root") is None:
@@ -224,7 +237,7 @@ def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: s
     step(make_config(*base, *files, *views, tiny=False))
 
 
-@pytest.mark.parametrize("name", options("ablation"))
+@pytest.mark.parametrize("name", every(4, options("ablation")))
 def test_ablations_step(make_config: Make, name: str) -> None:
     small = ["method.hidden_dim=16"] if name.startswith(("simsiam", "byol")) else []
     if "resnet18" not in name:  # these rows bring a backbone of their own
@@ -237,15 +250,15 @@ def test_ablations_step(make_config: Make, name: str) -> None:
     "overrides",
     [
         ["accumulate=2"],
-        ["clip_norm=1.0"],
+        pytest.param(["clip_norm=1.0"], marks=pytest.mark.slow),
         ["precision=bf16-mixed"],
-        ["precision=auto"],
-        ["compile=true"],
+        pytest.param(["precision=auto"], marks=pytest.mark.slow),
+        pytest.param(["compile=true"], marks=pytest.mark.slow),
         ["monitor.bank_size=50", "monitor.every_n_epochs=2"],
         ["callbacks=none"],
-        ["optimizer.exclude_bias_and_norm=false"],
-        ["optimizer=lars", "optimizer.lr_rule=sqrt"],
-        ["augmentation.jitter_order=fixed"],
+        pytest.param(["optimizer.exclude_bias_and_norm=false"], marks=pytest.mark.slow),
+        pytest.param(["optimizer=lars", "optimizer.lr_rule=sqrt"], marks=pytest.mark.slow),
+        pytest.param(["augmentation.jitter_order=fixed"], marks=pytest.mark.slow),
     ],
     ids=lambda value: " ".join(value),
 )

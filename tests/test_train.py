@@ -67,14 +67,13 @@ def test_callbacks_change_no_weight(make_config: Make, tmp_path: Path) -> None:
     assert same(weights(tmp_path / "with"), weights(tmp_path / "without"))
 
 
-def test_load_backbone(make_config: Make, tmp_path: Path) -> None:
-    train(make_config())
-    backbone, preprocess = ssl_zoo.load_backbone(tmp_path / "run")
+def test_load_backbone(trained: Path) -> None:
+    backbone, preprocess = ssl_zoo.load_backbone(trained)
     images = torch.randint(0, 256, (4, 3, 40, 50), dtype=torch.uint8)
     features = backbone(preprocess(images))
     assert features.shape == (4, backbone.num_features)
     assert not backbone.training
-    saved = weights(tmp_path / "run")
+    saved = weights(trained)
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, saved[f"encoder.backbone.{name}"])
 

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,16 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from helpers.paths import ROOT
+from helpers.tiers import only
 from helpers.wandb_reader import OfflineRun, read_run, records
 from ssl_zoo import train as program
 from ssl_zoo.config import TRAIN_ROOTS, check_overrides, flatten, to_plain
 from ssl_zoo.run_folder import RunFolder
+
+
+def of_sweeps(test: Callable[..., None]) -> Callable[..., None]:
+    """Of whole sweeps in processes of their own, started once, so on one worker."""
+    return pytest.mark.slow(pytest.mark.xdist_group("sweeps")(test))
 
 
 @dataclass
@@ -117,6 +124,7 @@ def test_the_reader_reads_what_wandb_writes(tmp_path: Path) -> None:
         list(records(tmp_path / "damaged.wandb"))
 
 
+@of_sweeps
 def test_each_job_is_a_finished_run_of_one_group(grid: Sweep) -> None:
     runs = [run for job in range(4) for run in grid.runs(job)]
     assert [run.exit_code for run in runs] == [0, 0, 0, 0]
@@ -126,6 +134,7 @@ def test_each_job_is_a_finished_run_of_one_group(grid: Sweep) -> None:
     assert settings == [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
 
 
+@of_sweeps
 def test_config_is_resolved_and_flattened_by_dots(grid: Sweep) -> None:
     (run,) = grid.runs(3)
     saved = yaml.safe_load((grid.folder / "3" / "config.yaml").read_text())
@@ -134,6 +143,7 @@ def test_config_is_resolved_and_flattened_by_dots(grid: Sweep) -> None:
     assert "${" not in json.dumps(run.config)
 
 
+@of_sweeps
 def test_metrics_and_their_names(grid: Sweep) -> None:
     (run,) = grid.runs(1)
     names = {
@@ -158,6 +168,7 @@ def test_metrics_and_their_names(grid: Sweep) -> None:
     assert logged == curves["train/loss"]
 
 
+@of_sweeps
 def test_figures_are_images(grid: Sweep) -> None:
     (run,) = grid.runs(0)
     (files,) = (grid.folder / "0").glob("wandb/offline-run-*/files")
@@ -167,6 +178,7 @@ def test_figures_are_images(grid: Sweep) -> None:
         np.testing.assert_array_equal(matplotlib.image.imread(files / sent), ours)
 
 
+@of_sweeps
 def test_summary_of_a_sweep(grid: Sweep) -> None:
     rows = grid.summary()
     assert list(rows[0])[:5] == ["job", "status", "method.temperature", "seed", "val/knn_top1"]
@@ -179,11 +191,13 @@ def test_summary_of_a_sweep(grid: Sweep) -> None:
     assert matplotlib.image.imread(grid.folder / "summary.png").size > 10_000
 
 
+@of_sweeps
 def test_seeds_of_a_sweep_make_runs_of_their_own(grid: Sweep) -> None:
     losses = [grid.result(job)["metrics"]["train/loss"] for job in range(4)]
     assert len(set(losses)) == 4
 
 
+@of_sweeps
 def test_a_failing_job_stops_no_other(failing: Sweep) -> None:
     status = [failing.result(job)["status"] for job in range(4)]
     assert status == ["failed", "failed", "finished", "failed"]
@@ -192,6 +206,7 @@ def test_a_failing_job_stops_no_other(failing: Sweep) -> None:
     assert failing.result(2)["metrics"]["val/knn_top1"] > 0
 
 
+@of_sweeps
 def test_a_failing_job_says_why(failing: Sweep) -> None:
     assert "Traceback" not in failing.stdout + failing.stderr
     lines = failing.stderr.splitlines()
@@ -204,6 +219,7 @@ def test_a_failing_job_says_why(failing: Sweep) -> None:
         assert any(line.startswith(f"error: job {job}: ") and words in line for line in lines)
 
 
+@of_sweeps
 def test_a_failing_job_is_marked_in_wandb(failing: Sweep) -> None:
     (trained,) = failing.runs(0)
     assert (trained.exit_code, trained.group) == (1, failing.folder.name)
@@ -243,7 +259,7 @@ def agents_command(sweep: dict[str, Any], values: dict[str, Any]) -> list[str]:
     return command
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", only([0], range(5)))
 def test_arguments_of_the_wandb_sweep_compose(make_config: Make, seed: int) -> None:
     sweep = yaml.safe_load((ROOT / "docs" / "wandb_sweep.yaml").read_text())
     draw = random.Random(seed)

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from helpers.protocols import noisy, protocol, small_task
+from helpers.protocols import noisy, protocol, small_candidate
 from ssl_zoo.evaluation import fit_logistic
 from ssl_zoo.evaluation.linear import statistics
 from ssl_zoo.evaluation.logistic import Solution, solve
@@ -144,7 +144,7 @@ def test_what_does_not_converge_is_told(caplog: pytest.LogCaptureFixture) -> Non
     fit: Any = fit_logistic(*blobs(200), *blobs(40, seed=1), 4, [1e-4], max_iterations=2)
     assert not fit.converged
     assert fit.gradient > 1e-7
-    row = protocol("logistic", strengths=[1e-6], max_iterations=2).score(small_task())
+    row = protocol("logistic", strengths=[1e-6], max_iterations=2).score(small_candidate())
     assert not row["converged"]
     assert "raise protocol.logistic.max_iterations" in caplog.text
 

@@ -90,21 +90,30 @@ def collectives(rank: int) -> dict[str, Any]:
 # --- the processes ------------------------------------------------------------------------------
 
 
-def worker(rank: int, folder: Path, port: int, configs: dict[str, dict[str, Any]]) -> None:
-    """What each of the two processes does; it leaves its findings in `folder`."""
+def worker(
+    rank: int,
+    folder: Path,
+    port: int,
+    steps: list[tuple[str, int]],
+    configs: dict[str, dict[str, Any]],
+) -> None:
+    """What each of the two processes does; it leaves its findings in `folder`.
+
+    `steps` are the cases to step through, each with its micro-batches a step; `configs` are runs.
+    """
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder / 'store'}",
         rank=rank,
         world_size=2,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(minutes=5),
     )
     results = collectives(rank)
     results["shuffles"], results["bank_draws"] = shuffles(), bank_draws()
-    for case, make in cases("TWO_PROCESSES").items():
-        for accumulate in (1, 2):
-            results[f"{case} {accumulate}"] = tuple(run_steps(make, accumulate))
+    for case, accumulate in steps:
+        make = cases("TWO_PROCESSES")[case]
+        results[f"{case} {accumulate}"] = tuple(run_steps(make, accumulate))
     dist.destroy_process_group()
     # as a cluster starts the processes of a run
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}

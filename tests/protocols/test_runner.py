@@ -27,6 +27,8 @@ from ssl_zoo.protocols.runner.candidates import Concatenated
 from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.types import UserError
 
+pytestmark = pytest.mark.xdist_group("runner")  # two runs are trained once for the file
+
 FROZEN = ["knn", "linear", "logistic", "few_shot", "retrieval"]
 
 QUICK = [

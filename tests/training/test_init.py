@@ -11,7 +11,6 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from ssl_zoo.config import instantiate
 from ssl_zoo.train import train
@@ -22,14 +21,6 @@ from ssl_zoo.types import UserError
 def weights(run: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = torch.load(run / "checkpoints" / "last.ckpt")["state_dict"]
     return {n.removeprefix("encoder.backbone."): v for n, v in state.items() if "backbone" in n}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "first"
-    with command_line("train", *TINY, f"run_dir={folder}") as cfg:
-        train(cfg)
-    return folder
 
 
 def built(cfg: DictConfig) -> Any:
