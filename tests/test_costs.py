@@ -18,13 +18,13 @@ PROTOCOLS = [name for name in protocols.__all__ if name not in ("Protocol", "Can
 BACKBONES = ["ConvNet", "SmallResNet", "googlenet"]
 
 
-def naming(name: str) -> set[str]:
-    """The source files with this name in their code or texts, docstrings and comments left out."""
-    word = re.compile(rf"(?<![\w.]){name}\b")
+def defining(name: str) -> set[str]:
+    """The source files that define or import a name."""
+    line = re.compile(rf"^(class|def) {name}\b|^from .* import .*\b{name}\b|^    {name},$", re.M)
     return {
         path.relative_to(ROOT / "ssl_zoo").as_posix()
         for path, text in SOURCES.items()
-        if word.search(re.sub(r'""".*?"""|#.*', "", text, flags=re.DOTALL))
+        if line.search(text) and path.name != "__init__.py"
     }
 
 
@@ -35,23 +35,21 @@ def configs(target: str) -> set[Path]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_is_its_file_a_line_and_a_yaml(name: str) -> None:
-    files = naming(name) - {"methods/__init__.py"}
-    assert len(files) == 1
+    (file,) = defining(name)
+    assert file.startswith("methods/")
     assert len(configs(f"ssl_zoo.methods.{name}")) == 1
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_protocol_is_its_file_a_line_and_a_yaml(name: str) -> None:
-    files = {file for file in naming(name) if not file.endswith("__init__.py")}
-    own = {file for file in files if file.startswith("protocols/")}
-    assert len(own) == 1
+    (_,) = (file for file in defining(name) if file.startswith("protocols/"))
     assert configs(f"ssl_zoo.protocols.{name}")
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_backbone_is_a_file_a_line_and_a_yaml(name: str) -> None:
-    files = naming(name) - {"backbones/__init__.py"}
-    assert len(files) == 1
+    (file,) = defining(name)
+    assert file.startswith("backbones/")
     assert len(configs(f"ssl_zoo.backbones.{name}")) == 1
 
 

@@ -40,6 +40,10 @@ def check_knobs(cfg: DictConfig) -> None:
     Raises:
         UserError: Naming the knob.
     """
+    if cfg.dataset.get("name") == "saved":
+        raise UserError(
+            "dataset=saved is for evaluate.py, whose checkpoint has a data set: give another"
+        )
     check_counts(cfg, COUNTS)
     if cfg.monitor.bank_size is not None and not _is_above_0(cfg.monitor.bank_size):
         raise UserError(

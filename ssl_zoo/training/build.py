@@ -106,7 +106,7 @@ def check_views(method: Method, data: DataModule) -> None:
         taken = next(n for n in range(1, 100) if method.takes_views(n))
         raise UserError(
             f"augmentation.num_views={made}, but {type(method).__name__} takes {taken}: "
-            f"set augmentation.num_views={taken}"
+            f"set augmentation.num_views={taken}, or as many augmentation.views"
         )
 
 

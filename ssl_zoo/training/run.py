@@ -101,7 +101,8 @@ def _run(
     loggers: list[Logger] = []
     try:
         result.write("running")
-        metrics = _train(config, folder, earlier is not None, loggers)
+        with naming_knobs(composed, task_overrides()):
+            metrics = _train(config, folder, earlier is not None, loggers)
     except Interrupted as stop:
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")

@@ -101,5 +101,5 @@ def test_classes_of_few_images_are_told_once(
         for _ in range(2):
             data.train_dataloader()
     told = [record.getMessage() for record in caplog.records]
-    line = "classes have fewer images than method.images_per_class=32: batches repeat them"
+    line = "classes have fewer images than images_per_class=32: batches repeat them"
     assert told == [f"{short} {line}"]
