@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,19 @@ def _percent(scores: dict[str, Any], headline: str) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line; bad input ends in one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser(
+        description="Print each protocol's headline on test for the rows of runs; figures that do "
+        "not compare are refused.",
+        epilog="example: python -m ssl_zoo.protocols.table runs/A runs/B",
+    )
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run folder")
     try:
-        if len(sys.argv) < 2:
-            raise UserError("usage: python -m ssl_zoo.protocols.table RUN ...")
-        print_scores([Path(arg) for arg in sys.argv[1:]])
+        print_scores(parser.parse_args().runs)
     except UserError as error:
         fail(error)
+
+
+if __name__ == "__main__":
+    main()
