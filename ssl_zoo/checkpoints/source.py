@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssl_zoo.checkpoints.unpickle import is_zip
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
 LIBRARIES = ("torchvision:", "timm:")
@@ -25,9 +26,10 @@ def find_checkpoint(run_or_file: str | Path) -> Path:
     path = Path(run_or_file).expanduser()
     if path.is_file():
         return path
-    for name in ("last.ckpt", "best.ckpt"):
-        if (path / "checkpoints" / name).is_file():
-            return path / "checkpoints" / name
+    run = RunFolder(path)
+    for file in (run.last, run.best):
+        if file.is_file():
+            return file
     if str(run_or_file) == "random":
         raise UserError("random is only for evaluate.py's ckpt=: give a run folder or a file")
     if not path.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -20,7 +21,9 @@ from ssl_zoo.figures.maps import MIN_POINTS
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.writing import write_atomically
 
+_ELSEWHERE = "set protocol.embed.out to another folder"
 _ROW_GROUP = 8192  # rows that a reader of Parquet loads at once: 64 MB of 2,048 features
 
 
@@ -88,7 +91,7 @@ class Embed(Protocol):
         files = []
         for kind in dict.fromkeys(self.formats):
             path = folder / f"{stem}{candidate.suffix}.{kind}"
-            _write(path, _WRITERS[kind], table)
+            write_atomically(path, partial(_WRITERS[kind], table), _ELSEWHERE)
             files.append(str(path))
         info(f"{candidate.name}: features of {len(table.label)} images in {', '.join(files)}")
         if (path_of_map := candidate.figure("map")) is not None:
@@ -155,28 +158,6 @@ def _draw(table: Table, path: Path) -> None:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
-
-
-def _write(path: Path, write: Callable[[Table, IO[bytes]], None], table: Table) -> None:
-    """A file that is complete or not there.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with unfinished.open("wb") as file:
-                write(table, file)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot write {path}: {reason}; set protocol.embed.out to another folder"
-        ) from error
 
 
 def _write_npz(table: Table, file: IO[bytes]) -> None:

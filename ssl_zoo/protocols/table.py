@@ -10,6 +10,7 @@ from typing import Any
 
 from ssl_zoo.config import fail
 from ssl_zoo.console import print_table
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
 
@@ -23,7 +24,7 @@ def print_scores(runs: Sequence[Path]) -> None:
     columns: dict[str, str] = {}
     rows: dict[str, dict[str, str]] = {}
     for run in runs:
-        files = sorted((run / "evaluation").glob("*.json"))
+        files = sorted(RunFolder(run).evaluation.glob("*.json"))
         if not files:
             raise UserError(f"{run} holds no evaluation/*.json: run evaluate.py ckpt={run}")
         for path in files:

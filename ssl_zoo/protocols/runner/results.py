@@ -16,7 +16,9 @@ from ssl_zoo.hardware import has_native_bf16
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
+from ssl_zoo.writing import write_text
 
 # Where things lie and how fast they are read: not what a score means.
 _PLACES = {"root", "out", "num_workers"}
@@ -55,20 +57,22 @@ def result_folder(
     """
     first = sources[0]
     if first.pretrained is None:
-        return Path("runs") / f"random_{dataset}" / "evaluation", ""
+        return RunFolder(Path("runs") / f"random_{dataset}").evaluation, ""
     suffix = "" if own else f"_{dataset}"
     suffix += f"_{features}" if features != "auto" else ""
     if not Path(first.ckpt).expanduser().exists():  # torchvision:NAME
         folder = Path("runs") / first.ckpt.replace(":", "_").replace("/", "_")
-        return folder / "evaluation", suffix
+        return RunFolder(folder).evaluation, suffix
     file = find_checkpoint(first.ckpt)
-    in_run = file.parent.name == "checkpoints"
-    folder = file.parent.parent if in_run else file.parent
+    run = RunFolder(file.parent.parent)
+    in_run = file.parent == run.checkpoints
+    folder = run.path if in_run else file.parent
     if len(sources) > 1:
         names = "_".join(Path(source.ckpt).stem for source in sources)
-        return (folder.parent if in_run else folder) / "evaluation", f"_{names[:60]}{suffix}"
+        beside = RunFolder(folder.parent if in_run else folder)
+        return beside.evaluation, f"_{names[:60]}{suffix}"
     stem = "" if file.stem == "last" else f"_{file.stem}"
-    return folder / "evaluation", stem + suffix
+    return RunFolder(folder).evaluation, stem + suffix
 
 
 def data_of(protocol: Protocol, make_data: Callable[[], DataModule]) -> Any:
@@ -134,7 +138,7 @@ class Results:
             result["rows"][f"separated (mean of {len(rows)})"] = _mean(rows)
         row = {"protocol_id": result["protocol_id"], **scores, "num_encoded": candidate.num_encoded}
         result["rows"][candidate.name] = row
-        self.paths[name].write_text(json.dumps(result, indent=2) + "\n")
+        write_text(self.paths[name], json.dumps(result, indent=2) + "\n", fix="give out=FOLDER")
 
     def _path(self, name: str) -> Path:
         """A file of other settings or data keeps its place; this one gets its id in its name."""
