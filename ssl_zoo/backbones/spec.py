@@ -22,6 +22,7 @@ _AS_PUBLISHED = {"stem": "imagenet", "width": 1.0}  # where a config does not sa
 _UNTRAINED = {"weights": None, "pretrained": False}
 # What another function, other first values and other padding leave as it is: names and shapes.
 _SAME_WEIGHTS = ("_target_", *_UNTRAINED, "zero_init_residual", "variant")
+_GROUP = "backbone"  # of conf/
 _MISSING = "???"  # of an option whose name the user gives
 
 
@@ -68,8 +69,8 @@ def overrides(config: dict[str, Any]) -> str:
     for option in options_of("backbone"):
         values = _option(option)
         if values["_target_"] == target and values.get("name", _MISSING) in (name, _MISSING):
-            typed.append([f"backbone={option}", *_knobs(config, values)])
-    fewest = min(typed, key=len, default=[f"backbone._target_={target}", *_knobs(config, {})])
+            typed.append([f"{_GROUP}={option}", *_knobs(config, values)])
+    fewest = min(typed, key=len, default=[f"{_GROUP}._target_={target}", *_knobs(config, {})])
     return " ".join(fewest)
 
 
@@ -114,7 +115,7 @@ def _knobs(config: dict[str, Any], option: dict[str, Any]) -> list[str]:
     """The overrides that make an option this backbone."""
     as_published = {key: value for key, value in _AS_PUBLISHED.items() if key in option}
     return [
-        f"{'' if key in option else '+'}backbone.{key}={_typed(value)}"
+        f"{'' if key in option else '+'}{_GROUP}.{key}={_typed(value)}"
         for key, value in (as_published | _settings(config)).items()
         if key not in option or option[key] != value
     ]

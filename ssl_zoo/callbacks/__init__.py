@@ -1,6 +1,5 @@
 """What watches a run and what keeps it: nothing here changes the weights."""
 
-from ssl_zoo.callbacks.checkpoints import Checkpoints, Interrupted
 from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor
 from ssl_zoo.callbacks.finite_loss import FiniteLoss
@@ -9,6 +8,7 @@ from ssl_zoo.callbacks.learning_rates import LearningRates
 from ssl_zoo.callbacks.linear_probe import LinearProbe
 from ssl_zoo.callbacks.progress import Progress
 from ssl_zoo.callbacks.retrieval_monitor import RetrievalMonitor
+from ssl_zoo.callbacks.save_checkpoints import Checkpoints, Interrupted
 from ssl_zoo.callbacks.throughput import Throughput
 
 __all__ = [

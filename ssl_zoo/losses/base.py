@@ -1,14 +1,11 @@
-"""What the losses share: checks of their knobs, and the mean over the pairs that count."""
+"""What the losses share: their two kinds, and the mean over the pairs that count."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ssl_zoo.distributed import global_mean
-from ssl_zoo.types import BadValue
 
 
 class ContrastiveLoss(nn.Module):
@@ -23,39 +20,6 @@ class ContrastiveLoss(nn.Module):
 
 class PredictiveLoss(nn.Module):
     """`loss(prediction (N, D), target (N, D)) -> scalar`."""
-
-
-def check_temperature(temperature: float) -> float:
-    """The temperature itself.
-
-    Raises:
-        BadValue: If it is not above 0.
-    """
-    if not 0 < temperature < float("inf"):
-        raise BadValue("temperature", temperature, "above 0")
-    return temperature
-
-
-def check_margin(margin: float, positive: bool = False) -> float:
-    """The margin itself.
-
-    Raises:
-        BadValue: If it is below 0, or is 0 where it must be positive.
-    """
-    if not 0 <= margin < float("inf") or (positive and margin == 0):
-        raise BadValue("margin", margin, "above 0" if positive else "at least 0")
-    return margin
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    """The value itself.
-
-    Raises:
-        BadValue: If it is none of the choices.
-    """
-    if value not in choices:
-        raise BadValue(name, value, f"one of {', '.join(choices)}")
-    return value
 
 
 def is_pair(neg: Tensor) -> Tensor:

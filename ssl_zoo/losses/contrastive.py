@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ssl_zoo.distributed import global_mean
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.losses.base import ContrastiveLoss, check_temperature
+from ssl_zoo.losses.base import ContrastiveLoss
+from ssl_zoo.losses.checks import check_temperature
 
 
 class InfoNCE(ContrastiveLoss):

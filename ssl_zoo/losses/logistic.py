@@ -11,16 +11,8 @@ from torch.nn.functional import logsigmoid
 from ssl_zoo.distributed import global_mean, rank
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import PAIRS_STREAM, uniform
-from ssl_zoo.losses.base import (
-    ContrastiveLoss,
-    check_choice,
-    check_margin,
-    check_temperature,
-    is_pair,
-    is_semi_hard,
-    mean_over,
-    with_positives,
-)
+from ssl_zoo.losses.base import ContrastiveLoss, is_pair, is_semi_hard, mean_over, with_positives
+from ssl_zoo.losses.checks import check_choice, check_margin, check_temperature
 from ssl_zoo.types import BadValue, UserError
 
 Mode = Literal["all", "subsample", "reweight", "semi_hard"]

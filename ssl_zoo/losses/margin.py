@@ -8,15 +8,8 @@ from torch import Tensor
 from torch.nn.functional import relu
 
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.losses.base import (
-    ContrastiveLoss,
-    check_choice,
-    check_margin,
-    is_pair,
-    is_semi_hard,
-    mean_over,
-    with_positives,
-)
+from ssl_zoo.losses.base import ContrastiveLoss, is_pair, is_semi_hard, mean_over, with_positives
+from ssl_zoo.losses.checks import check_choice, check_margin
 
 TripletMode = Literal["all", "semi_hard", "semi_hard_wide"]
 

@@ -11,7 +11,8 @@ from torch.nn.functional import logsigmoid
 
 from ssl_zoo.distributed import all_gather, global_mean
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.losses.base import ContrastiveLoss, check_choice, check_temperature, is_pair
+from ssl_zoo.losses.base import ContrastiveLoss, is_pair
+from ssl_zoo.losses.checks import check_choice, check_temperature
 from ssl_zoo.types import BadValue, Facts, UserError
 
 Normaliser = Literal["code", "paper"]

@@ -36,6 +36,8 @@ class KNN(Protocol):
             raise BadValue("ks", self.ks, "a list of numbers of at least 1")
         if k not in self.ks:
             raise BadValue("k", k, f"among ks={self.ks}: add it there")
+        if temperature <= 0:
+            raise BadValue("temperature", temperature, "above 0")
 
     @property
     def columns(self) -> tuple[str, ...]:

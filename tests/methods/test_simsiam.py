@@ -26,6 +26,7 @@ from ssl_zoo.losses import NegativeCosine
 from ssl_zoo.methods import Method, SimSiam
 from ssl_zoo.modules import Lagged, StopGradient
 from ssl_zoo.optim import warmup_cosine
+from ssl_zoo.types import Facts
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -102,7 +103,7 @@ def alternation(method: Method, steps: int) -> Trained:
 
 
 def alternating(every: int | str, steps_per_epoch: int, steps: int) -> Case:
-    target, epoch = partial(Lagged, every=every), {"steps_per_epoch": steps_per_epoch}
+    target, epoch = partial(Lagged, every=every), {"facts": Facts(steps_per_epoch=steps_per_epoch)}
     make = partial(predictive, SimSiam, target, NegativeCosine(), **epoch)
     return Case(make, partial(alternation, steps=steps))
 

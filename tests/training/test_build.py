@@ -15,7 +15,7 @@ from ssl_zoo.types import UserError
 
 def test_split_norms_are_not_joined_again(make_config: Make) -> None:
     cfg = make_config("method=moco", "sync_batchnorm=true")
-    with pytest.raises(UserError, match=r"^sync_batchnorm=true joins the norms that ShuffleBN"):
+    with pytest.raises(UserError, match=r"^sync_batchnorm=true joins the norms that shuffle_bn"):
         build_method(cfg, instantiate(cfg.data))
     fitting = make_config("method=moco", "sync_batchnorm=true", "method.target.num_splits=1")
     assert build_method(fitting, instantiate(fitting.data))
@@ -23,7 +23,7 @@ def test_split_norms_are_not_joined_again(make_config: Make) -> None:
 
 def test_another_number_of_views_is_answered_with_the_override(make_config: Make) -> None:
     cfg = make_config("augmentation.num_views=3")
-    with pytest.raises(UserError, match=r"SimCLR takes 2: set augmentation\.num_views=2$"):
+    with pytest.raises(UserError, match=r"SimCLR takes 2: set augmentation\.num_views=2, or"):
         build_method(cfg, instantiate(cfg.data))
 
 

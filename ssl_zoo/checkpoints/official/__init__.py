@@ -1,4 +1,4 @@
-"""Checkpoint files of other repositories."""
+"""Foreign checkpoints, those of other repositories: `layouts` tells them apart."""
 
 from ssl_zoo.checkpoints.official.layouts import KNOWN, LAYOUTS, Layout, load_official
 

@@ -1,0 +1,40 @@
+"""Checks of the losses' arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssl_zoo.types import BadValue
+
+
+def check_temperature(temperature: float) -> float:
+    """The temperature itself.
+
+    Raises:
+        BadValue: If it is not above 0.
+    """
+    if not 0 < temperature < float("inf"):
+        raise BadValue("temperature", temperature, "above 0")
+    return temperature
+
+
+def check_margin(margin: float, positive: bool = False) -> float:
+    """The margin itself.
+
+    Raises:
+        BadValue: If it is below 0, or is 0 where it must be positive.
+    """
+    if not 0 <= margin < float("inf") or (positive and margin == 0):
+        raise BadValue("margin", margin, "above 0" if positive else "at least 0")
+    return margin
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """The value itself.
+
+    Raises:
+        BadValue: If it is none of the choices.
+    """
+    if value not in choices:
+        raise BadValue(name, value, f"one of {', '.join(choices)}")
+    return value
