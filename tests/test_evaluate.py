@@ -81,6 +81,7 @@ def test_a_file_scores_as_its_run(run: Path) -> None:
     assert (run / "elsewhere" / "knn.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_function_of_its_config(run: Path, tmp_path: Path) -> None:
     """Twice in one process, composed from Python, gives what the command line gives."""
     other = run_train(tmp_path / "other", "seed=1", "callbacks=none")

@@ -11,7 +11,7 @@ import pytest
 from helpers.configs import TINY, Make
 from helpers.method_cases import cases
 from helpers.runs import assert_equal, reached, start, state, train_with_signal
-from helpers.tiers import only
+from helpers.tiers import every, only
 from ssl_zoo.train import train
 from ssl_zoo.types import UserError
 
@@ -75,7 +75,7 @@ def test_a_stop_at_any_step_loses_nothing(
     assert rows(folder) == rows(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("case", cases("RESUMES"))
+@pytest.mark.parametrize("case", every(3, cases("RESUMES")))
 def test_what_a_method_needs_is_saved(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:

@@ -27,7 +27,7 @@ class Collapse(Callback):
         pl_module.step = collapsed  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("collapsed", [False, True])
+@pytest.mark.parametrize("collapsed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_collapse_is_told(
     make_config: Make,
     monkeypatch: pytest.MonkeyPatch,

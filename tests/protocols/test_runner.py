@@ -59,6 +59,7 @@ def images_seen() -> Iterator[list[int]]:
     handle.remove()
 
 
+@pytest.mark.slow
 def test_all_frozen_encodes_each_image_once(runs: list[Path], images_seen: list[int]) -> None:
     results = run_protocols(f"ckpt={runs[0]}", "protocol=all_frozen", *QUICK, "baselines=false")
     assert list(results) == FROZEN
@@ -218,6 +219,7 @@ def test_a_strangers_file(tmp_path: Path) -> None:
     assert (tmp_path / "evaluation" / "knn_resnet18_shapes.json").is_file()
 
 
+@pytest.mark.slow
 def test_retrieval_needs_no_test_split(runs: list[Path], tmp_path: Path) -> None:
     root = tmp_path / "images"
     images, labels = draw_shapes(torch.arange(200), seed=0)
