@@ -108,6 +108,7 @@ def test_a_finished_run_is_left_alone(make_config: Make, tmp_path: Path) -> None
         train(make_config())
 
 
+@pytest.mark.slow
 def test_a_moved_run_goes_on_where_it_lies(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_moved_run_goes_on_where_it_lies(
     assert len(list((tmp_path / "new" / "tensorboard").glob("events.*"))) >= 2
 
 
+@pytest.mark.slow
 def test_a_resumed_job_enters_its_sweeps_summary(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

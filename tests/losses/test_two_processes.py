@@ -17,6 +17,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, li
 
 
 @pytest.mark.ddp
+@pytest.mark.slow
 @pytest.mark.xdist_group("two_processes")
 @pytest.mark.parametrize("name", SPREAD)
 def test_two_halves_equal_the_whole(

@@ -59,6 +59,7 @@ def test_the_proxies_and_their_optimizer_are_saved(make_config: Make, tmp_path: 
     assert saved["state_dict"]["loss.W"].shape == (128, 10)  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_what_watches_changes_nothing(make_config: Make, tmp_path: Path) -> None:
     split = [*ARCFACE, "dataset.class_split=hash", "batch_size=16", "epochs=2"]
     train(make_config(*split, run="watched"))

@@ -42,6 +42,7 @@ def test_backbone_and_momentum_copy_start_from_the_checkpoint(run: Path, make_co
     )
 
 
+@pytest.mark.slow
 def test_it_is_saved_as_text_and_a_resume_does_not_read_it(
     run: Path, make_config: Make, tmp_path: Path
 ) -> None:

@@ -109,7 +109,7 @@ def test_a_limited_epoch_of_files_is_followed_by_another(
     assert torch.equal(few.views[1], whole.views[steps])
 
 
-@pytest.mark.parametrize("logger", ["csv", "[wandb,tensorboard]"])
+@pytest.mark.parametrize("logger", every(2, ["csv", "[wandb,tensorboard]"]))
 def test_a_fast_dev_run_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
 ) -> None:
@@ -152,7 +152,7 @@ def test_what_lightning_was_asked_to_say_is_said(
     assert said in capsys.readouterr().out + caplog.text
 
 
-@pytest.mark.parametrize("bar", [True, False])
+@pytest.mark.parametrize("bar", every(2, [True, False]))
 def test_progress_shows_the_epochs_that_a_run_will_have(
     make_config: Make, capsys: pytest.CaptureFixture[str], bar: bool
 ) -> None:
