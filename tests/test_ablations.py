@@ -145,7 +145,7 @@ def value(cfg: DictConfig, key: str) -> Any:
     return OmegaConf.to_object(found) if OmegaConf.is_config(found) else found
 
 
-@pytest.mark.parametrize("name", every(4, ROWS))
+@pytest.mark.parametrize("name", every(6, ROWS))
 def test_a_row_is_what_it_says(make_config: Make, name: str) -> None:
     for recipe in [None, *RECIPES[name.split("_")[0]]]:
         chosen = ["name=test", f"ablation={name}"] + ([f"experiment={recipe}"] if recipe else [])

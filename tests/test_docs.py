@@ -19,6 +19,7 @@ from ssl_zoo.types import Facts
 DOCS = ROOT / "docs"
 
 
+@pytest.mark.slow
 def test_the_bare_loop_of_library_md_learns(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(), re.S)
     loop = next(block for block in blocks if "method.step" in block)
@@ -46,7 +47,7 @@ def jobs(overrides: list[str]) -> Iterator[list[str]]:
         yield list(job)
 
 
-@pytest.mark.parametrize("row", every(4, ablations()))
+@pytest.mark.parametrize("row", every(8, ablations()))
 def test_every_ablation_is_a_command(make_config: Callable[..., DictConfig], row: str) -> None:
     for job in jobs(row.split()):
         cfg = make_config(*job, "name=test", tiny=False)

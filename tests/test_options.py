@@ -237,7 +237,7 @@ def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: s
     step(make_config(*base, *files, *views, tiny=False))
 
 
-@pytest.mark.parametrize("name", every(4, options("ablation")))
+@pytest.mark.parametrize("name", every(6, options("ablation")))
 def test_ablations_step(make_config: Make, name: str) -> None:
     small = ["method.hidden_dim=16"] if name.startswith(("simsiam", "byol")) else []
     if "resnet18" not in name:  # these rows bring a backbone of their own
@@ -254,7 +254,7 @@ def test_ablations_step(make_config: Make, name: str) -> None:
         ["precision=bf16-mixed"],
         pytest.param(["precision=auto"], marks=pytest.mark.slow),
         pytest.param(["compile=true"], marks=pytest.mark.slow),
-        ["monitor.bank_size=50", "monitor.every_n_epochs=2"],
+        pytest.param(["monitor.bank_size=50", "monitor.every_n_epochs=2"], marks=pytest.mark.slow),
         ["callbacks=none"],
         pytest.param(["optimizer.exclude_bias_and_norm=false"], marks=pytest.mark.slow),
         pytest.param(["optimizer=lars", "optimizer.lr_rule=sqrt"], marks=pytest.mark.slow),

@@ -75,7 +75,7 @@ def test_a_stop_at_any_step_loses_nothing(
     assert rows(folder) == rows(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("case", cases("RESUMES"))
+@pytest.mark.parametrize("case", only(["moco", "instdisc", "metric_learning"], cases("RESUMES")))
 def test_what_a_method_needs_is_saved(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:

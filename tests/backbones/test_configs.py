@@ -13,13 +13,15 @@ from torch import nn
 
 from helpers.configs import Make
 from helpers.networks import noise, on_meta
+from helpers.tiers import only
 from ssl_zoo.backbones import ConvNet, SmallResNet, timm_backbone, torchvision_backbone
 from ssl_zoo.config import CONFIG_DIR
 
+OPTIONS = sorted(path.stem for path in Path(CONFIG_DIR).glob("backbone/*"))
 NAMES = {"torchvision": "mobilenet_v3_small", "timm": "vit_tiny_patch16_224"}
 
 
-@pytest.mark.parametrize("option", sorted(p.stem for p in Path(CONFIG_DIR).glob("backbone/*")))
+@pytest.mark.parametrize("option", only(["small_resnet", "resnet18_cifar", "timm"], OPTIONS))
 def test_every_config(option: str, make_config: Make) -> None:
     name = [f"backbone.name={NAMES[option]}"] if option in NAMES else []
     cfg = make_config(f"backbone={option}", *name, tiny=False)

@@ -218,6 +218,7 @@ def test_a_strangers_file(tmp_path: Path) -> None:
     assert (tmp_path / "evaluation" / "knn_resnet18_shapes.json").is_file()
 
 
+@pytest.mark.slow
 def test_retrieval_needs_no_test_split(runs: list[Path], tmp_path: Path) -> None:
     root = tmp_path / "images"
     images, labels = draw_shapes(torch.arange(200), seed=0)

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 
 from helpers.configs import Make
 from helpers.runs import state
+from helpers.tiers import every
 from ssl_zoo.config import instantiate
 from ssl_zoo.train import train
 from ssl_zoo.training.build import facts_of
@@ -88,19 +89,25 @@ class Epochs(Callback):
 
 @pytest.mark.parametrize(  # 4 micro-batches an epoch, 8 of half the size
     ("overrides", "ends"),
-    [
-        ([], [4, 8]),
-        (["trainer.max_steps=5"], [4, 5]),
-        (["trainer.max_steps=4"], [4]),
-        (["trainer.limit_train_batches=3"], [3, 6]),
-        (["trainer.limit_train_batches=0.5"], [2, 4]),
-        (["accumulate=2"], [4, 8]),
-        (["accumulate=2", "trainer.limit_train_batches=3"], [2, 4]),
-        (["accumulate=2", "trainer.limit_train_batches=3", "trainer.max_steps=3"], [2, 3]),
-        (["trainer.overfit_batches=1"], [1, 2]),
-        (["trainer.overfit_batches=0.75", "accumulate=2"], [3, 6]),
-        (["accumulate=2", "trainer.overfit_batches=3", "trainer.limit_train_batches=2"], [1, 2]),
-    ],
+    every(
+        5,
+        [
+            ([], [4, 8]),
+            (["trainer.max_steps=5"], [4, 5]),
+            (["trainer.max_steps=4"], [4]),
+            (["trainer.limit_train_batches=3"], [3, 6]),
+            (["trainer.limit_train_batches=0.5"], [2, 4]),
+            (["accumulate=2"], [4, 8]),
+            (["accumulate=2", "trainer.limit_train_batches=3"], [2, 4]),
+            (["accumulate=2", "trainer.limit_train_batches=3", "trainer.max_steps=3"], [2, 3]),
+            (["trainer.overfit_batches=1"], [1, 2]),
+            (["trainer.overfit_batches=0.75", "accumulate=2"], [3, 6]),
+            (
+                ["accumulate=2", "trainer.overfit_batches=3", "trainer.limit_train_batches=2"],
+                [1, 2],
+            ),
+        ],
+    ),
     ids=lambda value: " ".join(map(str, value)),
 )
 def test_a_run_takes_them_and_its_schedule_ends_with_them(
