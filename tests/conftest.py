@@ -20,8 +20,22 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from helpers.configs import TINY
+from helpers.pictures import draw_as_asked, draw_coarsely
 from helpers.programs import run_train
 from ssl_zoo.config import CONFIG_DIR, register_resolvers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _coarse_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        draw_coarsely(patch)
+        yield
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures as a user sees them."""
+    draw_as_asked(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

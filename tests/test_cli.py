@@ -164,7 +164,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", every(2, BAD))
+@pytest.mark.parametrize("case", every(3, BAD))
 def test_bad_input_is_one_line(case: str, tmp_path: Path) -> None:
     command, said = BAD[case]
     sweep = f"hydra.sweep.dir={tmp_path}"

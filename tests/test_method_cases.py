@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.configs import Make
+from helpers.command_line import command_line
 from helpers.method_cases import cases
 from ssl_zoo import methods
 
@@ -31,10 +31,16 @@ def test_its_pseudo_code(method: type) -> None:
     assert method in made, f"state PSEUDO_CODE in the test file of {method.__name__}"
 
 
+@pytest.fixture(scope="module")
+def resumed() -> set[str]:
+    """The methods of the runs that are stopped and resumed."""
+    found = set()
+    for overrides in cases("RESUMES").values():
+        with command_line("train", "name=test", *overrides) as cfg:
+            found.add(cfg.method.module._target_.rpartition(".")[2])
+    return found
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_its_resumed_run(method: type, make_config: Make) -> None:
-    targets = [
-        make_config(*overrides).method.module._target_.rpartition(".")[2]
-        for overrides in cases("RESUMES").values()
-    ]
-    assert method.__name__ in targets, f"state RESUMES in the test file of {method.__name__}"
+def test_its_resumed_run(method: type, resumed: set[str]) -> None:
+    assert method.__name__ in resumed, f"state RESUMES in the test file of {method.__name__}"

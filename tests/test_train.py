@@ -30,6 +30,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_run_folder(make_config: Make, tmp_path: Path) -> None:
     metrics = train(make_config())
     folder = tmp_path / "run"

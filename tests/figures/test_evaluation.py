@@ -21,6 +21,9 @@ from ssl_zoo.figures.canvas import GREEN, GREY, RED
 # --- the gallery ----------------------------------------------------------------------------------
 
 
+pytestmark = pytest.mark.usefixtures("pictures")
+
+
 def is_close(pixels: Any, color: str) -> Any:
     return (np.abs(pixels - np.array(to_rgb(color))) < 0.02).all(axis=-1)
 

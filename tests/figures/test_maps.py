@@ -20,6 +20,8 @@ from ssl_zoo.figures import maps
 from ssl_zoo.figures.canvas import GREY
 from ssl_zoo.types import UserError
 
+pytestmark = pytest.mark.usefixtures("pictures")
+
 
 def centers_of(axis: Any) -> tuple[Any, float]:
     """The classes' centres, and the greatest distance of a point from its own."""

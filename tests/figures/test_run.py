@@ -12,6 +12,8 @@ import torch
 from helpers.figures import size_of
 from ssl_zoo import figures
 
+pytestmark = pytest.mark.usefixtures("pictures")
+
 
 def test_views_and_curves(tmp_path: Path) -> None:
     images = torch.zeros(3, 3, 8, 8).byte()

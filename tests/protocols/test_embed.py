@@ -194,6 +194,7 @@ def test_the_knobs(make_config: Make, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("pictures")
 def test_the_map(make_config: Make, tmp_path: Path) -> None:
     data = folder_of(make_config, tmp_path, tree(tmp_path / "images", [(24, 24)]))
     candidate = candidate_of(data, tmp_path)

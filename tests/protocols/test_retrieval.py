@@ -152,6 +152,7 @@ def test_the_test_labels_move_no_val_score(make_config: Callable[..., DictConfig
 
 
 @pytest.mark.parametrize("images", ["all", "test"])
+@pytest.mark.usefixtures("pictures")
 def test_the_gallery_shows_the_images_it_ranked(
     make_config: Callable[..., DictConfig],
     tmp_path: Path,

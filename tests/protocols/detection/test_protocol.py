@@ -50,6 +50,7 @@ def test_one_command(voc: Path, tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "detection_detections.png").is_file()
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_row_has_its_scores_and_leaves_the_backbone_alone(voc: Path, tmp_path: Path) -> None:
     backbone = resnet()
     before = copy.deepcopy(backbone.state_dict())
