@@ -85,6 +85,17 @@ def test_an_installed_wheel_trains_and_evaluates(wheel: Path, tmp_path: Path) ->
     assert weights.is_file()
 
 
+@pytest.mark.soak
+def test_a_full_installation_trains(wheel: Path, tmp_path: Path) -> None:
+    """With everything that it depends on, from the package registry: gigabytes."""
+    environment, empty = tmp_path / "environment", tmp_path / "empty"
+    empty.mkdir()
+    run(sys.executable, "-m", "venv", environment, cwd=tmp_path)
+    run(environment / "bin" / "pip", "install", "-q", wheel, cwd=empty)
+    run(environment / "bin" / "ssl-zoo", "train", *TINY, "hydra.run.dir=runs/first", cwd=empty)
+    run(environment / "bin" / "ssl-zoo", "evaluate", "ckpt=runs/first", cwd=empty)
+
+
 def test_an_unknown_program_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from ssl_zoo.cli import main; main()", "trian"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
