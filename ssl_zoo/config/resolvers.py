@@ -37,7 +37,8 @@ def run_dir(resume: str | None, new: str) -> str:
         return new
     folder = Path(resume).expanduser()
     if not folder.is_dir():
-        raise UserError(f"resume={resume} does not exist: give a run folder")
+        state = "is a file" if folder.is_file() else "does not exist"
+        raise UserError(f"resume={resume} {state}: give a run folder")
     return str(folder)
 
 

@@ -12,6 +12,8 @@ import yaml
 from ssl_zoo.config.choices import CONFIG_DIR, options_of
 from ssl_zoo.types import UserError
 
+# What a run hands to Lightning's Trainer itself, and the group that says what.
+_OWN = {"callbacks": "callbacks=", "logger": "logger="}
 _KNOB = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -27,6 +29,8 @@ def check_words(args: Iterable[str]) -> None:
     for arg in args:
         key, _, value = arg.lstrip("+").partition("=")
         group, _, name = key.partition(".")
+        if group == "trainer" and name in _OWN:
+            raise UserError(f"{key} is given by the run: remove it, and choose {_OWN[name]}")
         if group == "trainer" and (knob := _knob_of_trainer(name)):
             raise UserError(f"{key} has its value from {knob}: give {knob}={value}")
         if group == "logger" and name.split(".")[0] not in options_of("logger"):

@@ -46,7 +46,7 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     # a partial, since Hydra itself would hand the facts on as a list
     make = instantiate(module, _partial_=True)
     method: Method = built("method", make, facts=facts_of(cfg, data))
-    check_views(method, data)
+    check_views(cfg, method, data)
     check_norms(cfg, method)
     return method
 
@@ -95,7 +95,7 @@ def check_library(cfg: DictConfig) -> None:
         need("method=metric_learning", METRIC_LIBRARY)
 
 
-def check_views(method: Method, data: DataModule) -> None:
+def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
     """Refuse a recipe that makes another number of views than the method takes.
 
     Raises:
@@ -104,9 +104,15 @@ def check_views(method: Method, data: DataModule) -> None:
     made = data.num_views
     if not method.takes_views(made):
         taken = next(n for n in range(1, 100) if method.takes_views(n))
+        name = type(method).__name__
+        if cfg.augmentation.get("views"):
+            raise UserError(
+                f"augmentation.views makes {made} views, but {name} takes {taken}: give entries "
+                f"whose counts add up to {taken}"
+            )
         raise UserError(
-            f"augmentation.num_views={made}, but {type(method).__name__} takes {taken}: "
-            f"set augmentation.num_views={taken}, or as many augmentation.views"
+            f"augmentation.num_views={made}, but {name} takes {taken}: "
+            f"set augmentation.num_views={taken}"
         )
 
 

@@ -20,6 +20,11 @@ from ssl_zoo.types import UserError
         ("trainer.precision=bf16-mixed", r"give precision=bf16-mixed$"),
         ("trainer.devices=2", r"give devices=2$"),
         ("trainer.strategy=ddp", r"give strategy=ddp$"),
+        (
+            "+trainer.callbacks=[]",
+            r"^trainer\.callbacks is given by the run: .* choose callbacks=$",
+        ),
+        ("+trainer.logger=false", r"^trainer\.logger is given by the run: .* choose logger=$"),
         ("logger.project=x", r"^logger\.project has moved: give logger\.wandb\.project=x$"),
         ("logger.folder=x", r"logger\.tensorboard\.folder or logger\.wandb\.folder=x$"),
     ],

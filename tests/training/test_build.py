@@ -21,9 +21,15 @@ def test_split_norms_are_not_joined_again(make_config: Make) -> None:
     assert build_method(fitting, instantiate(fitting.data))
 
 
+def test_too_many_entries_of_views_are_told(make_config: Make) -> None:
+    cfg = make_config("augmentation.views=[{count:2},{count:6,size:16}]")
+    with pytest.raises(UserError, match=r"views makes 8 views, but SimCLR takes 2: give entries"):
+        build_method(cfg, instantiate(cfg.data))
+
+
 def test_another_number_of_views_is_answered_with_the_override(make_config: Make) -> None:
     cfg = make_config("augmentation.num_views=3")
-    with pytest.raises(UserError, match=r"SimCLR takes 2: set augmentation\.num_views=2, or"):
+    with pytest.raises(UserError, match=r"SimCLR takes 2: set augmentation\.num_views=2$"):
         build_method(cfg, instantiate(cfg.data))
 
 
