@@ -27,7 +27,7 @@ demo: $(DEMO)/.evaluated  ## train SimCLR on the embedded data set and evaluate 
 test: $(BIN)/.installed  ## the first tier of the tests: of each kind a case, under 6 minutes on 2 cores
 	$(PYTEST)
 
-test-all: $(BIN)/.installed  ## all tests but the soak tests, under an hour
+test-all: $(BIN)/.installed  ## all tests but the soak tests
 	$(PYTEST) -m "not soak"
 
 soak: $(BIN)/.installed  ## kills, whole recipes, whole installs: hours
