@@ -48,7 +48,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    wide = console.options.update(max_width=10_000)  # rather wrapped by the terminal than cut off
+    console.print(table, width=console.measure(table, options=wide).maximum, crop=False)
 
 
 def quiet_lightning() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -68,7 +69,7 @@ def main(cfg: DictConfig) -> None:
             raise UserError(f"baselines={cfg.baselines}: give true or false")
         _check_brought(cfg, overrides)
         evaluate(cfg)
-    except (UserError, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException) as error:
         fail(error)
 
 

@@ -8,6 +8,7 @@ import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +25,6 @@ from ssl_zoo.config import (
     task_overrides,
     to_plain,
 )
-from ssl_zoo.config.words import check_words
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.types import UserError
 
@@ -36,7 +36,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     Args:
         cfg: As composed from conf/train.yaml, with `run_dir` and `name` set.
+
+    Raises:
+        UserError: If the config or the data is bad.
     """
+    to_plain(cfg)  # a missing value is told before torch comes in
+    check_knobs(cfg)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
     from ssl_zoo.training.run import run  # torch comes in here, once the command line is parsed
 
@@ -49,8 +54,6 @@ def main(cfg: DictConfig) -> float | None:
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
-        to_plain(cfg)  # a missing value is told before torch comes in
-        check_knobs(cfg)
         if multirun and (cfg.devices != 1 or cfg.num_nodes != 1):
             command = shlex.join(["python", "train.py", *task_overrides()])
             raise UserError(
@@ -60,7 +63,7 @@ def main(cfg: DictConfig) -> float | None:
         metrics = train(cfg)
         objective = objective_of(metrics)
         return None if objective is None else metrics[objective.name]
-    except (UserError, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException) as error:
         if not multirun:
             remove_if_empty(HydraConfig.get().runtime.output_dir)
             fail(error)
@@ -68,14 +71,9 @@ def main(cfg: DictConfig) -> float | None:
         raise  # Hydra goes on with the other jobs
 
 
-def _check_and_main() -> None:
-    check_words(sys.argv[1:])
-    main()
-
-
 def command() -> None:
     """The command line; bad input ends in one line on stderr and exit code 2."""
-    run_cli(_check_and_main, "train")
+    run_cli(main, "train")
 
 
 if __name__ == "__main__":

@@ -21,18 +21,29 @@ class BadValue(UserError):
         argument: Its name; dotted where only a part of it is refused, as in "views[0].blur".
         value: What was given.
         allowed: What it must be, to follow "must be", as in "in [0, 1]".
+        says: Where what is wrong is not the value's range but what it meets: the line's own words
+            after "argument=value".
     """
 
-    def __init__(self, argument: str, value: object, allowed: str) -> None:
+    def __init__(self, argument: str, value: object, allowed: str = "", *, says: str = "") -> None:
         super().__init__(argument, value, allowed)
-        self.argument, self.value, self.allowed = argument, value, allowed
+        self.argument, self.value = argument, value
+        self.says = says or f"must be {allowed}"
+        self.separator = " " if says else ": "
 
     def __str__(self) -> str:
         return self.named(self.argument)
 
     def named(self, name: str) -> str:
         """The line, under another name of the argument."""
-        return f"{name}={self.value}: must be {self.allowed}"
+        return f"{name}={_as_typed(self.value)}{self.separator}{self.says}"
+
+
+def _as_typed(value: object) -> object:
+    """A value as a command line has it: true, null, [1, 2]."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return list(value) if isinstance(value, tuple) else value
 
 
 class Facts(NamedTuple):

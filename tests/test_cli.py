@@ -144,7 +144,7 @@ BAD = {
     ),
     "knob of a protocol that is not chosen": (
         "evaluate.py ckpt=x protocol.linear.epochs=3",
-        ["protocol=linear is not chosen: add it"],
+        ["protocol=linear is not chosen: add protocol=linear"],
     ),
     "backbone beside a checkpoint": (
         "evaluate.py ckpt=x backbone=resnet18",

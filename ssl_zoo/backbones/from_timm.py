@@ -8,7 +8,7 @@ import timm
 from torch import nn
 
 from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 
 def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Module:
@@ -31,7 +31,7 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
         if not isinstance(getattr(model, "conv1", None), nn.Conv2d) or not hasattr(
             model, "maxpool"
         ):
-            raise UserError(f"stem=cifar needs a plain ResNet stem, which {name} lacks")
+            raise BadValue("stem", stem, says=f"needs a plain ResNet stem, which {name} lacks")
         cifar_stem(model)
     # where timm keeps a layer between the pooling and the classifier, num_features is short of it
     model.num_features = getattr(model, "head_hidden_size", None) or model.num_features

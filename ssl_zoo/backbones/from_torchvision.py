@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models import ResNet
 
 from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 
 def torchvision_backbone(
@@ -44,12 +44,11 @@ def torchvision_backbone(
         template = builder(weights=None)
     if not isinstance(template, ResNet):
         if stem != "imagenet" or width != 1.0 or zero_init_residual:
-            raise UserError(
-                f"name={name} is not a ResNet: leave out stem, width and zero_init_residual"
-            )
+            says = "is not a ResNet: leave out stem, width and zero_init_residual"
+            raise BadValue("name", name, says=says)
         return _without_classifier(builder(weights=weights), name)
     if weights is not None and (stem != "imagenet" or width != 1.0):
-        raise UserError(f"weights={weights} fits only stem=imagenet and width=1")
+        raise BadValue("weights", weights, says="fits only stem=imagenet and width=1")
     model = _resnet(template, width, zero_init_residual)
     if weights is not None:
         model.load_state_dict(builder(weights=weights).state_dict())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 
 def _conv(in_dim: int, out_dim: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -34,7 +34,10 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != len(strides):
-            raise UserError(f"widths={list(widths)} and strides={list(strides)} differ in length")
+            raise BadValue("strides", strides, f"{len(widths)} numbers, one for each of widths")
+        for name, numbers in (("widths", widths), ("strides", strides)):
+            if not all(isinstance(number, int) and number >= 1 for number in numbers):
+                raise BadValue(name, numbers, "whole numbers of at least 1")
         layers: list[nn.Module] = []
         for in_dim, out_dim, stride in zip([3, *widths[:-1]], widths, strides, strict=True):
             conv = _conv(in_dim, out_dim, stride=stride)

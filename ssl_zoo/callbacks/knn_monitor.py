@@ -32,6 +32,7 @@ class KNNMonitor(Callback):
     ) -> None:
         self.features, self.every_n_epochs = features, every_n_epochs
         self.k, self.temperature = k, temperature
+        self._told = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -49,6 +50,9 @@ class KNNMonitor(Callback):
             return
         bank = self.features.bank(trainer, pl_module)
         val = self.features.val(trainer, pl_module)
+        if self.k > len(bank.label) and not self._told:
+            info(f"k={self.k} of the kNN monitor: the bank has {len(bank.label)} images, all vote")
+            self._told = True
         top1 = knn_top1(
             val.representation,
             val.label,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -30,13 +31,22 @@ from ssl_zoo.config.choices import (
     options_of,
     slots_of,
 )
+from ssl_zoo.config.words import check_words
 from ssl_zoo.types import UserError
+
+# A folder that may not be written, a disk that is full: not faults of ours, so no stack trace.
+_OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """'did you mean ...' with up to three close names, else those of the same parent."""
+    """'did you mean ...' with up to three close names, else those of the same parent.
+
+    The same last part, as in `temperature` for `method.temperature`, is closer than any spelling.
+    """
     names = sorted(set(names))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    last = re.split(r"[./]", name)[-1]
+    close = [other for other in names if re.split(r"[./]", other)[-1] == last][:3]
+    close = close or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
     parent = name.rpartition(".")[0]
@@ -77,13 +87,18 @@ def _no_option(text: str) -> str | None:
 
 def _no_key(text: str, config_name: str) -> str | None:
     """Of a key that the config does not have; None where Hydra's text is about something else."""
+    there = re.search(r"Could not append to config. An item is already at '([^']+)'", text)
+    if there:
+        return f"+{there.group(1)} is there already: leave out the +"
     key = re.search(r"Could not override '([^']+)'", text)
     if not key:
         return None
     name = key.group(1).split("@")[0]
-    protocol = name.removeprefix("protocol.").split(".")[0]
-    if name.startswith("protocol.") and protocol in options_of("protocol"):
-        return f"{name} is set, but protocol={protocol} is not chosen: add it, protocol=[...]"
+    for group in ("protocol", "logger"):
+        option = name.removeprefix(f"{group}.").split(".")[0]
+        chosen = chosen_options(sys.argv[1:]).get(group, [])
+        if name.startswith(f"{group}.") and option in set(options_of(group)) - set(chosen):
+            return f"{name} is set, but {group}={option} is not chosen: add {group}={option}"
     if name.startswith("method/") and options_of(name):
         method = chosen_method(sys.argv[1:])
         return f"{name} is not a slot of {method}: it has {', '.join(slots_of(method))}"
@@ -140,8 +155,13 @@ def run_cli(main: Callable[[], None], config_name: str) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
     try:
         check_choices(sys.argv[1:])
+        check_words(sys.argv[1:], config_name)
         main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
+        fail(error, config_name)
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
         fail(error, config_name)
     except KeyboardInterrupt:
         sys.exit(130)

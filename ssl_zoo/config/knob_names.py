@@ -120,7 +120,7 @@ class _Knobs:
         if value is _ABSENT:
             return error.named(name)
         if _same(value, error.value):
-            return str(BadValue(name, value, error.allowed))
+            return error.named(name)
         return f"{name}={value} makes {error}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ import hydra.utils
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config.knob_names import ErrorAt
+from ssl_zoo.config.words import check_trainer
 from ssl_zoo.types import UserError
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
@@ -59,6 +61,13 @@ def check_knobs(cfg: DictConfig) -> None:
             raise UserError(f"{name}={cfg[name]}: give true or false")
     if not _is_a(cfg.dataset.num_workers, "int") or cfg.dataset.num_workers < 0:
         raise UserError(f"dataset.num_workers={cfg.dataset.num_workers}: give 0 or more")
+    for name in ("optimizer.base_lr", "optimizer.lr"):
+        rate = OmegaConf.select(
+            cfg, name, default=0.0
+        )  # a user's own optimizer may name it otherwise
+        if not _is_a(rate, "float"):
+            raise UserError(f"{name}={rate}: give a number")
+    check_trainer(cfg)
     if "/" in str(cfg.name):
         raise UserError(f"name={cfg.name} must not hold a slash: it names a folder")
     if str(cfg.precision) not in PRECISIONS:
@@ -72,7 +81,7 @@ def _is_above_0(value: Any) -> bool:
 
 
 def check_types(node: Any, place: str) -> None:
-    """Refuse values of a type that the signature of a part of ours does not allow.
+    """Refuse values of a type that the signature of a part of ours or Lightning's does not allow.
 
     Args:
         node: Resolved; dicts with a `_target_` are looked at.
@@ -86,28 +95,46 @@ def check_types(node: Any, place: str) -> None:
     if not isinstance(node, dict):
         return
     target = str(node.get("_target_", ""))
-    types = _annotations(target) if target.startswith("ssl_zoo.") else {}
+    types = _types(target) if target.split(".")[0] in ("ssl_zoo", "pytorch_lightning") else {}
     for key, value in node.items():
         at = f"{place}.{key}" if place else str(key)
         check_types(value, at)
-        kinds = types.get(key, "").split(" | ")
+        kinds = types.get(key, ["any"])
         if value is None and node.get("_partial_"):
             continue  # the caller of the factory may give it
-        if set(kinds) <= _KINDS.keys() and not any(_is_a(value, kind) for kind in kinds):
-            raise ErrorAt(at, f"={value}: give {' or '.join(_KINDS[k] for k in kinds)}")
+        known = all(kind in _KINDS or kind.startswith("'") for kind in kinds)
+        if known and not any(_is_a(value, kind) for kind in kinds):
+            shown = [kind for kind in kinds if kind != "int" or "float" not in kinds]
+            allowed = " or ".join(_KINDS.get(kind, kind.strip("'")) for kind in shown)
+            raise ErrorAt(at, f"={value}: give {allowed}")
 
 
-def _annotations(target: str) -> dict[Any, str]:
+def _types(target: str) -> dict[Any, list[str]]:
+    """The names of the types that each argument may have."""
     try:
         parameters = inspect.signature(hydra.utils.get_object(target)).parameters
-    except ImportError:
-        return {}  # Hydra will say so
-    return {name: str(p.annotation) for name, p in parameters.items()}
+    except Exception:  # whatever its import raises: Hydra will say so
+        return {}
+    return {name: _names(p.annotation) for name, p in parameters.items()}
+
+
+def _names(annotation: Any) -> list[str]:
+    """Of a union, postponed ("int | None") or not; a Literal's texts in quotes."""
+    if isinstance(annotation, str):
+        return annotation.split(" | ")
+    origin, kinds = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return [repr(kind) for kind in kinds]
+    if origin is typing.Union:
+        return [name for kind in kinds for name in _names(kind)]
+    return [getattr(annotation, "__name__", str(annotation)).replace("NoneType", "None")]
 
 
 def _is_a(value: Any, kind: str) -> bool:
     if kind == "None":
         return value is None
+    if kind.startswith("'"):
+        return repr(value) == kind
     if kind == "bool" or isinstance(value, bool):
         return kind == "bool" and isinstance(value, bool)
     return isinstance(value, int if kind == "int" else int | float)

@@ -3,40 +3,168 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config.choices import CONFIG_DIR, options_of
 from ssl_zoo.types import UserError
 
-# What a run hands to Lightning's Trainer itself, and the group that says what.
-_OWN = {"callbacks": "callbacks=", "logger": "logger="}
+# The words of Lightning, timm, solo-learn, lightly and the Hydra template, and what to type for
+# them: their value, or what it should be, follows.
+_OF_BOTH = {
+    **dict.fromkeys(("bs", "batch", "batchsize", "data.batch_size"), "batch_size={}"),
+    **dict.fromkeys(("train_batch_size", "optimizer.batch_size"), "batch_size={}"),
+    **dict.fromkeys(("datamodule", "ds", "data.name", "dataset_name"), "dataset={}"),
+    **dict.fromkeys(("root", "data_dir", "data_path", "data.root"), "dataset.root={}"),
+    **dict.fromkeys(("data_root", "path", "train_dir"), "dataset.root={}"),
+    **dict.fromkeys(("workers", "n_workers", "data.num_workers"), "dataset.num_workers={}"),
+    **dict.fromkeys(("img_size", "input_size", "resolution"), "dataset.image_size={}"),
+    **dict.fromkeys(("arch", "net", "network", "encoder"), "backbone={}"),
+    **dict.fromkeys(("aug", "augment", "augmentations", "transform"), "augmentation={}"),
+    "transforms": "augmentation={}",
+    "random_seed": "seed={}",
+}
+_OF_TRAIN = _OF_BOTH | {
+    **dict.fromkeys(("lr", "learning_rate", "base_lr", "optimizer.learning_rate"), "_rate"),
+    **dict.fromkeys(("wd", "optimizer.wd", "decay"), "optimizer.weight_decay={}"),
+    **dict.fromkeys(("max_epochs", "num_epochs", "n_epochs", "epoch", "ep"), "epochs={}"),
+    **dict.fromkeys(("max_steps", "steps", "num_steps"), "trainer.max_steps={}"),
+    "fast_dev_run": "trainer.fast_dev_run={}",
+    **dict.fromkeys(("model", "algorithm", "algo", "ssl", "method.name"), "_model"),
+    **dict.fromkeys(("optim", "opt", "optimiser"), "optimizer={}"),
+    **dict.fromkeys(("sched", "lr_scheduler", "lr_schedule"), "scheduler={}"),
+    **dict.fromkeys(("warmup", "scheduler.warmup"), "scheduler.warmup_epochs={}"),
+    **dict.fromkeys(("temp", "tau", "loss.temperature"), "method.temperature={}"),
+    **dict.fromkeys(("projection_dim", "proj_dim", "out_dim"), "method.embed_dim={}"),
+    **dict.fromkeys(("ckpt_path", "resume_from", "resume_from_checkpoint"), "resume=RUN"),
+    **dict.fromkeys(("trainer.resume_from_checkpoint", "trainer.ckpt_path"), "resume=RUN"),
+    **dict.fromkeys(("ckpt", "checkpoint", "weights", "pretrained"), "init={}"),
+    "pretrained_weights": "init={}",
+    **dict.fromkeys(("gradient_clip_val", "clip_grad", "grad_clip"), "clip_norm={}"),
+    **dict.fromkeys(("accumulate_grad_batches", "grad_accum"), "accumulate={}"),
+    "gradient_accumulation_steps": "accumulate={}",
+    **dict.fromkeys(("gpus", "num_gpus", "n_gpus", "trainer.gpus"), "devices={}"),
+    **dict.fromkeys(("nodes", "world_size"), "num_nodes={}"),
+    **dict.fromkeys(("amp", "fp16", "mixed_precision"), "precision=16-mixed"),
+    "bf16": "precision=bf16-mixed",
+    **dict.fromkeys(("syncbn", "sync_bn"), "sync_batchnorm={}"),
+    **dict.fromkeys(("exp_name", "run_name", "experiment_name"), "name={}"),
+    **dict.fromkeys(("output_dir", "out_dir", "save_dir", "log_dir", "out"), "hydra.run.dir={}"),
+    **dict.fromkeys(("wandb", "use_wandb"), "logger=wandb"),
+    **dict.fromkeys(("project", "wandb.project", "wandb_project"), "logger.wandb.project={}"),
+    **dict.fromkeys(("strategy.name", "distributed"), "strategy=ddp"),
+    **dict.fromkeys(("val_split", "val_size"), "dataset.val_fraction={}"),
+    **dict.fromkeys(("callback", "trainer.callback"), "callbacks={}"),
+}
+_OF_EVALUATE = _OF_BOTH | {
+    **dict.fromkeys(("checkpoint", "ckpt_path", "weights", "pretrained", "init"), "ckpt={}"),
+    **dict.fromkeys(("model", "run", "resume", "pretrained_weights"), "ckpt={}"),
+    **dict.fromkeys(("eval", "protocols", "task", "probe", "evaluation"), "protocol={}"),
+    **dict.fromkeys(("out_dir", "output_dir", "save_dir", "output"), "out={}"),
+    **dict.fromkeys(("epochs", "max_epochs", "num_epochs"), "protocol.PROTOCOL.epochs={}"),
+    **dict.fromkeys(("lr", "learning_rate"), "protocol.PROTOCOL.learning_rates=[{}]"),
+    **dict.fromkeys(("k", "knn_k", "knn.k"), "protocol=knn protocol.knn.k={}"),
+}
+_WORDS = {"train": _OF_TRAIN, "evaluate": _OF_EVALUATE}
+
+# What a run hands to Lightning's Trainer itself, and what there is instead.
+_OWN = {
+    "callbacks": "callbacks=",
+    "logger": "logger=",
+    "limit_val_batches": "monitor.every_n_epochs= or callbacks=none, since the monitors score val",
+    "check_val_every_n_epoch": "monitor.every_n_epochs=",
+    "val_check_interval": "monitor.every_n_epochs=",
+    "num_sanity_val_steps": "trainer.fast_dev_run=true, which tries everything",
+    "enable_checkpointing": "save_every_n_minutes=",
+    "use_distributed_sampler": "dataset= and batch_size=, since the loaders shard themselves",
+}
 _KNOB = re.compile(r"\$\{([\w.]+)\}")
+_REMOVABLE = ("logger", "experiment", "ablation")
 
 
-def check_words(args: Iterable[str]) -> None:
+def check_words(args: Iterable[str], program: str = "train") -> None:
     """Refuse a key of the command line that another key stands for, and name that one.
 
     Args:
         args: The command line.
+        program: "train" or "evaluate".
 
     Raises:
         UserError: Naming both.
     """
+    known = _read("", program)
     for arg in args:
-        key, _, value = arg.lstrip("+").partition("=")
-        group, _, name = key.partition(".")
-        if group == "trainer" and name in _OWN:
-            raise UserError(f"{key} is given by the run: remove it, and choose {_OWN[name]}")
-        if group == "trainer" and (knob := _knob_of_trainer(name)):
-            raise UserError(f"{key} has its value from {knob}: give {knob}={value}")
-        if group == "logger" and name.split(".")[0] not in options_of("logger"):
-            keys = [f"logger.{option}.{name}" for option in _loggers_with(name)]
-            if keys:
-                raise UserError(f"{key} has moved: give {' or '.join(keys)}={value}")
+        key, equals, value = arg.lstrip("+").partition("=")
+        if key.startswith("~"):
+            _check_removed(key[1:], known)
+        elif equals and (ours := _meant(key, value, program)):
+            raise UserError(f"{key} is not a key here: give {ours}")
+        elif equals and program == "train":
+            _check_moved(key, value)
+
+
+def check_trainer(cfg: DictConfig) -> None:
+    """Refuse a config, such as a recipe's file, that gives Lightning what a knob gives it.
+
+    Args:
+        cfg: As composed from conf/train.yaml, not resolved.
+
+    Raises:
+        UserError: Naming the knob.
+    """
+    node: Any = OmegaConf.to_container(cfg.trainer, resolve=False)
+    for name, default in _read("trainer", "default").items():
+        if name not in node:
+            raise UserError(f"trainer.{name} is missing: its default is {_yaml(default)}")
+        if (knob := _knob_of_trainer(name)) and node[name] != default:
+            raise UserError(f"trainer.{name} has its value from {knob}: set {knob} instead")
+
+
+def _meant(key: str, value: str, program: str) -> str | None:
+    """What to type for a word of others; None where it is none, or is a key of ours too."""
+    if key == "data" and value not in options_of("data"):
+        return f"dataset={value}"
+    ours = _WORDS[program].get(key)
+    if ours == "_rate":
+        return f"optimizer.base_lr={value}, for 256 images, or optimizer.lr={value}, for the batch"
+    if ours == "_model":
+        return _model(value)
+    if ours == "backbone={}" and value not in options_of("backbone"):
+        return f"backbone=torchvision or backbone=timm, and backbone.name={value}"
+    return None if ours is None else ours.format(value)
+
+
+def _model(values: str) -> str:
+    value = values.split(",")[0]
+    if value in options_of("backbone"):
+        return f"backbone={values}"
+    if value in options_of("method"):
+        return f"method={values}"
+    return f"method=, one of {', '.join(options_of('method'))}, or backbone="
+
+
+def _check_removed(key: str, known: Mapping[str, Any]) -> None:
+    """Refuse to remove what every run needs: a knob, or a group as a whole."""
+    name = key.partition("=")[0]
+    groups = [group for entry in known["defaults"] if isinstance(entry, dict) for group in entry]
+    if name in {*known, *groups} - set(_REMOVABLE):
+        raise UserError(f"~{name}: every run needs {name}, give {name}=... another value")
+
+
+def _check_moved(key: str, value: str) -> None:
+    group, _, name = key.partition(".")
+    if group == "trainer" and name in _OWN:
+        raise UserError(f"{key} is given by the run: remove it, and choose {_OWN[name]}")
+    if group == "trainer" and (knob := _knob_of_trainer(name)):
+        raise UserError(f"{key} has its value from {knob}: give {knob}={value}")
+    if group == "logger" and name.split(".")[0] not in options_of("logger"):
+        keys = [f"logger.{option}.{name}" for option in _loggers_with(name)]
+        if keys:
+            raise UserError(f"{key} has moved: give {' or '.join(keys)}={value}")
 
 
 def _knob_of_trainer(name: str) -> str | None:
@@ -47,6 +175,10 @@ def _knob_of_trainer(name: str) -> str | None:
 
 def _loggers_with(name: str) -> list[str]:
     return [option for option in options_of("logger") if name in _read("logger", option)]
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value).split("\n")[0]
 
 
 def _read(group: str, option: str) -> dict[str, Any]:

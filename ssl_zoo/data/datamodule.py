@@ -219,7 +219,7 @@ def _parts(
         return parts
     for name, value in (("fold", fold), ("class_split_seed", class_split_seed)):
         if value:
-            raise UserError(f"{name}={value} needs class_split=hash or contiguous")
+            raise BadValue(name, value, says="needs class_split=hash or contiguous")
     return within_classes(splits, val_fraction, split_seed)
 
 

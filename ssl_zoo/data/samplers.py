@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.hashing import CLASS_STREAM, ORDER_STREAM, hash_int64
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 
 def epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
@@ -115,19 +115,20 @@ class EpochSampler:
         parts = accumulate * world_size
         if batch_size % parts:
             low = batch_size // parts * parts
-            raise UserError(
-                f"batch_size={batch_size} does not divide by devices x accumulate = {parts}: "
+            says = (
+                f"does not divide by devices x accumulate = {parts}: "
                 f"use {f'{low} or ' if low else ''}{low + parts}"
             )
+            raise BadValue("batch_size", batch_size, says=says)
         if batch_size // parts < 2:
-            raise UserError(
-                f"batch_size={batch_size} leaves one image a device and micro-batch: batch norm "
-                f"needs two, use {2 * parts} or more"
+            says = (
+                "leaves one image a device and micro-batch: batch norm needs two, use "
+                f"{2 * parts} or more"
             )
+            raise BadValue("batch_size", batch_size, says=says)
         if num_images < batch_size:
-            raise UserError(
-                f"batch_size={batch_size} is more than the {num_images} training images: lower it"
-            )
+            says = f"is more than the {num_images} training images: lower it"
+            raise BadValue("batch_size", batch_size, says=says)
         self.num_images, self.seed = num_images, seed
         self.rank, self.world_size = rank, world_size
         self.micro_batch_size = batch_size // accumulate
@@ -218,15 +219,17 @@ def check_images_per_class(labels: Tensor, m: int, micro_batch_size: int) -> Non
     """
     classes = len(labels[labels >= 0].unique())
     if classes == 0:
-        raise UserError(f"images_per_class={m} needs labels, but no image has one")
+        raise BadValue("images_per_class", m, says="needs labels, but no image has one")
     if m < 1 or micro_batch_size % m:
-        raise UserError(
-            f"images_per_class={m} does not divide the {micro_batch_size} images of a micro-batch "
-            "(batch_size / accumulate): change either"
+        says = (
+            f"does not divide the {micro_batch_size} images of a micro-batch (batch_size / "
+            "accumulate): change either"
         )
+        raise BadValue("images_per_class", m, says=says)
     if micro_batch_size // m > classes:
-        raise UserError(
-            f"images_per_class={m} asks for {micro_batch_size // m} classes in each micro-batch of "
-            f"{micro_batch_size} images, but train has {classes}: lower batch_size to "
-            f"{classes * m} or less, or raise images_per_class"
+        says = (
+            f"asks for {micro_batch_size // m} classes in each micro-batch of {micro_batch_size} "
+            f"images, but train has {classes}: lower batch_size to {classes * m} or less, or "
+            "give more"
         )
+        raise BadValue("images_per_class", m, says=says)

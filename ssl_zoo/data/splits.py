@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssl_zoo.data.images import Images, Splits
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 Mode = Literal["hash", "contiguous"]
 _FEWEST = 2  # classes that retrieval needs: with one, every answer is right
@@ -71,11 +71,11 @@ def make_class_split(
     num_test = _floor(len(class_names) * test_fraction)
     num_trainval = len(class_names) - num_test
     if min(num_test, num_trainval) < _FEWEST:
-        raise UserError(
-            f"test_fraction={test_fraction} of {len(class_names)} classes makes {num_trainval} to "
-            f"choose on and {num_test} to test on, each must be {_FEWEST} or more: use data of "
-            "more classes, or another test_fraction"
+        says = (
+            f"of {len(class_names)} classes makes {num_trainval} to choose on and {num_test} to "
+            f"test on, each must be {_FEWEST} or more: use data of more classes, or another"
         )
+        raise BadValue("test_fraction", test_fraction, says=says)
     num_val = len(class_names) * (1 - test_fraction)
     num_folds = max(1, min(num_folds, _floor(num_val / _FEWEST)))
     size = max(_FEWEST, _floor(num_val / max(2, num_folds)))
@@ -156,10 +156,8 @@ def class_disjoint(splits: Splits, class_split: Mode, seed: int = 0, fold: int =
     if class_split not in _MODES:
         raise BadValue("class_split", class_split, "hash, contiguous or null")
     if not splits.class_names:
-        raise UserError(
-            f"class_split={class_split} needs labels, but these images have none: give each class "
-            "a folder, or set class_split=null"
-        )
+        says = "needs labels, but these images have none: give each class a folder, or set it null"
+        raise BadValue("class_split", class_split, says=says)
     split = make_class_split(splits.class_names, class_split, seed)
     if not 0 <= fold < len(split.folds):
         raise BadValue("fold", fold, f"in 0 to {len(split.folds) - 1}, the folds of this data")

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ssl_zoo.data.decode import EXTENSIONS, decode, image_size
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 from ssl_zoo.writing import write_atomically, write_text
 
 _DECODER_VERSION = 1  # part of every cache key: raise it when `decode` gives other pixels
@@ -89,11 +89,11 @@ def find_names(root: Path) -> list[str]:
     """
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{root} {state}: set root to a folder of images")
+        raise BadValue("root", root, says=f"{state}: give a folder of images")
     names = list(_walk(str(root), "", frozenset()))
     if not names:
         kinds = " ".join(kind[1:] for kind in EXTENSIONS)
-        raise UserError(f"{root} holds no image: set root to a folder with any of {kinds}")
+        raise BadValue("root", root, says=f"holds no image: give a folder with any of {kinds}")
     return names
 
 

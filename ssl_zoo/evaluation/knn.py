@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.rows import CHUNK_FLOATS, labelled_rows, top_k, unit_rows
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 
 def _neighbors(
@@ -16,9 +16,9 @@ def _neighbors(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Weights and labels of the k nearest bank rows, nearest first: two (n, k) for each chunk."""
     if k < 1:
-        raise UserError(f"kNN: k is {k}; give k >= 1")
+        raise BadValue("k", k, "at least 1")
     if temperature <= 0:
-        raise UserError(f"kNN: temperature is {temperature}; give a number above 0")
+        raise BadValue("temperature", temperature, "above 0")
     bank = unit_rows(bank.float())
     for chunk in torch.split(queries, max(1, CHUNK_FLOATS // len(bank))):
         # A NaN feature (a diverged run) is farther from everything than any cosine.

@@ -13,7 +13,7 @@ from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import PAIRS_STREAM, uniform
 from ssl_zoo.losses.base import ContrastiveLoss, is_pair, is_semi_hard, mean_over, with_positives
 from ssl_zoo.losses.checks import check_choice, check_margin, check_temperature
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 Mode = Literal["all", "subsample", "reweight", "semi_hard"]
 
@@ -56,12 +56,12 @@ class NTLogistic(ContrastiveLoss):
         super().__init__()
         if num_subsampled < 1:
             raise BadValue("num_subsampled", num_subsampled, "at least 1")
-        for name, is_set, its_mode in (
-            ("num_subsampled", num_subsampled != 1, "subsample"),
-            ("margin", margin is not None, "semi_hard"),
+        for name, value, is_set, its_mode in (
+            ("num_subsampled", num_subsampled, num_subsampled != 1, "subsample"),
+            ("margin", margin, margin is not None, "semi_hard"),
         ):
             if is_set and mode != its_mode:
-                raise UserError(f"{name} is read by mode={its_mode} only, not by mode={mode}")
+                raise BadValue(name, value, says=f"is read by mode={its_mode} only, not by {mode}")
         self.temperature = check_temperature(temperature)
         self.mode = check_choice("mode", mode, get_args(Mode))
         self.num_subsampled = num_subsampled

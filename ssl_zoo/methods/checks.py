@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ssl_zoo.modules import Negatives
 from ssl_zoo.types import BadValue, UserError
@@ -43,6 +44,21 @@ def check_cosines(loss: nn.Module, negatives: Negatives) -> None:
     if getattr(loss, "needs_cosines", False) and not negatives.normalize:
         reason = f"{type(loss).__name__} measures distances of unit vectors"
         raise BadValue("negatives.normalize", negatives.normalize, f"true: {reason}")
+
+
+def stacked(views: list[Tensor]) -> Tensor:
+    """The views as one batch, V tensors (N, C, H, W) -> (V * N, C, H, W).
+
+    Raises:
+        UserError: If their sizes differ.
+    """
+    sizes = [view.shape[-1] for view in views]
+    if len(set(sizes)) > 1:
+        raise UserError(
+            f"augmentation makes views of {sizes} pixels, but this method encodes all views in one "
+            "batch: give them one size"
+        )
+    return torch.cat(views)
 
 
 def built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
 from ssl_zoo.methods.base import Method
-from ssl_zoo.methods.checks import build_loss, check_cosines
+from ssl_zoo.methods.checks import build_loss, check_cosines, stacked
 from ssl_zoo.modules import Encoder, InBatch, Negatives
 from ssl_zoo.types import BadValue, Embeddings, StepOutput
 
@@ -63,7 +63,7 @@ class SimCLR(Method):
         self.same_view_negatives = same_view_negatives
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        h, z = self.encoder(torch.cat(views))  # both views share batch statistics
+        h, z = self.encoder(stacked(views))  # both views share batch statistics
         z1, z2 = z.chunk(2)
         return Embeddings(h[: len(z1)].detach(), online=[z1, z2], target={}, prediction=[])
 

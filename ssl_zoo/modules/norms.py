@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue
 
 
 class SplitBatchNorm(_BatchNorm):
@@ -41,10 +41,8 @@ class SplitBatchNorm(_BatchNorm):
             normalised: Tensor = super().forward(input)
             return normalised
         if len(input) % self.num_splits:
-            raise UserError(
-                f"num_splits={self.num_splits} does not divide the {len(input)} rows "
-                "of a batch norm: change it or batch_size"
-            )
+            says = f"does not divide the {len(input)} rows of a batch norm: change it or batch_size"
+            raise BadValue("num_splits", self.num_splits, says=says)
         means = self.running_mean.repeat(self.num_splits, 1)
         variances = self.running_var.repeat(self.num_splits, 1)
         parts = zip(input.chunk(self.num_splits), means, variances, strict=True)

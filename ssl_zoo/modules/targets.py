@@ -239,8 +239,9 @@ def check_splits(module: nn.Module, batch_size: int, parts: int) -> None:
     norms = [m for m in module.modules() if isinstance(m, SplitBatchNorm)]
     splits, rows = max((norm.num_splits for norm in norms), default=1), batch_size // parts
     if splits > 1 and rows and (rows % splits or rows < 2 * splits):
-        raise UserError(
-            f"num_splits={splits} does not divide the {rows} images that batch_size={batch_size} "
-            "gives each device and micro-batch into parts of two or more: change either, or take "
-            "a target without split norms"
+        says = (
+            f"does not divide the {rows} images that batch_size={batch_size} gives each device and "
+            "micro-batch into parts of two or more: change either, or take a target without split "
+            "norms"
         )
+        raise BadValue("num_splits", splits, says=says)

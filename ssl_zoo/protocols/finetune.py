@@ -21,7 +21,7 @@ from ssl_zoo.optim import warmup_cosine
 from ssl_zoo.protocols.base import RANDOM_INIT, Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.labelled_views import crop_and_flip, epochs_of, labelled_loader
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 
 class _Trained(NamedTuple):
@@ -138,10 +138,8 @@ class Finetune(Protocol):
                 if best is None or _rank(trained) > _rank(best):
                     best = trained
         if best is None:
-            raise UserError(
-                f"{candidate.name}: the loss of every rate is not finite: lower "
-                f"learning_rates={self.learning_rates}"
-            )
+            says = f"makes the loss of {candidate.name} infinite or NaN at every rate: lower it"
+            raise BadValue("learning_rates", self.learning_rates, says=says)
         if diverged:
             warn(f"{candidate.name}: fine-tuning on {name} diverged at learning rates {diverged}")
         return best, diverged

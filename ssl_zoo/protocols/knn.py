@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import knn_top1
 from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
@@ -53,6 +54,8 @@ class KNN(Protocol):
         num_classes = candidate.data.num_classes
         bank = torch.cat([train.representation, val.representation])
         bank_labels = torch.cat([train.label, val.label])
+        if max(self.ks) > len(train.label):
+            info(f"k={max(self.ks)}: there are {len(train.label)} images to vote, all do")
         on_val = knn_top1(*val, *train, num_classes, [self.k], self.temperature)
         on_test = knn_top1(*test, bank, bank_labels, num_classes, self.ks, self.temperature)
         scores = {f"test_top1_k{k}": top1 for k, top1 in on_test.items()}

@@ -26,7 +26,7 @@ from ssl_zoo.figures import draw_gallery, save
 from ssl_zoo.hashing import GALLERY_STREAM, hash_int64
 from ssl_zoo.protocols.base import Protocol, check_labels
 from ssl_zoo.protocols.candidate import Candidate
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 _SHOWN = 8  # queries in the picture, and neighbours of each
 
@@ -113,11 +113,10 @@ class Retrieval(Protocol):
     ) -> RetrievalMetrics:
         rows = _rows(pool, classes)
         if len(pool.label[rows].unique()) == len(rows):
-            raise UserError(
-                f"images={self.images}: no {part} class has two images, so that "
-                "none has another to find: "
-                + ("use images=all" if self.images == "test" else "give more images a class")
+            says = f"leaves no {part} class two images, so that none has another to find: " + (
+                "use all" if self.images == "test" else "give more images a class"
             )
+            raise BadValue("images", self.images, says=says)
         with candidate.bar(f"retrieval of {part} classes") as progress:
             return retrieval_metrics(pool.representation[rows], pool.label[rows], progress=progress)
 

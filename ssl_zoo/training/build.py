@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -63,7 +64,10 @@ def check_norms(cfg: DictConfig, method: Method) -> None:
             "method.target.num_splits=1 or method/target=momentum"
         )
     devices = cfg.devices if isinstance(cfg.devices, int) else 1
-    check_splits(method, cfg.batch_size, cfg.accumulate * devices * cfg.num_nodes)
+    try:
+        check_splits(method, cfg.batch_size, cfg.accumulate * devices * cfg.num_nodes)
+    except BadValue as error:
+        raise UserError(error.named("method.target.num_splits")) from error
 
 
 def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
@@ -137,6 +141,14 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder)
     return [*callbacks, Checkpoints(folder, cfg.save_every_n_minutes)]
 
 
+def _blamed(cfg: DictConfig, text: str) -> str:
+    """The key of conf/trainer that Lightning's text is about, with its value."""
+    values = {name: value for name, value in cfg.trainer.items() if value is not None}
+    named = [name for name in values if re.search(rf"\b{name}\b", text)]
+    quoted = [n for n, value in values.items() if isinstance(value, str) and repr(value) in text]
+    return next((f"trainer.{name}={values[name]}" for name in [*named, *quoted]), "trainer")
+
+
 def build_trainer(cfg: DictConfig, loggers: list[Logger], callbacks: list[Callback]) -> Trainer:
     """Lightning's trainer for this config.
 
@@ -150,10 +162,13 @@ def build_trainer(cfg: DictConfig, loggers: list[Logger], callbacks: list[Callba
             logger=loggers,
             callbacks=callbacks,
             enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
+            limit_val_batches=0,  # the monitors score val
+            use_distributed_sampler=False,  # the loaders shard themselves
             overfit_batches=0,  # the data module repeats its batches, which Lightning cannot
         )
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
-        raise UserError(f"trainer: {first_line(error)}") from error
+        text = first_line(error)
+        raise UserError(f"{_blamed(cfg, text)}: {text}") from error
     if cfg.sync_batchnorm and isinstance(trainer.accelerator, CPUAccelerator):
         raise UserError("sync_batchnorm=true needs GPUs: torch's SyncBatchNorm refuses CPU tensors")
     return trainer

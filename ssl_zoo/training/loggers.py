@@ -16,6 +16,9 @@ from ssl_zoo.config import flatten
 from ssl_zoo.console import info
 from ssl_zoo.metric_names import OBJECTIVES
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.types import BadValue
+
+_WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 
 class CSVLog(Logger):
@@ -70,8 +73,10 @@ def wandb_logger(
         project: W&B's project.
         name: The run's name.
         group: The sweep that it belongs to.
-        mode: auto, online or offline; WANDB_MODE, where set, goes before auto.
+        mode: auto, online, offline or disabled; WANDB_MODE, where set, goes before auto.
     """
+    if mode not in _WANDB_MODES:
+        raise BadValue("mode", mode, f"one of {', '.join(_WANDB_MODES)}")
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _wandb_reachable() else "offline")
         if mode == "offline":

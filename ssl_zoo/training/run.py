@@ -17,7 +17,14 @@ from torch import nn
 
 from ssl_zoo.callbacks import CleanFeatures, Interrupted
 from ssl_zoo.checkpoints import FORMAT, check_resumable
-from ssl_zoo.config import instantiate, naming_knobs, remove_if_empty, task_overrides, to_plain
+from ssl_zoo.config import (
+    check_types,
+    instantiate,
+    naming_knobs,
+    remove_if_empty,
+    task_overrides,
+    to_plain,
+)
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
@@ -45,6 +52,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if cfg.resume:
         return _go_on(RunFolder(Path(cfg.resume).expanduser()))
     config = to_plain(cfg)
+    with naming_knobs(cfg, task_overrides()):
+        check_types(config["trainer"], "trainer")
     if config["trainer"]["fast_dev_run"]:
         with naming_knobs(cfg, task_overrides()):
             return _try_out(config)
@@ -147,6 +156,11 @@ def _train(
     checkpoint = str(folder.last) if resume else None
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
+    if trainer.global_step < (method.facts.total_steps or 0):
+        info(
+            f"stopped after {trainer.global_step} of {method.facts.total_steps} steps, before the "
+            "learning rate's schedule ended: a run of fewer epochs ends with it"
+        )
     run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 

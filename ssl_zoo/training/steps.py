@@ -21,13 +21,25 @@ def count_steps(num_batches: int, trainer: Mapping[str, Any]) -> tuple[int, int]
     """
     epochs, max_steps = trainer["max_epochs"], trainer["max_steps"]
     limit = trainer["limit_train_batches"]
+    if trainer["fast_dev_run"] < 0:
+        raise BadValue("fast_dev_run", trainer["fast_dev_run"], "true, false or a count")
     if trainer["fast_dev_run"]:  # Lightning: so many batches of one epoch
         epochs, max_steps, limit = 1, int(trainer["fast_dev_run"]), int(trainer["fast_dev_run"])
     _check_max_steps(max_steps)
+    _check_least(trainer)
     batches = limited("limit_train_batches", limit, num_batches)
     per_epoch = -(-batches // trainer["accumulate_grad_batches"])  # an epoch's last may be smaller
     total = epochs * per_epoch
     return per_epoch, total if max_steps == -1 else min(total, max_steps)
+
+
+def _check_least(trainer: Mapping[str, Any]) -> None:
+    """Refuse a lower limit above the upper one, which Lightning ignores."""
+    epochs, steps = trainer["max_epochs"], trainer["max_steps"]
+    for name, limit_name, limit in (("epochs", "epochs", epochs), ("steps", "max_steps", steps)):
+        least = trainer.get(f"min_{name}") or 0
+        if least > limit > 0:
+            raise BadValue(f"min_{name}", least, f"at most {limit_name}={limit}")
 
 
 def _check_max_steps(max_steps: Any) -> None:

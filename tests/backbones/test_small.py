@@ -38,7 +38,7 @@ def test_convnet_size() -> None:
 
 
 def test_convnet_lengths() -> None:
-    with pytest.raises(UserError, match=r"widths=\[8, 16\] and strides=\[2\]"):
+    with pytest.raises(UserError, match=r"strides=\[2\]: must be 2 numbers"):
         ConvNet(widths=(8, 16), strides=(2,))
 
 

@@ -180,9 +180,9 @@ def test_user_errors() -> None:
         knn_predict(queries, bank, bank_labels, 4)
     with pytest.raises(UserError, match="150 feature rows but 149 labels"):
         knn_predict(queries, bank, bank_labels[1:], 5)
-    with pytest.raises(UserError, match="k is 0"):
+    with pytest.raises(UserError, match="k=0: must be at least 1"):
         knn_predict(queries, bank, bank_labels, 5, k=0)
-    with pytest.raises(UserError, match="temperature is 0"):
+    with pytest.raises(UserError, match=r"temperature=0(\.0)?: must be above 0"):
         knn_predict(queries, bank, bank_labels, 5, temperature=0.0)
     with pytest.raises(UserError, match=r"ks is \[\]"):
         knn_top1(queries, labels, bank, bank_labels, 5, ks=[])

@@ -185,7 +185,7 @@ def test_a_rate_that_diverges_loses(caplog: pytest.LogCaptureFixture) -> None:
     alone = protocol("finetune", **QUICK).score(small_candidate())
     assert alone["test_top1_50pct"] == row["test_top1_50pct"]
     with pytest.raises(
-        UserError, match=r"the loss of every rate is not finite: lower learning_rates"
+        UserError, match=r"learning_rates=\[1e\+30\] makes the loss of pretrained infinite"
     ):
         protocol("finetune", **{**QUICK, "learning_rates": [1e30]}).score(small_candidate())
 

@@ -120,7 +120,7 @@ def test_images_of_the_test_split_alone(make_config: Callable[..., DictConfig]) 
     expected = pml(*test)["mean_average_precision_at_r"]
     assert scores["test_map_at_r"] == pytest.approx(expected)
     split = make_candidate(make_config("dataset.class_split=hash"))
-    with pytest.raises(UserError, match=r"images=test: no validation class"):
+    with pytest.raises(UserError, match=r"images=test leaves no validation class"):
         protocol(images="test").score(split)
     with pytest.raises(UserError, match=r"images=val: must be all or test"):
         protocol(images="val")

@@ -58,11 +58,13 @@ def test_steps_of_an_epoch_and_of_the_run(
     [
         *(("max_steps", value) for value in (0, -2, 1.5, "x", True, None)),
         *(("limit_train_batches", value) for value in (0, 0.0, -1, 0.05, 1.5, "x", True)),
+        *(("fast_dev_run", -1), ("min_epochs", 4), ("min_steps", 31)),
     ],
 )
 def test_a_limit_that_is_none_is_named(name: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"^{name}={value}: must be "):
-        count_steps(10, PLAIN | {name: value})
+    typed = {True: "true", None: "null"}.get(value, value)  # type: ignore[call-overload]
+    with pytest.raises(UserError, match=rf"^{name}={typed}: must be "):
+        count_steps(10, PLAIN | {"max_steps": 30, name: value})
 
 
 @pytest.mark.parametrize(("max_steps", "told"), [(-1, False), (8, False), (9, True)])

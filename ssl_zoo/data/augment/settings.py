@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
 
@@ -74,6 +74,8 @@ def settings_of_views(
         UserError: If an entry makes no sense; the line names it.
     """
     _whole("num_views", num_views)
+    if isinstance(views, str) or not isinstance(views, Sequence):
+        raise BadValue("views", views, "a list of views, such as [{blur: 1.0}, {blur: 0.1}]")
     if not views:
         return [shared] * num_views
     settings = []
@@ -88,9 +90,8 @@ def _entry(shared: ViewSettings, place: str, entry: Mapping[str, Any]) -> list[V
     known = [field.name for field in fields(ViewSettings)]
     for name in entry:
         if name not in (*known, "count"):
-            raise UserError(
-                f"{place}.{name} is not a knob of a view: choose from {', '.join(known)}, count"
-            )
+            says = f"is not a knob of a view: choose from {', '.join(known)}, count"
+            raise BadValue(f"{place}.{name}", entry[name], says=says)
     knobs = {str(name): _plain(value) for name, value in entry.items()}
     count = knobs.pop("count", 1)
     _whole(f"{place}.count", count)
@@ -124,7 +125,7 @@ def _plain(value: Any) -> Any:
 
 
 def _whole(place: str, value: Any) -> None:
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadValue(place, value, "a whole number of at least 1")
 
 

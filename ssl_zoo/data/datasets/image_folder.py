@@ -90,7 +90,8 @@ def _check_options(on_error: str, labelled: bool | str, class_depth: int) -> Non
     if class_depth < 1:
         raise BadValue("class_depth", class_depth, "at least 1")
     if class_depth > 1 and labelled is False:
-        raise UserError(f"class_depth={class_depth} needs classes: remove labelled=false")
+        says = "needs classes: remove labelled=false"
+        raise BadValue("class_depth", class_depth, says=says)
     if on_error not in ("stop", "skip"):
         raise BadValue("on_error", on_error, "stop or skip")
     if labelled not in (True, False, "auto"):
@@ -140,15 +141,14 @@ def _stop_at_no_classes(tree: Tree, folders: list[str], depth: int) -> None:
     loose = sum(_top(name, depth) == "" for name in tree.names)
     if depth > 1:
         what = f"{loose} images above that" if loose else f"{len(folders)} of them"
-        raise UserError(
-            f"class_depth={depth} takes the folders {depth} levels below {tree.root} as classes, "
-            f"at least two, but it has {what}: move them, or set class_depth=1"
+        says = (
+            f"takes the folders {depth} levels below {tree.root} as classes, at least two, but it "
+            f"has {what}: move them, or give 1"
         )
+        raise BadValue("class_depth", depth, says=says)
     what = f"{loose} images outside of folders" if loose else f"{len(folders)} folders"
-    raise UserError(
-        f"labelled=true but {tree.root} has {what}: give each class a folder, at least two, or set "
-        "labelled=false"
-    )
+    says = f"but {tree.root} has {what}: give each class a folder, at least two, or give false"
+    raise BadValue("labelled", True, says=says)
 
 
 def _shared_classes(trees: list[Tree], required: bool, depth: int) -> list[str]:
@@ -212,7 +212,8 @@ def _report_skipped(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
         except OSError as error:
-            raise UserError(f"cannot write skipped_list={path}: {error.strerror}") from error
+            says = f"cannot be written: {error.strerror}"
+            raise BadValue("skipped_list", path, says=says) from error
     if lines:
         total = sum(len(tree.names) for tree in trees)
         where = f"; listed in {skipped_list}" if skipped_list is not None else ""

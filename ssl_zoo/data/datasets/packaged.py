@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ssl_zoo.data.images import FileImages, Splits, TensorImages
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from ssl_zoo.data.trees import CACHE_DIR, cache_stem, write_array
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -58,11 +58,11 @@ def _fetch(make: Callable[[], T], name: str, root: str | Path, place: str) -> T:
         return make()
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"{name} is not in {Path(root).expanduser().absolute()} ({reason}): "
-            f"place {place} there, set root to where it is, "
-            "or use the data set folder for images of your own"
-        ) from error
+        says = (
+            f"holds no {name} ({reason}): place {place} there, give the folder where it is, or use "
+            "the data set folder for images of your own"
+        )
+        raise BadValue("root", Path(root).expanduser().absolute(), says=says) from error
 
 
 def _cifar(name: str, root: str | Path, download: bool, place: str) -> tuple[Any, Any]:

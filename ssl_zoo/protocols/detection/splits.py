@@ -89,10 +89,11 @@ def read_detection(
     train_list = lists.get("train") or lists.get("trainval")
     test_list = lists.get("test") or lists.get("val")
     if train_list is None or test_list is None:
-        raise UserError(
-            f"root={folder} has lists for {', '.join(lists) or 'no split'}: "
-            "it needs train (or trainval) and test (or val)"
+        says = (
+            f"has lists for {', '.join(lists) or 'no split'}: it needs train (or trainval) and "
+            "test (or val)"
         )
+        raise BadValue("root", root, says=says)
     train, test = read(train_list), read(test_list)
     names = sorted({o.name for record in train for o in record.objects})
     if {"train", "val", "test"} <= lists.keys():
@@ -121,11 +122,10 @@ def _layout(folder: Path, format: Format) -> str:
     ]
     if len(found) != 1:
         state = "both" if found else "neither"
-        raise UserError(
-            f"root={folder} holds {state} of ImageSets/Main/*.txt (VOC) and "
-            "annotations/*.json (COCO): "
-            + ("set format" if found else "give the folder that holds one")
+        says = f"holds {state} of ImageSets/Main/*.txt (VOC) and annotations/*.json (COCO): " + (
+            "set format" if found else "give the folder that holds one"
         )
+        raise BadValue("root", folder, says=says)
     return found[0]
 
 
@@ -133,10 +133,11 @@ def _split_off(
     records: list[Record], fraction: float, seed: int
 ) -> tuple[list[Record], list[Record]]:
     if not 0 < fraction < 1 or len(records) < 2:
-        raise UserError(
-            f"val_fraction={fraction} of {len(records)} images: there is no "
-            "list left for val, so give a fraction between 0 and 1 of at least two images"
+        says = (
+            f"of {len(records)} images: there is no list for val, so give a fraction between 0 and "
+            "1 of at least two images"
         )
+        raise BadValue("val_fraction", fraction, says=says)
     order = hash_int64(torch.arange(len(records)), DETECTION_SPLIT_STREAM, seed).argsort()
     count = min(max(1, round(fraction * len(records))), len(records) - 1)
     held_out = set(order[:count].tolist())
