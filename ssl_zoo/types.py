@@ -46,6 +46,13 @@ def _as_typed(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type."""
+    text = str(error).replace("UserError raised while resolving interpolation: ", "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 class Facts(NamedTuple):
     """What only the data and the run know, handed to a method once, and by it to its factories.
 

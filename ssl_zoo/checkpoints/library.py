@@ -15,9 +15,8 @@ from torch import nn
 
 from ssl_zoo.backbones import timm_backbone, torchvision_backbone
 from ssl_zoo.checkpoints.loaded import Loaded
-from ssl_zoo.config import first_line
 from ssl_zoo.data.preprocess import Preprocess
-from ssl_zoo.types import UserError
+from ssl_zoo.types import UserError, first_line
 
 
 def load_library(source: str) -> Loaded:

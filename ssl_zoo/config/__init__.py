@@ -1,6 +1,6 @@
 """The config: composed, checked, resolved, and built into parts. Imports no torch."""
 
-from ssl_zoo.config.build import first_line, flatten, instantiate, to_plain
+from ssl_zoo.config.build import flatten, instantiate, to_plain
 from ssl_zoo.config.choices import (
     CONFIG_DIR,
     check_choices,
@@ -47,7 +47,6 @@ __all__ = [
     "chosen_options",
     "explain",
     "fail",
-    "first_line",
     "flatten",
     "instantiate",
     "naming_knobs",

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config.knob_names import ErrorAt
 from ssl_zoo.config.values import check_types
-from ssl_zoo.types import UserError
+from ssl_zoo.types import UserError, first_line
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
@@ -79,10 +79,3 @@ def _refusal(error: InstantiationException) -> Exception:
     refusal = ErrorAt(place.group(1), f": {text}") if place else UserError(text)
     refusal.__cause__ = error.__cause__
     return refusal
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type."""
-    text = str(error).replace("UserError raised while resolving interpolation: ", "")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -22,7 +22,6 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_zoo.config.build import first_line
 from ssl_zoo.config.choices import (
     CONFIG_DIR,
     check_choices,
@@ -32,7 +31,7 @@ from ssl_zoo.config.choices import (
     slots_of,
 )
 from ssl_zoo.config.words import check_words
-from ssl_zoo.types import UserError
+from ssl_zoo.types import UserError, first_line
 
 # A folder that may not be written, a disk that is full: not faults of ours, so no stack trace.
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
@@ -45,7 +44,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """
     names = sorted(set(names))
     last = re.split(r"[./]", name)[-1]
-    close = [other for other in names if re.split(r"[./]", other)[-1] == last][:3]
+    close = [other for other in names if re.split(r"[./]", other)[-1] == last]
+    close = sorted(close, key=lambda other: other.count("."))[:3]
     close = close or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"

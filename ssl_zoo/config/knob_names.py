@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import hydra.utils
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -135,7 +135,7 @@ def _parts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any], Any
 
 def _called(target: str) -> Any:
     try:
-        return hydra.utils.get_object(target)
+        return pkgutil.resolve_name(target)
     except Exception:  # whatever its import raises: a part that is not there does not run
         return None
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import typing
 from collections.abc import Iterable
 from typing import Any
 
-import hydra.utils
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config.knob_names import ErrorAt
@@ -88,14 +88,14 @@ def check_types(node: Any, place: str) -> None:
         place: Its dotted key.
 
     Raises:
-        ErrorAt: With the place of the value, and what to give.
+        ErrorAt: With the place of the value, and what to give; also of a target that does not
+            import.
     """
     if isinstance(node, list):
         node = dict(enumerate(node))
     if not isinstance(node, dict):
         return
-    target = str(node.get("_target_", ""))
-    types = _types(target) if target.split(".")[0] in ("ssl_zoo", "pytorch_lightning") else {}
+    types = _types(str(node["_target_"]), place) if "_target_" in node else {}
     for key, value in node.items():
         at = f"{place}.{key}" if place else str(key)
         check_types(value, at)
@@ -109,12 +109,19 @@ def check_types(node: Any, place: str) -> None:
             raise ErrorAt(at, f"={value}: give {allowed}")
 
 
-def _types(target: str) -> dict[Any, list[str]]:
-    """The names of the types that each argument may have."""
+def _types(target: str, place: str) -> dict[Any, list[str]]:
+    """The names of the types that each argument may have; of our parts and Lightning's."""
     try:
-        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
-    except Exception:  # whatever its import raises: Hydra will say so
+        called = pkgutil.resolve_name(target)
+    except Exception as error:  # whatever its import raises
+        fix = "install its package, or put the folder that holds it on PYTHONPATH"
+        reason = f"{type(error).__name__}, {error}"
+        raise ErrorAt(
+            f"{place}._target_", f"={target} does not import ({reason}): {fix}"
+        ) from error
+    if target.split(".")[0] not in ("ssl_zoo", "pytorch_lightning"):
         return {}
+    parameters = inspect.signature(called).parameters
     return {name: _names(p.annotation) for name, p in parameters.items()}
 
 

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
-from ssl_zoo.config import first_line, instantiate
+from ssl_zoo.config import instantiate
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.extras import need
@@ -26,7 +26,7 @@ from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.init import with_init
 from ssl_zoo.training.loggers import CSVLog
 from ssl_zoo.training.steps import count_steps
-from ssl_zoo.types import BadValue, Facts, UserError
+from ssl_zoo.types import BadValue, Facts, UserError, first_line
 
 METRIC_LIBRARY = "pytorch_metric_learning"
 
@@ -81,7 +81,7 @@ def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
         steps_per_epoch, total_steps = count_steps(data.num_batches, trainer)
     except BadValue as error:
         raise UserError(error.named(f"trainer.{error.argument}")) from error
-    if trainer["max_steps"] > total_steps and not trainer["fast_dev_run"]:
+    if trainer["max_steps"] > total_steps > 0 and not trainer["fast_dev_run"]:
         info(
             f"epochs={cfg.epochs} ends the run after {total_steps} steps, before "
             f"trainer.max_steps={trainer['max_steps']}: raise epochs for more"
