@@ -108,8 +108,22 @@ BAD = {
     ),
     "group of the other program": (
         "train.py protocol=knn",
-        ["protocol is a group of another program than train.py"],
+        ["protocol is not of train.py: it is read by the other program"],
     ),
+    "key of the other program": (
+        "evaluate.py ckpt=x trainer.max_steps=3",
+        ["trainer.max_steps is not of evaluate.py: it is read by the other program"],
+    ),
+    "key of a logger that is not chosen": (
+        "train.py logger.wandb.project=x",
+        ["logger.wandb.project is set, but logger=wandb is not chosen: add logger=wandb"],
+    ),
+    "a plus too many": ("train.py +trainer.max_steps=3", ["leave out the +"]),
+    "overrides on both sides of a flag": (
+        "train.py seed=1 --config-dir . method.temprature=1",
+        ["method.temprature is not a key", "method.temperature"],
+    ),
+    "last part of a name": ("train.py temperature=1", ["did you mean method.temperature or"]),
     "null for a group": (
         "train.py experiment=null",
         ["experiment=null: leave"],

@@ -29,6 +29,11 @@ def options_of(group: str) -> list[str]:
     return sorted(path.stem for path in (Path(CONFIG_DIR) / group).glob("*.yaml"))
 
 
+def groups_of(program: str) -> list[str]:
+    """The config groups of train or evaluate."""
+    return list(_defaults("", program))
+
+
 def slots_of(method: str) -> list[str]:
     """The slots that a method's file fills: projector, loss ..."""
     return list(_defaults("method", method))

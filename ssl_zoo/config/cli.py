@@ -27,12 +27,17 @@ from ssl_zoo.config.choices import (
     check_choices,
     chosen_method,
     chosen_options,
+    groups_of,
     options_of,
     slots_of,
 )
 from ssl_zoo.config.words import check_words
 from ssl_zoo.types import UserError, first_line
 
+_FLAGS_WITH_VALUE = (
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--package", "-p", "--cfg", "-c"),
+)
 # A folder that may not be written, a disk that is full: not faults of ours, so no stack trace.
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
@@ -102,8 +107,9 @@ def _no_key(text: str, config_name: str) -> str | None:
     if name.startswith("method/") and options_of(name):
         method = chosen_method(sys.argv[1:])
         return f"{name} is not a slot of {method}: it has {', '.join(slots_of(method))}"
-    if options_of(name):
-        return f"{name} is a group of another program than {config_name}.py"
+    group = re.split(r"[./]", name)[0]
+    if options_of(group) and group not in groups_of(config_name):
+        return f"{name} is not of {config_name}.py: it is read by the other program"
     return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
 
 
@@ -150,9 +156,23 @@ def fail(error: Exception, config_name: str = "train") -> NoReturn:
     sys.exit(2)
 
 
+def _flags_first(args: list[str]) -> list[str]:
+    """Hydra's flags before the overrides: its parser refuses overrides on both sides of a flag."""
+    flags, overrides, rest = [], [], iter(args)
+    for arg in rest:
+        if not arg.startswith("-"):
+            overrides.append(arg)
+        elif arg in _FLAGS_WITH_VALUE:
+            flags += [arg, *([value] if (value := next(rest, None)) is not None else [])]
+        else:
+            flags.append(arg)
+    return flags + overrides
+
+
 def run_cli(main: Callable[[], None], config_name: str) -> None:
     """Run a Hydra main; bad input ends in one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
+    sys.argv[1:] = _flags_first(sys.argv[1:])
     try:
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)

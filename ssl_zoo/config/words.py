@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_zoo.config.choices import CONFIG_DIR, options_of
+from ssl_zoo.config.choices import CONFIG_DIR, groups_of, options_of
 from ssl_zoo.types import UserError
 
 # The words of Lightning, timm, solo-learn, lightly and the Hydra template, and what to type for
@@ -96,11 +96,10 @@ def check_words(args: Iterable[str], program: str = "train") -> None:
     Raises:
         UserError: Naming both.
     """
-    known = _read("", program)
     for arg in args:
         key, equals, value = arg.lstrip("+").partition("=")
         if key.startswith("~"):
-            _check_removed(key[1:], known)
+            _check_removed(key[1:], program)
         elif equals and (ours := _meant(key, value, program)):
             raise UserError(f"{key} is not a key here: give {ours}")
         elif equals and program == "train":
@@ -147,11 +146,10 @@ def _model(values: str) -> str:
     return f"method=, one of {', '.join(options_of('method'))}, or backbone="
 
 
-def _check_removed(key: str, known: Mapping[str, Any]) -> None:
+def _check_removed(key: str, program: str) -> None:
     """Refuse to remove what every run needs: a knob, or a group as a whole."""
     name = key.partition("=")[0]
-    groups = [group for entry in known["defaults"] if isinstance(entry, dict) for group in entry]
-    if name in {*known, *groups} - set(_REMOVABLE):
+    if name in {*_read("", program), *groups_of(program)} - set(_REMOVABLE):
         raise UserError(f"~{name}: every run needs {name}, give {name}=... another value")
 
 

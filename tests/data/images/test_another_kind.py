@@ -74,7 +74,8 @@ def test_it_trains_from_one_more_yaml(make_config: Make, strips: Path, tmp_path:
     options.mkdir(parents=True)
     names = list(SHAPE_NAMES)
     splits = {"_target_": "helpers.strip.read_strip", "root": str(strips), "side": 32}
-    text = yaml.safe_dump({"defaults": ["base"], "splits": {**splits, "class_names": names}})
+    splits = {**splits, "class_names": names}
+    text = yaml.safe_dump({"defaults": ["base"], "name": "strips", "splits": splits})
     (options / "strips.yaml").write_text(text)
     chosen = ["dataset=strips", f"hydra.searchpath=[file://{tmp_path}/conf]", "augmentation=shapes"]
     ours = train(make_config(*chosen, *CHEAP, tiny=False))
