@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -18,12 +17,14 @@ from ssl_zoo.config import (
     check_counts,
     check_overrides,
     fail,
+    first_comment,
     naming_knobs,
     options_of,
     register_resolvers,
     run_cli,
     task_overrides,
     to_plain,
+    trusting,
 )
 from ssl_zoo.types import UserError
 
@@ -32,13 +33,7 @@ def options_with_comments(group: str) -> str:
     """A group's options, a line each, with the first comment in the option's file."""
     options = options_of(group)
     width = max(map(len, options)) + 3
-    return "\n".join(f"{option:<{width}}{_first_comment(group, option)}" for option in options)
-
-
-def _first_comment(group: str, option: str) -> str:
-    text = (Path(CONFIG_DIR) / group / f"{option}.yaml").read_text()
-    comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-    return next((comment for comment in comments if not comment.startswith("@package")), "")
+    return "\n".join(f"{option:<{width}}{first_comment(group, option)}" for option in options)
 
 
 register_resolvers()
@@ -53,7 +48,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     from ssl_zoo.protocols.runner.run import run  # torch comes in here
 
-    with naming_knobs(cfg, task_overrides()):
+    with trusting(cfg.trust), naming_knobs(cfg, task_overrides()):
         return run(cfg)
 
 

@@ -24,6 +24,7 @@ from ssl_zoo.config import (
     run_cli,
     task_overrides,
     to_plain,
+    trusting,
 )
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.types import UserError
@@ -45,7 +46,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
     from ssl_zoo.training.run import run  # torch comes in here, once the command line is parsed
 
-    return run(cfg)
+    with trusting(cfg.trust):
+        return run(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")

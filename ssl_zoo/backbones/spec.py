@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ssl_zoo.config import CONFIG_DIR, options_of
+from ssl_zoo.config import options_of, read_option
 from ssl_zoo.types import UserError
 
 # ResNets that torchvision and timm build alike: with bottlenecks or not, and blocks a stage.
@@ -68,7 +65,7 @@ def overrides(config: dict[str, Any]) -> str:
     typed = []
     for option in options_of("backbone"):
         values = _option(option)
-        if values["_target_"] == target and values.get("name", _MISSING) in (name, _MISSING):
+        if values.get("_target_") == target and values.get("name", _MISSING) in (name, _MISSING):
             typed.append([f"{_GROUP}={option}", *_knobs(config, values)])
     fewest = min(typed, key=len, default=[f"{_GROUP}._target_={target}", *_knobs(config, {})])
     return " ".join(fewest)
@@ -104,9 +101,8 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 
 def _option(name: str) -> dict[str, Any]:
     """An option of conf/backbone, over those that its defaults list names."""
-    path = Path(CONFIG_DIR) / "backbone" / f"{name}.yaml"
-    values: dict[str, Any] = yaml.safe_load(path.read_text())
-    for base in values.pop("defaults", []):
+    values = read_option("backbone", name)
+    for base in [entry for entry in values.pop("defaults", []) if isinstance(entry, str)]:
         values = values if base == "_self_" else _option(base) | values
     return values
 

@@ -21,6 +21,7 @@ from ssl_zoo.checkpoints.load import load_pretrained, read
 from ssl_zoo.checkpoints.loaded import Loaded
 from ssl_zoo.checkpoints.ours import FORMAT
 from ssl_zoo.checkpoints.source import KEY, sidecar, source_files
+from ssl_zoo.config import trusting
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.extras import need
 from ssl_zoo.types import UserError
@@ -29,7 +30,9 @@ FORMATS = ("torchvision", "timm", "safetensors", "onnx", "torchscript")
 TOLERANCE = 1e-4  # of features, relative, between the backbone and what was read back
 _EXAMPLE = """example:
   python -m ssl_zoo.export runs/RUN --format torchvision resnet18.pth
-  python -m ssl_zoo.export timm:vit_small_patch16_224.dino --format onnx vit.onnx"""
+  python -m ssl_zoo.export timm:vit_small_patch16_224.dino --format onnx vit.onnx
+  python -m ssl_zoo.export runs/RUN --format onnx mine.onnx trust=[mypackage]
+      (where the run's config calls parts of your own package)"""
 
 
 def export(source: str | Path, format: str, out: Path, force: bool = False) -> float:
@@ -188,6 +191,13 @@ def usage(about: dict[str, Any], out: Path) -> str:
     }[about["kind"]]
 
 
+def _split_off_trust(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The packages of `trust=[A,B]`, as train.py and evaluate.py take it, and all else."""
+    given = [arg.removeprefix("trust=").strip("[]") for arg in args if arg.startswith("trust=")]
+    packages = [package.strip() for one in given for package in one.split(",")]
+    return packages, [arg for arg in args if not arg.startswith("trust=")]
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """The command line; bad input ends in one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(
@@ -200,12 +210,14 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("out", metavar="OUT", type=Path, help="the file to write")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    options = parser.parse_args(args)
+    trust, others = _split_off_trust(sys.argv[1:] if args is None else args)
+    options = parser.parse_args(others)
     quiet_lightning()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("ssl_zoo").setLevel(logging.INFO)  # what was loaded
     try:
-        export(options.source, options.format, options.out, options.force)
+        with trusting(trust):
+            export(options.source, options.format, options.out, options.force)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

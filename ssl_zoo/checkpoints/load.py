@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,18 +21,21 @@ from ssl_zoo.checkpoints.loaded import Loaded, Output
 from ssl_zoo.checkpoints.official import load_official
 from ssl_zoo.checkpoints.ours import is_ours, load_run, scored_output
 from ssl_zoo.checkpoints.source import find_checkpoint, identify
+from ssl_zoo.config import trusting
 from ssl_zoo.console import info
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.types import UserError
 
 
-def load_backbone(source: str | Path) -> tuple[nn.Module, Preprocess]:
+def load_backbone(source: str | Path, trust: Sequence[str] = ()) -> tuple[nn.Module, Preprocess]:
     """The pretrained backbone and what prepares images for it.
 
     Args:
         source: A run folder (its last checkpoint), a checkpoint file of ours or of another
             repository (docs/checkpoints.md), an exported file, `torchvision:NAME[:WEIGHTS]` or
             `timm:NAME`.
+        trust: Packages whose names the file's config may call, for backbones of your own; those of
+            the variable SSL_ZOO_TRUST besides.
 
     Returns:
         backbone: (N, 3, S, S) -> (N, num_features), in eval mode; `backbone.num_features`.
@@ -40,7 +44,8 @@ def load_backbone(source: str | Path) -> tuple[nn.Module, Preprocess]:
     Raises:
         UserError: If there is no checkpoint, or it is not a known one.
     """
-    loaded = load_pretrained(source)
+    with trusting(trust):
+        loaded = load_pretrained(source)
     return loaded.backbone, loaded.preprocess
 
 

@@ -1,15 +1,9 @@
 """The config: composed, checked, resolved, and built into parts. Imports no torch."""
 
 from ssl_zoo.config.build import flatten, instantiate, to_plain
-from ssl_zoo.config.choices import (
-    CONFIG_DIR,
-    check_choices,
-    chosen_method,
-    chosen_options,
-    options_of,
-    slots_of,
-)
+from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
 from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli
+from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
 from ssl_zoo.config.resolvers import (
     LR_RULES,
@@ -19,7 +13,13 @@ from ssl_zoo.config.resolvers import (
     scaled_lr,
     sweep_group,
 )
-from ssl_zoo.config.trusted import ALLOWED_PACKAGES, check_targets
+from ssl_zoo.config.trusted import (
+    ALLOWED_PACKAGES,
+    RUN_PACKAGES,
+    check_targets,
+    trust_for,
+    trusting,
+)
 from ssl_zoo.config.unread import (
     EVALUATE_ROOTS,
     TRAIN_ROOTS,
@@ -35,6 +35,7 @@ __all__ = [
     "CONFIG_DIR",
     "EVALUATE_ROOTS",
     "LR_RULES",
+    "RUN_PACKAGES",
     "TRAIN_ROOTS",
     "ErrorAt",
     "check_choices",
@@ -47,6 +48,7 @@ __all__ = [
     "chosen_options",
     "explain",
     "fail",
+    "first_comment",
     "flatten",
     "instantiate",
     "naming_knobs",
@@ -54,6 +56,7 @@ __all__ = [
     "norm_splits",
     "options_of",
     "overridden_keys",
+    "read_option",
     "register_resolvers",
     "remove_if_empty",
     "run_cli",
@@ -63,5 +66,7 @@ __all__ = [
     "sweep_group",
     "task_overrides",
     "to_plain",
+    "trust_for",
+    "trusting",
     "unread_overrides",
 ]

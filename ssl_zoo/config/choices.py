@@ -4,49 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import combinations
-from pathlib import Path
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import OverrideParseException
 
+from ssl_zoo.config.groups import defaults_of, options_of
 from ssl_zoo.types import UserError
-
-
-def _config_dir() -> Path:
-    """conf/ beside the package in a checkout, inside it where a wheel was installed."""
-    package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "conf"
-    return beside if (beside / "train.yaml").is_file() else package / "conf"
-
-
-CONFIG_DIR = str(_config_dir())
-
-
-def options_of(group: str) -> list[str]:
-    """The options of a config group; none where it is not a group."""
-    return sorted(path.stem for path in (Path(CONFIG_DIR) / group).glob("*.yaml"))
 
 
 def groups_of(program: str) -> list[str]:
     """The config groups of train or evaluate."""
-    return list(_defaults("", program))
+    return list(defaults_of("", program))
 
 
 def slots_of(method: str) -> list[str]:
     """The slots that a method's file fills: projector, loss ..."""
-    return list(_defaults("method", method))
-
-
-def _defaults(group: str, option: str) -> dict[str, str]:
-    """The defaults list of an option's file, by group."""
-    path = Path(CONFIG_DIR) / group / f"{option}.yaml"
-    tree = yaml.safe_load(path.read_text()) if path.is_file() else None
-    entries = (tree or {}).get("defaults", [])
-    return {
-        key: value for entry in entries if isinstance(entry, dict) for key, value in entry.items()
-    }
+    return list(defaults_of("method", method))
 
 
 def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
@@ -82,11 +56,13 @@ def chosen_method(args: Iterable[str]) -> str:
     """The method that a command line ends with: its own, else its files', else the default."""
     chosen = chosen_options(args)
     named = [
-        _defaults(group, option).get("override /method")
+        defaults_of(group, option).get("override /method")
         for group in ("ablation", "experiment")
         for option in chosen.get(group, [])
     ]
-    return next(filter(None, [*chosen.get("method", []), *named, _defaults("", "train")["method"]]))
+    return next(
+        filter(None, [*chosen.get("method", []), *named, defaults_of("", "train")["method"]])
+    )
 
 
 def _parse(args: Iterable[str]) -> list[Override]:
@@ -107,7 +83,7 @@ def check_choices(args: Iterable[str]) -> None:
     """
     chosen = chosen_options(args)
     methods = {
-        f"{group}={option}": _defaults(group, option).get("override /method")
+        f"{group}={option}": defaults_of(group, option).get("override /method")
         for group in ("experiment", "ablation")
         for option in chosen.get(group, [])
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import json
 import os
 import re
 import sys
@@ -23,14 +24,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config.choices import (
-    CONFIG_DIR,
     check_choices,
     chosen_method,
     chosen_options,
     groups_of,
-    options_of,
     slots_of,
 )
+from ssl_zoo.config.groups import CONFIG_DIR, all_groups, options_of, own_folders, search
 from ssl_zoo.config.words import check_words
 from ssl_zoo.types import UserError, first_line
 
@@ -124,11 +124,12 @@ def _known_keys(config_name: str) -> list[str]:
     from hydra import compose, initialize_config_dir
 
     GlobalHydra.instance().clear()
+    folders = [f"hydra.searchpath={json.dumps(own_folders)}"]
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         try:
-            cfg = compose(config_name, _chosen_options())
+            cfg = compose(config_name, [*folders, *_chosen_options()])
         except HydraException:  # the choices are what is wrong
-            cfg = compose(config_name)
+            cfg = compose(config_name, folders)
     raw = OmegaConf.to_container(cfg, resolve=False)
     keys: list[str] = []
 
@@ -139,8 +140,7 @@ def _known_keys(config_name: str) -> list[str]:
                 walk(value, f"{prefix}{key}.")
 
     walk(raw, "")
-    folders = [path for path in Path(CONFIG_DIR).rglob("*") if path.is_dir()]
-    return keys + [path.relative_to(CONFIG_DIR).as_posix() for path in folders]
+    return [*keys, *all_groups()]
 
 
 def remove_if_empty(folder: str) -> None:
@@ -173,6 +173,7 @@ def run_cli(main: Callable[[], None], config_name: str) -> None:
     """Run a Hydra main; bad input ends in one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
     sys.argv[1:] = _flags_first(sys.argv[1:])
+    search(sys.argv[1:])
     try:
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)

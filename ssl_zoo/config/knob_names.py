@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_zoo.config.choices import options_of
+from ssl_zoo.config.groups import options_of
 from ssl_zoo.config.interpolations import references, select
 from ssl_zoo.config.unread import overridden_keys
 from ssl_zoo.types import BadValue, UserError

@@ -13,14 +13,14 @@ from ssl_zoo.types import UserError
 # What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
 TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "trainer", "monitor.bank_size"),
-    *("seed", "batch_size", "compile", "name", "resume", "init"),
+    *("seed", "batch_size", "compile", "name", "resume", "init", "trust"),
     *("save_every_n_minutes", "run_dir"),
 )
 
 
 EVALUATE_ROOTS = (
     *("data", "protocol", "dataset", "backbone", "augmentation"),
-    *("ckpt", "features", "seed", "batch_size", "baselines", "out", "run_dir"),
+    *("ckpt", "features", "seed", "batch_size", "baselines", "out", "trust", "run_dir"),
 )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_zoo.config.choices import CONFIG_DIR, groups_of, options_of
+from ssl_zoo.config.choices import groups_of
+from ssl_zoo.config.groups import options_of, read_option
 from ssl_zoo.types import UserError
 
 # The words of Lightning, timm, solo-learn, lightly and the Hydra template, and what to type for
@@ -116,7 +116,7 @@ def check_trainer(cfg: DictConfig) -> None:
         UserError: Naming the knob.
     """
     node: Any = OmegaConf.to_container(cfg.trainer, resolve=False)
-    for name, default in _read("trainer", "default").items():
+    for name, default in read_option("trainer", "default").items():
         if name not in node:
             raise UserError(f"trainer.{name} is missing: its default is {_yaml(default)}")
         if (knob := _knob_of_trainer(name)) and node[name] != default:
@@ -149,7 +149,7 @@ def _model(values: str) -> str:
 def _check_removed(key: str, program: str) -> None:
     """Refuse to remove what every run needs: a knob, or a group as a whole."""
     name = key.partition("=")[0]
-    if name in {*_read("", program), *groups_of(program)} - set(_REMOVABLE):
+    if name in {*read_option("", program), *groups_of(program)} - set(_REMOVABLE):
         raise UserError(f"~{name}: every run needs {name}, give {name}=... another value")
 
 
@@ -167,18 +167,13 @@ def _check_moved(key: str, value: str) -> None:
 
 def _knob_of_trainer(name: str) -> str | None:
     """The knob that feeds an argument of Lightning's Trainer; None where it is Lightning's own."""
-    knob = _KNOB.fullmatch(str(_read("trainer", "default").get(name, "")))
+    knob = _KNOB.fullmatch(str(read_option("trainer", "default").get(name, "")))
     return knob.group(1) if knob else None
 
 
 def _loggers_with(name: str) -> list[str]:
-    return [option for option in options_of("logger") if name in _read("logger", option)]
+    return [option for option in options_of("logger") if name in read_option("logger", option)]
 
 
 def _yaml(value: Any) -> str:
     return yaml.safe_dump(value).split("\n")[0]
-
-
-def _read(group: str, option: str) -> dict[str, Any]:
-    tree: dict[str, Any] = yaml.safe_load((Path(CONFIG_DIR) / group / f"{option}.yaml").read_text())
-    return tree

@@ -13,6 +13,7 @@ from torch import Tensor
 from ssl_zoo import distributed
 from ssl_zoo.console import info
 from ssl_zoo.data.augment import Augmentation
+from ssl_zoo.data.contract import check_splits, check_views
 from ssl_zoo.data.images import Images, Splits
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -124,8 +125,16 @@ class DataModule(LightningDataModule):
 
     @property
     def num_views(self) -> int:
-        """Views of each image in a training batch."""
-        return self.augmentation.num_views
+        """Views of each image in a training batch.
+
+        Raises:
+            UserError: If the augmentation does not say.
+        """
+        views = getattr(self.augmentation, "num_views", None)
+        if not isinstance(views, int) or views < 1:
+            name = type(self.augmentation).__name__
+            raise UserError(f"the augmentation {name} has num_views={views}: set it, an int")
+        return views
 
     def train_dataloader(self) -> TrainLoader:
         sampler = self._sampler()
@@ -193,6 +202,7 @@ class DataModule(LightningDataModule):
     ) -> MultiViewBatch:
         """Augment on the device. The index stays on the CPU for the draws, so that no GPU waits."""
         views = self.augmentation(batch.images, batch.index, batch.epoch, device)
+        check_views(views, len(batch.index), self.num_views)
         if self.trainer is not None:  # such as precision=bf16-true
             views = self.trainer.precision_plugin.convert_input(views)
         return MultiViewBatch(views, batch.label.to(device), batch.index.to(device))
@@ -211,6 +221,7 @@ def _parts(
     split_seed: int,
 ) -> Parts:
     """Split by class where `class_split` asks for it, else within each class."""
+    check_splits(splits)
     if not 0 <= val_fraction < 1:
         raise BadValue("val_fraction", val_fraction, "in [0, 1)")
     if class_split is not None:

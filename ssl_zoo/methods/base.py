@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_zoo.methods.checks import built
+from ssl_zoo.methods.checks import built, check_output
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import BadValue, Embeddings, Facts, MultiViewBatch, StepOutput
 
@@ -100,7 +100,7 @@ class Method(LightningModule, ABC):
         return [{"name": "all", "params": params, "constant_lr": False}]
 
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> dict[str, Any]:
-        output = self.step(batch)
+        output = check_output(self.step(batch), len(batch.index))
         size = len(batch.index)
         self.log("train/loss", output.loss.detach(), batch_size=size)
         for name, value in output.metrics.items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.modules import Negatives
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue, StepOutput, UserError
 
 if TYPE_CHECKING:  # its base builds the optimizer by what is here
     from ssl_zoo.methods.base import Method
@@ -59,6 +59,27 @@ def stacked(views: list[Tensor]) -> Tensor:
             "batch: give them one size"
         )
     return torch.cat(views)
+
+
+def check_output(output: Any, num_images: int) -> StepOutput:
+    """Refuse what is not a `StepOutput` whose loss is a scalar with a gradient.
+
+    Raises:
+        UserError: Naming what of this does not hold.
+    """
+    if not isinstance(output, StepOutput):
+        raise UserError(f"objective returns a {type(output).__name__}: return a StepOutput")
+    loss, h = output.loss, output.representation
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        made = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise UserError(f"the loss is a {made}: return a scalar tensor, such as the mean over rows")
+    if not loss.requires_grad:
+        raise UserError("the loss has no gradient: remove detach(), no_grad() or item()")
+    if h.ndim != 2 or len(h) != num_images:
+        raise UserError(
+            f"the representation has shape {tuple(h.shape)}, not ({num_images}, num_features)"
+        )
+    return output
 
 
 def built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

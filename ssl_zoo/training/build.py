@@ -20,7 +20,8 @@ from ssl_zoo.extras import need
 from ssl_zoo.hardware import resolve_precision
 from ssl_zoo.methods import Method
 from ssl_zoo.methods.checks import built
-from ssl_zoo.modules import SplitBatchNorm
+from ssl_zoo.modules import Encoder, SplitBatchNorm
+from ssl_zoo.modules.contract import check_backbone, check_head
 from ssl_zoo.modules.targets import check_splits
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.init import with_init
@@ -47,9 +48,29 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     # a partial, since Hydra itself would hand the facts on as a list
     make = instantiate(module, _partial_=True)
     method: Method = built("method", make, facts=facts_of(cfg, data))
+    check_parts(method, data)
     check_views(cfg, method, data)
     check_norms(cfg, method)
     return method
+
+
+def check_parts(method: Method, data: DataModule) -> None:
+    """Refuse a method, or parts of it, that do not keep their contract.
+
+    Raises:
+        UserError: Naming what does not hold.
+    """
+    if not isinstance(method, Method):
+        name = type(method).__name__
+        raise UserError(f"method.module is a {name}, which is not an ssl_zoo.methods.Method")
+    if not isinstance(getattr(method, "encoder", None), Encoder):
+        raise UserError(
+            f"{type(method).__name__}.encoder is not an ssl_zoo.modules.Encoder: set it to "
+            "Encoder(backbone, projector(in_dim=backbone.num_features))"
+        )
+    backbone, projector = method.encoder.backbone, method.encoder.projector
+    check_backbone(backbone, data.augmentation.size)
+    check_head(projector, method.num_features, "projector")
 
 
 def check_norms(cfg: DictConfig, method: Method) -> None:
@@ -131,9 +152,14 @@ def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:
 def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder) -> list[Callback]:
     """The callbacks of the config, those that need clean features sharing them, and checkpoints."""
     callbacks: list[Callback] = [FiniteLoss()]
-    for node in cfg.callbacks.values():
+    for name, node in cfg.callbacks.items():
         callback = instantiate(node)
-        callbacks.append(callback if isinstance(callback, Callback) else callback(features))
+        if not isinstance(callback, Callback) and callable(callback):
+            callback = callback(features)
+        if not isinstance(callback, Callback):
+            kind = type(callback).__name__
+            raise UserError(f"callbacks.{name} is a {kind}, which is not a Lightning Callback")
+        callbacks.append(callback)
     if not cfg.trainer.enable_progress_bar:
         callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
     if cfg.trainer.fast_dev_run:

@@ -76,8 +76,21 @@ def save_last_figures(data: DataModule, folder: RunFolder, val: Features | None)
     return figures
 
 
-def report(folder: RunFolder, metrics: dict[str, float], seconds: float) -> None:
-    """A short table, where the run lies, and how to score it."""
+def used_by_evaluation(config: dict[str, Any]) -> list[Any]:
+    """The parts of a run's config that evaluate.py and `load_backbone` may build again."""
+    data = {name: part for name, part in config["data"].items() if name != "augmentation"}
+    return [config["backbone"], data, config["method"]["module"].get("projector")]
+
+
+def report(folder: RunFolder, metrics: dict[str, float], seconds: float, trust: str) -> None:
+    """A short table, where the run lies, and how to score it.
+
+    Args:
+        folder: The run's.
+        metrics: The last ones.
+        seconds: That it took.
+        trust: What the commands need besides, see `trust_for`.
+    """
     known = [metric for metric in METRICS if metric.name in metrics]
     known.sort(key=lambda metric: not metric.is_share)  # stable: scores come first
     rows = [[metric.name, metric.shown(metrics[metric.name])] for metric in known]
@@ -86,4 +99,5 @@ def report(folder: RunFolder, metrics: dict[str, float], seconds: float) -> None
         print(f"run folder: {folder}")
         for metric in known:
             if metric.protocol:
-                print(f"evaluate:   python evaluate.py ckpt={folder} protocol={metric.protocol}")
+                command = f"python evaluate.py ckpt={folder} protocol={metric.protocol}{trust}"
+                print(f"evaluate:   {command}")

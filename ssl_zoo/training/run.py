@@ -18,12 +18,15 @@ from torch import nn
 from ssl_zoo.callbacks import CleanFeatures, Interrupted
 from ssl_zoo.checkpoints import FORMAT, check_resumable
 from ssl_zoo.config import (
+    RUN_PACKAGES,
+    check_targets,
     check_types,
     instantiate,
     naming_knobs,
     remove_if_empty,
     task_overrides,
     to_plain,
+    trust_for,
 )
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
@@ -33,7 +36,13 @@ from ssl_zoo.methods import Method
 from ssl_zoo.run_folder import RunFolder, moved
 from ssl_zoo.training import loggers as run_loggers
 from ssl_zoo.training.build import build_callbacks, build_loggers, build_method, build_trainer
-from ssl_zoo.training.report import Result, report, save_first_views, save_last_figures
+from ssl_zoo.training.report import (
+    Result,
+    report,
+    save_first_views,
+    save_last_figures,
+    used_by_evaluation,
+)
 from ssl_zoo.types import UserError
 
 
@@ -52,12 +61,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if cfg.resume:
         return _go_on(RunFolder(Path(cfg.resume).expanduser()))
     config = to_plain(cfg)
+    del config["trust"]  # a file must not vouch for itself
     with naming_knobs(cfg, task_overrides()):
         check_types(config["trainer"], "trainer")
     if config["trainer"]["fast_dev_run"]:
         with naming_knobs(cfg, task_overrides()):
             return _try_out(config)
     folder = RunFolder(config["run_dir"])
+    if trust := trust_for(used_by_evaluation(config)):
+        info(f"own parts: score with python evaluate.py ckpt={folder}{trust}, export likewise")
     if is_main_process():
         folder.start(config, f"python train.py {' '.join(task_overrides())}")
     return _run(config, folder, earlier=None, composed=cfg)
@@ -71,11 +83,13 @@ def _go_on(folder: RunFolder) -> dict[str, float]:
     """
     if not folder.last.is_file():
         raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
-    others = [override for override in task_overrides() if not override.startswith("resume=")]
+    beside = ("resume=", "trust=")
+    others = [override for override in task_overrides() if not override.startswith(beside)]
     if others:
         raise UserError(f"resume goes on with the run's own config: remove {', '.join(others)}")
     check_resumable(folder.last)
     config = folder.read_config()
+    check_targets(config, RUN_PACKAGES)
     ended = folder.read_result()
     if ended.get("status") == "finished":
         info(f"{config['run_dir']} is finished: nothing is left to do")
@@ -115,7 +129,9 @@ def _run(
     except Interrupted as stop:
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
-        info(f"{stop}; go on with: python train.py resume={folder}")
+        info(
+            f"{stop}; go on with: python train.py resume={folder}{trust_for(config, RUN_PACKAGES)}"
+        )
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
         sys.exit(128 + stop.signum)
@@ -127,7 +143,7 @@ def _run(
         release()
     run_loggers.finish(loggers, exit_code=0)
     result.write("finished", metrics)
-    report(folder, metrics, result.seconds())
+    report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))
     return metrics
 
 

@@ -45,7 +45,7 @@ def test_a_checkpoint_that_names_a_foreign_target(
     torch.save(checkpoint, path)
     for load in (lambda: ssl_zoo.load_backbone(run), lambda: run_evaluate(f"ckpt={run}")):
         with pytest.raises(
-            UserError, match=rf"names {re.escape(target)}, which ssl_zoo does not call"
+            UserError, match=rf"the checkpoint's config calls {re.escape(target)}, which "
         ):
             load()
     assert not proof.exists()
@@ -57,7 +57,7 @@ def test_a_data_set_of_a_foreign_target(run: Path, tmp_path: Path) -> None:
     foreign = {"_target_": "helpers.bombs.bomb", "path": str(proof)}
     checkpoint["ssl_zoo"]["config"]["data"]["splits"] = foreign
     torch.save(checkpoint, path)
-    with pytest.raises(UserError, match=r"names helpers\.bombs\.bomb"):
+    with pytest.raises(UserError, match=r"calls helpers\.bombs\.bomb"):
         run_evaluate(f"ckpt={run}")
     assert not proof.exists()
 

@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         chosen = [name for name, p in protocols.items() if i == 0 or _takes(p, candidate)]
         for name in chosen:
             row = results.placed(candidate, name, pictures=i == 0)
-            results.add(name, protocols[name], row, protocols[name].score(row))
+            results.add(name, protocols[name], row, _scores(name, protocols[name], row))
         if candidate.num_encoded:
             encoded = f"{candidate.num_encoded} images encoded"
             info(f"{candidate.name}: {encoded}, for {', '.join(chosen)}")
@@ -99,6 +99,21 @@ def _check(name: str, protocol: Protocol, make_data: Callable[[], DataModule]) -
         raise
     except UserError as error:
         raise UserError(f"protocol={name}: {error}") from error
+
+
+def _scores(name: str, protocol: Protocol, row: Candidate) -> dict[str, Any]:
+    """What a protocol makes of a row, with its headline.
+
+    Raises:
+        UserError: If that is missing.
+    """
+    scores = protocol.score(row)
+    if not isinstance(scores, dict) or protocol.headline not in scores:
+        raise UserError(
+            f"protocol={name}: score returned {scores!r:.80}, without its headline "
+            f"{protocol.headline}: return a dict that has it"
+        )
+    return scores
 
 
 def _takes(protocol: Protocol, candidate: Candidate) -> bool:

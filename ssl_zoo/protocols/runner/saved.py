@@ -41,7 +41,7 @@ def settled(cfg: DictConfig, source: Source) -> dict[str, Any]:
         info(f"ckpt=random is scored on {name}; dataset=NAME takes another data set")
         config = to_plain(_with_dataset(cfg, dataset["otherwise"], _given(dataset)))
     elif is_saved(dataset) and source.extras is not None:
-        config |= _own_data(source.extras["config"], _given(dataset), config["batch_size"])
+        config |= _own_data(source.extras["config"], _given(dataset), config)
     if source.pretrained is not None:
         config["backbone"] = source.pretrained.config
     return config
@@ -64,17 +64,20 @@ def _with_dataset(cfg: DictConfig, dataset: dict[str, Any], given: dict[str, Any
     return other
 
 
-def _own_data(saved: dict[str, Any], given: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    """Data set and wiring of one of our runs."""
-    check_targets([saved["dataset"], saved["data"]])
+def _own_data(
+    saved: dict[str, Any], given: dict[str, Any], config: dict[str, Any]
+) -> dict[str, Any]:
+    """Data set and wiring of one of our runs; its views are not used, so they need not import."""
     dataset, data = copy.deepcopy(saved["dataset"]), copy.deepcopy(saved["data"])
+    data["augmentation"] = config["augmentation"]
+    check_targets([dataset, data])
     whose = "the checkpoint's data set"
     _replace(dataset, given, whose)
     for key, value in given.items():  # the saved wiring is resolved: it holds the values themselves
         _replace(data if key in data else data["splits"], {key: value}, whose)
     if "skipped_list" in data["splits"]:
         data["splits"]["skipped_list"] = None  # the training run wrote it
-    data["eval_batch_size"] = batch_size
+    data["eval_batch_size"] = config["batch_size"]
     return {"dataset": dataset, "data": data}
 
 
