@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -154,8 +155,8 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder)
     callbacks: list[Callback] = [FiniteLoss()]
     for name, node in cfg.callbacks.items():
         callback = instantiate(node)
-        if not isinstance(callback, Callback) and callable(callback):
-            callback = callback(features)
+        if isinstance(callback, partial):
+            callback = built(f"callbacks.{name}", callback, features)
         if not isinstance(callback, Callback):
             kind = type(callback).__name__
             raise UserError(f"callbacks.{name} is a {kind}, which is not a Lightning Callback")

@@ -103,7 +103,7 @@ def test_a_run_that_is_resumed(make_config: Make, run: Path) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     (run / "result.json").unlink()  # it is not finished
     with pytest.raises(UserError, match=r"^method\.projector\.momentum=-2: must be at least 0$"):
-        train(make_config(f"resume={run}"))
+        train(make_config(f"resume={run}", "trust=[helpers]"))
 
 
 PICKY_KNN = "protocol.knn._target_=helpers.picky.Part +protocol.knn.momentum=-1"
