@@ -18,7 +18,7 @@ class RunFolder:
     """Where a run writes, and where others find what it wrote.
 
     Args:
-        path: Of the folder, which need not exist.
+        path: The folder, which need not exist.
 
     Attributes:
         config: The resolved config, with the command line above it.

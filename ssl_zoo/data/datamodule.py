@@ -47,16 +47,16 @@ class DataModule(LightningDataModule):
         image_size: Side of what the backbone sees; None = as the images are (224 for mixed sizes).
         view_size: Side of the training views; None = image_size.
         val_fraction: Part of each class that is held out of train.
-        split_seed: Of that split; not the run's seed, so that all runs hold out the same images.
+        split_seed: For that split; not the run's seed, so that all runs hold out the same images.
         num_workers: Processes that decode files.
-        seed: Of order and augmentation.
+        seed: For order and augmentation.
         mean: Per channel; None = the data set's own.
         std: Per channel; None = the data set's own.
         eval_batch_size: Images a batch where nothing is trained.
         class_split: Split by class, "hash" or "contiguous", instead of within each class; see
             `class_disjoint`. None = val is held out of each class of train.
-        class_split_seed: Of "hash".
-        fold: Of the class split: which classes are val.
+        class_split_seed: For "hash".
+        fold: For the class split: which classes are val.
         images_per_class: Training batches hold so many images of each of their classes; None =
             whatever comes.
         overfit_batches: Every epoch takes the first micro-batches of the first: so many, or this

@@ -29,8 +29,8 @@ def m_per_class_order(
         m: Images of a class; they stand side by side.
         batch_size: A multiple of m, of no more classes than there are.
         num_batches: How many batches.
-        seed: Of the draws.
-        epoch: Of the draws.
+        seed: For the draws.
+        epoch: For the draws.
 
     Returns:
         Indices (num_batches * batch_size,).
@@ -59,7 +59,7 @@ def limited(name: str, limit: int | float | None, num_batches: int) -> int:
     """How many of so many batches one of Lightning's limits leaves.
 
     Args:
-        name: Of the limit.
+        name: Name of the limit.
         limit: A count, where it is a whole number of at least 1, or a fraction; None = all.
         num_batches: What there is; of none, none is left.
 
@@ -91,7 +91,7 @@ class EpochSampler:
         num_images: Images in the training split.
         batch_size: Images per optimizer step, over all devices.
         accumulate: Micro-batches per optimizer step.
-        seed: Of the order.
+        seed: For the order.
         rank: This process.
         world_size: Number of processes.
 
@@ -173,11 +173,11 @@ class MPerClassSampler(EpochSampler):
     An epoch has as many steps as in the plain order, so that budgets compare.
 
     Args:
-        labels: Of the training split, -1 = unlabelled.
+        labels: Labels of the training split, -1 = unlabelled.
         images_per_class: m.
         batch_size: Images per optimizer step, over all devices.
         accumulate: Micro-batches per optimizer step.
-        seed: Of the order.
+        seed: For the order.
         rank: This process.
         world_size: Number of processes.
 

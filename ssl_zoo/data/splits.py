@@ -51,7 +51,7 @@ def make_class_split(
         mode: The order. "contiguous" sorts the names, as the paper does. "hash" sorts
             sha256("<seed>:<name>"), so that classes added or renamed elsewhere move no others;
             unlike halves of the alphabet, its halves hold the same sorts of class.
-        seed: Of "hash".
+        seed: For "hash".
         test_fraction: Part of the classes, in (0, 1).
         num_folds: F; fewer where a fold would have less than two classes.
 
@@ -145,7 +145,7 @@ def class_disjoint(splits: Splits, class_split: Mode, seed: int = 0, fold: int =
     Args:
         splits: The data set as it comes.
         class_split: The mode, see `make_class_split`.
-        seed: Of the mode "hash".
+        seed: For the mode "hash".
         fold: Whose classes are val.
 
     Raises:
@@ -199,7 +199,7 @@ def within_classes(splits: Splits, val_fraction: float, seed: int) -> Parts:
     Args:
         splits: The data set as it comes.
         val_fraction: Part of each class that is held out.
-        seed: Of the draw.
+        seed: For the draw.
     """
     kept, held_out = stratified_split(splits.train.labels, val_fraction, seed)
     train, val = splits.train.subset(kept), splits.train.subset(held_out)
@@ -213,7 +213,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     Args:
         labels: (N,) int64, -1 = unlabelled.
         fraction: Part of each class that is held out; at least one image of each class stays.
-        seed: Of the draw, a function of (seed, index).
+        seed: For the draw, a function of (seed, index).
 
     Returns:
         Indices that train keeps, unlabelled ones among them, and indices held out; both sorted.

@@ -58,7 +58,7 @@ def clustering_metrics(embeddings: Tensor, labels: Tensor, seed: int = 0) -> Clu
     Args:
         embeddings: (N, D), any float type; L2-normalised here.
         labels: (N,) int64; rows labelled -1 are left out.
-        seed: Of k-means.
+        seed: For k-means.
 
     Raises:
         UserError: No row is labelled, or an embedding is not finite.

@@ -56,7 +56,7 @@ def encode(
         forward: (N, 3, S, S) -> (N, D).
         batches: Have `images` uint8 (N, 3, S, S) and `label` (N,).
         normalize: uint8 images -> what `forward` expects.
-        device: Of `forward`.
+        device: The device of `forward`.
         precision: Context of the forward pass, such as an autocast.
         on_batch: Called after each batch, for a progress bar.
     """

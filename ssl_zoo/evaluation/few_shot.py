@@ -92,7 +92,7 @@ def fit_few(
         x: (n, D) float64, standardised.
         y: (n,) int64, none unlabelled.
         num_classes: C.
-        strengths: To choose from, in any order; see `fit_logistic`.
+        strengths: Strengths to choose from, in any order; see `fit_logistic`.
         default_strength: For sets with a class of one row.
         folds: At least 2; no more are made than the largest class has rows.
         tolerance: See `fit_logistic`.

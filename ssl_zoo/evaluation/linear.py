@@ -253,7 +253,7 @@ def fit_linear(
         weight_decays: L2 factors, on weights and biases as in `torch.optim.SGD`.
         epochs: Passes over the training features.
         batch_size: Rows a step; the last batch of an epoch may be smaller.
-        seed: Of the batch order, epochs of `torch.randperm` from one CPU generator.
+        seed: For the batch order, epochs of `torch.randperm` from one CPU generator.
         progress: Called as `progress(epochs done, epochs)` after each epoch.
 
     Returns:

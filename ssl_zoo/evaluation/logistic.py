@@ -119,8 +119,8 @@ def solve(
         num_classes: C.
         strength: Above 0.
         start: Where to begin; None = zero.
-        tolerance: On the largest absolute entry of the gradient.
-        max_iterations: Of L-BFGS with a strong Wolfe line search.
+        tolerance: Tolerance on the largest absolute entry of the gradient.
+        max_iterations: For L-BFGS with a strong Wolfe line search.
     """
     return _solve(_basis(x), y, num_classes, strength, start, tolerance, max_iterations)
 
@@ -273,8 +273,8 @@ def fit_logistic(
         num_classes: C.
         strengths: L2 factors of the mean loss, in any order; scikit-learn's C is
             1 / (strength * N), so that one strength means the same prior at every N.
-        tolerance: On the largest absolute entry of the gradient.
-        max_iterations: Of each fit.
+        tolerance: Tolerance on the largest absolute entry of the gradient.
+        max_iterations: Per fit.
         progress: Called as `progress(fits done, fits)`.
 
     Returns:

@@ -83,7 +83,7 @@ def retrieval_metrics(
         labels: (N,) int64, -1 = unlabelled.
         gallery: (M, D), where queries look; None = among themselves.
         gallery_labels: (M,) int64.
-        ks: Of recall_at.
+        ks: For recall_at.
         progress: Called as `progress(queries done, queries)`.
 
     Raises:
@@ -177,7 +177,7 @@ def class_bootstrap(
         values: (Q,), a score of each query.
         labels: (Q,) int64, their classes.
         num_resamples: Draws of as many classes as there are, with replacement.
-        seed: Of those draws.
+        seed: For those draws.
 
     Returns:
         Low and high end.

@@ -24,8 +24,8 @@ def subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure
     """A figure of its own, which nothing else keeps open, and its (rows, columns) axes.
 
     Args:
-        rows: Of panels.
-        columns: Of panels.
+        rows: Rows of panels.
+        columns: Columns of panels.
         size: Width and height, inches.
     """
     figure = Figure(figsize=size)

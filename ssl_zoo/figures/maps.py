@@ -29,7 +29,7 @@ def draw_map(representation: Tensor, label: Tensor, class_names: Sequence[str]) 
     Args:
         representation: (M, D); at most 2,000 rows, evenly spaced, are shown.
         label: (M,), -1 = unlabelled.
-        class_names: By label.
+        class_names: Names by label.
 
     Raises:
         UserError: If the representation is not finite, or has fewer than 4 rows.

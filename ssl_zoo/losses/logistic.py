@@ -30,9 +30,9 @@ class NTLogistic(ContrastiveLoss):
             margin is given s- > s+ - margin.
         num_subsampled: Negatives that "subsample" draws for each query, uniformly and without
             replacement; a query that has fewer keeps them all.
-        margin: Of "semi_hard", in units of similarity. The paper mines "within the loss margin",
+        margin: For "semi_hard", in units of similarity. The paper mines "within the loss margin",
             but this loss has none; None = no such bound.
-        seed: Of the draws of "subsample".
+        seed: For the draws of "subsample".
 
     Draws are hashes of (seed, number of the call, row in the global batch, column). The calls are
     counted in a buffer that is saved: a resumed run draws what it would have drawn.

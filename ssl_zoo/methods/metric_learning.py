@@ -39,7 +39,7 @@ class MetricLearning(Method):
             (a1, p, a2, n) that the loss takes; `AllTuples` for none.
         freeze_batchnorm: Keep the backbone's batch norms in eval mode: their statistics stay, their
             weights learn. For pretrained backbones.
-        lr_multipliers: Of the learning rate of `backbone` and `embedder`.
+        lr_multipliers: Factors of the learning rate of `backbone` and `embedder`.
         **shared: What every method takes, see `Method`; `facts` with `num_classes` among it.
 
     Raises:

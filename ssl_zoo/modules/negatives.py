@@ -143,7 +143,7 @@ class MemoryBank(Negatives):
             among them, as in the papers' code; None = every other slot.
         momentum: m of v <- normalised(m v + (1 - m) f).
         exclude_own: The own slot is no negative where it is drawn; for InfoNCE over few images.
-        seed: Of the draws, which are hashes of (seed, optimizer step, image).
+        seed: For the draws, which are hashes of (seed, optimizer step, image).
 
     Raises:
         UserError: If a number is out of its range, or the number of images is not known.

@@ -177,7 +177,7 @@ class ShuffleBN(Target):
         target: What makes the embeddings, factory `target(encoder=..., facts=...)`.
         num_splits: Parts of a process's batch with norms of their own; 1 = a device's batch norm.
         shuffle: False leaves the norms apart and the order alone (He et al. 2020, appendix A.9).
-        seed: Of the permutations.
+        seed: For the permutations.
         facts: Passed on.
 
     Raises:

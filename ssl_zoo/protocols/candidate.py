@@ -58,7 +58,7 @@ class Candidate:
         backbone: (N, 3, S, S) -> (N, D), on `device`; `backbone.num_features` where it has a width.
         preprocess: uint8 images -> what the backbone expects.
         make_data: The data module, built when it is first asked for.
-        seed: Of heads, draws and orders.
+        seed: For heads, draws and orders.
         device: Where the backbone lies.
         batch_size: Images a batch in encoding.
         seen_classes: Names of the classes whose images pretraining saw; None = unknown.

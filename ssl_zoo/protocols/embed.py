@@ -35,7 +35,7 @@ class Table(NamedTuple):
         label: (N,) int64, -1 = none.
         split: (N,) train, val or test.
         place: (N,) paths, or positions in the data set as it came.
-        class_names: By label; empty where there are no labels.
+        class_names: Names by label; empty where there are no labels.
     """
 
     features: NDArray[np.float32]
@@ -63,7 +63,7 @@ class Embed(Protocol):
     GB. The device holds them once or twice while it encodes.
 
     Args:
-        formats: Of npz and parquet, at least one.
+        formats: npz, parquet or both.
         out: Folder for them; None = beside the JSON.
 
     Raises:

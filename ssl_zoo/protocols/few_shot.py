@@ -35,8 +35,8 @@ class FewShot(Protocol):
         strengths: L2 factors of the mean loss to choose from.
         default_strength: Taken where a class has one image, so that none can be held out.
         folds: Stratified folds of the subset, by which the strength is chosen.
-        tolerance: On the largest absolute entry of the gradient.
-        max_iterations: Of each fit.
+        tolerance: Tolerance on the largest absolute entry of the gradient.
+        max_iterations: Per fit.
 
     Raises:
         UserError: If a number is out of bounds, or there is no setting.

@@ -42,9 +42,9 @@ class Finetune(Protocol):
 
     Args:
         fractions: Parts of each class; the smaller lie inside the larger.
-        epochs: Of each fraction, over its images.
+        epochs: Epochs for each fraction, over its images.
         draw: Number of the draw; the same as in few_shot.
-        learning_rates: To choose from.
+        learning_rates: Rates to choose from.
         batch_size: Images a step, or the whole fraction where that is less; the rate stays.
         weight_decay: L2, on all parameters.
         layer_decay: Layer l of L learns at the rate times this to the power L - l; the head is L.

@@ -21,7 +21,7 @@ class KNN(Protocol):
     Args:
         ks: Numbers of neighbours.
         k: The headline, one of them; it is not chosen on any data.
-        temperature: Of the weights.
+        temperature: For the weights.
 
     Raises:
         BadValue: If a number is below 1, or the headline is not among them.

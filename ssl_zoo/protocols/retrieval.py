@@ -39,13 +39,13 @@ class Retrieval(Protocol):
     labelled images of all the data set's splits take part, for it is classes that are held out.
 
     Args:
-        mode: Of the class split, "hash" or "contiguous"; a class split of the data set's own goes
+        mode: For the class split, "hash" or "contiguous"; a class split of the data set's own goes
             before it and the next three.
-        seed: Of the class split.
-        test_fraction: Of the classes.
-        num_folds: Of validation classes.
+        seed: For the class split.
+        test_fraction: Part of the classes that is test.
+        num_folds: Folds of validation classes.
         images: "all", or "test" where all are too many: only the test split's.
-        num_resamples: Of the interval.
+        num_resamples: For the interval.
         clustering: Whether to add NMI, AMI and F1, which are weak measures.
 
     Raises:

@@ -23,7 +23,7 @@ class Result:
     """result.json: how a run stands, with its last metrics; a resumed run goes on with the old one.
 
     Args:
-        folder: The run's.
+        folder: The run's folder.
         config: Resolved.
         earlier: The result.json of the part before a resume; empty for a new run.
     """

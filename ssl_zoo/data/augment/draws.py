@@ -66,7 +66,7 @@ def draw(
     """The parameters of one view.
 
     Args:
-        settings: Of the view.
+        settings: Settings of the view.
         index: Int64 CPU tensor (N,), the images' positions in the training split.
         key: Seed, epoch and number of the view.
         height: Height of the images in pixels, one for all or (N,).

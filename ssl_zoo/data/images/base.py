@@ -96,7 +96,7 @@ class Splits(NamedTuple):
         train: Training images.
         test: Test images, of the same kind; None when the data set has none.
         class_names: Name of each label; empty when the images are unlabelled.
-        mean: Of R, G, B in [0, 1] over train; None when it is not known beforehand.
+        mean: Mean of R, G, B in [0, 1] over train; None when it is not known beforehand.
         std: Likewise.
     """
 

@@ -69,8 +69,8 @@ def build_detector(
         image_size: Shorter side in pixels; of several, training draws one, testing takes the last.
         max_size: The longer side at most.
         boxes_per_image: Proposals an image that the box head is trained on.
-        fpn_channels: Of each level of the FPN and of the RPN's head.
-        seed: Of the new layers, drawn without touching the global generator.
+        fpn_channels: Channels of each level of the FPN and of the RPN's head.
+        seed: For the new layers, drawn without touching the global generator.
 
     Raises:
         UserError: If the backbone is not such a ResNet.
@@ -130,8 +130,8 @@ class Schedule(NamedTuple):
     Attributes:
         num_iterations: Optimizer steps.
         lr: Highest learning rate.
-        momentum: Of SGD.
-        weight_decay: Of all parameters but those of norms.
+        momentum: For SGD.
+        weight_decay: On all parameters except those of norms.
         warmup_iterations: Steps until `lr` is reached.
         decay_at: Fractions of `num_iterations`.
     """
@@ -162,8 +162,8 @@ def train_detector(
     Args:
         detector: In place.
         batches: As many as `schedule.num_iterations`.
-        schedule: Of the optimizer.
-        seed: Of torchvision's samples of anchors and proposals.
+        schedule: Schedule of the optimizer.
+        seed: For torchvision's samples of anchors and proposals.
         on_step: Called after each step.
 
     Raises:

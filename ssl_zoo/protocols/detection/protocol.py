@@ -42,14 +42,14 @@ class Detection(Protocol):
         num_iterations: Optimizer steps.
         batch_size: Images a step.
         lr: Highest learning rate, for this batch size.
-        momentum: Of SGD.
-        weight_decay: Of all parameters but those of norms.
+        momentum: For SGD.
+        weight_decay: On all parameters except those of norms.
         warmup_iterations: Steps of linear warm-up.
         decay_at: Fractions of the iterations after which the rate is a tenth.
         boxes_per_image: Proposals an image that the box head is trained on.
-        fpn_channels: Of each level of the FPN; 256 in the papers.
-        val_fraction: Of train, where there is no list for val.
-        split_seed: Of that draw.
+        fpn_channels: Channels of each level of the FPN; 256 in the papers.
+        val_fraction: Part of train held out if there is no list for val.
+        split_seed: For that draw.
         num_workers: Processes that decode; 0 = this one.
 
     Raises:

@@ -33,7 +33,7 @@ class BoxedImage(NamedTuple):
     """One image and its objects.
 
     Attributes:
-        path: Of the image.
+        path: Its file.
         size: (H, W) in pixels.
         boxes: (K, 4) float32, x1 y1 x2 y2 in pixels; (0, 0, W, H) is the whole image.
         labels: (K,) int64 from 1; 0 is the background.
@@ -77,7 +77,7 @@ def read_detection(
         root: VOC: holds ImageSets/Main, Annotations, JPEGImages. COCO: holds annotations/*.json.
         format: `auto` goes by those folders.
         val_fraction: Fraction of train that is split off where no list is left for val.
-        split_seed: Of that draw, a hash of the image's place in the list.
+        split_seed: For that draw, a hash of the image's place in the list.
 
     Raises:
         UserError: If a list, an image or an annotation is missing or does not fit the others.

@@ -84,13 +84,13 @@ class Results:
     """Collects rows and writes them as they come.
 
     Args:
-        config: Of the evaluation, plain.
+        config: Config of the evaluation, plain.
         sources: The checkpoints.
         make_data: The data module.
         own: Whether the data set is the first checkpoint's own.
 
     Attributes:
-        written: By protocol, what its file holds.
+        written: What the file of each protocol holds.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Results:
 
         Args:
             candidate: A row.
-            name: Of the protocol.
+            name: Name of the protocol.
             pictures: Whether the row has any.
         """
         stem = self.folder / "figures" / (name + self.suffix) if pictures else None
