@@ -23,7 +23,7 @@ def need(what: str, *packages: str, instead: str = "") -> None:
     Args:
         what: Which part needs them.
         *packages: Their import names.
-        instead: What else the user may do, to follow "or".
+        instead: What else the user can do; follows "or".
 
     Raises:
         UserError: Naming the first that is missing and the extra that installs it.

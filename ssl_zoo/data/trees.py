@@ -58,7 +58,7 @@ class Headers(NamedTuple):
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """A folder's entries that are not hidden, sorted by name, as the system's order is arbitrary."""
+    """A folder's entries that are not hidden, sorted by name: the system's order is arbitrary."""
     try:
         with os.scandir(folder) as found:
             return sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)

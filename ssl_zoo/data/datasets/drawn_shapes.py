@@ -152,7 +152,7 @@ def _draw(outline: Callable[[Tensor, Tensor], Tensor], draws: Tensor, size: int)
 def _coverage(
     outline: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, draws: Tensor, size: int
 ) -> Tensor:
-    """The fraction of each pixel (N, size, size) that the shape covers, from distances in pixels."""
+    """The fraction of each pixel (N, size, size) that the shape covers, by distance in pixels."""
     angle = draws[:, 0] * (2 * math.pi)
     cos, sin = _per_pixel(angle.cos()), _per_pixel(angle.sin())
     radius = _per_pixel(_SMALLEST + (_LARGEST - _SMALLEST) * draws[:, 1])
