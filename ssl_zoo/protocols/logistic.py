@@ -14,7 +14,7 @@ from ssl_zoo.protocols.candidate import Candidate
 
 
 class Logistic(Protocol):
-    """The L2 strength is chosen on val, the fit to train and val reads test once.
+    """The L2 strength is chosen on val; the fit to train and val is scored on test once.
 
     Args:
         strengths: L2 factors of the mean loss; scikit-learn's C is 1 / (strength * N).
@@ -34,7 +34,7 @@ class Logistic(Protocol):
         check_shared_classes(data)
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """`val_top1` of the fit to train, `test_top1` of the fit to both, and how they came."""
+        """`val_top1` of the fit to train, `test_top1` of the fit to both, and details of the fits."""
         train, val, _ = candidate.features
         with candidate.bar("logistic regression") as progress:
             fit = fit_logistic(
