@@ -1,4 +1,4 @@
-"""Views per second of the batched augmentation, with torchvision on PIL images beside it.
+"""Views per second of the batched augmentation, compared with torchvision on PIL images.
 
     python benchmarks/augment.py            on one thread and on two
 

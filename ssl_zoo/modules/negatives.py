@@ -105,7 +105,7 @@ class Queue(Negatives):
         self._staged: list[Tensor] = []
 
     def negatives(self, query: Tensor, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Similarities to the positive (N,) and to the queue (N, size); gradient to the query only."""
+        """Similarities to the positive (N,) and to the queue (N, size); only the query learns."""
         query = functional.normalize(at_least_float32(query), dim=1)
         key = functional.normalize(at_least_float32(key.detach()), dim=1)
         with torch.autocast(query.device.type, enabled=False):
@@ -138,8 +138,8 @@ class MemoryBank(Negatives):
     Args:
         dim: Width of the embeddings.
         facts: Its `num_images` is the number of slots, one for each image of the training split.
-        num_negatives: Slots that each query draws, uniformly and with replacement, possibly its own,
-            as in the papers' code; None = every other slot.
+        num_negatives: Slots that each query draws, uniformly and with replacement, possibly its
+            own, as in the papers' code; None = every other slot.
         momentum: m of v <- normalised(m v + (1 - m) f).
         exclude_own: If the own slot is drawn, it is not a negative; for InfoNCE over few images.
         seed: For the draws, which are hashes of (seed, optimizer step, image).

@@ -179,7 +179,7 @@ class Finetune(Protocol):
                 optimizer.step()
                 schedule.step()
                 total += loss.detach()
-                if (step + 1) % len(loader) == 0:  # once per epoch, since the host waits for the GPU
+                if (step + 1) % len(loader) == 0:  # once per epoch, since it waits for the GPU
                     advance((step + 1) / steps)
                     if not total.isfinite():
                         return None

@@ -27,7 +27,7 @@ class LabelledViews(NamedTuple):
 
 
 def crop_and_flip(candidate: Candidate, crop_scale: Sequence[float]) -> Augmentation:
-    """One view per image: a random resized crop, flipped half the time, normalised for the backbone.
+    """One view per image: random resized crop, flipped half the time, normalised for the backbone.
 
     Args:
         candidate: Its preprocessing gives the mean and std, its data the size.

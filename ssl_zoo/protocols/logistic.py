@@ -34,7 +34,7 @@ class Logistic(Protocol):
         check_shared_classes(data)
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """`val_top1` of the fit to train, `test_top1` of the fit to both, and details of the fits."""
+        """`val_top1` of the fit to train, `test_top1` of the fit to both, and fit details."""
         train, val, _ = candidate.features
         with candidate.bar("logistic regression") as progress:
             fit = fit_logistic(

@@ -43,8 +43,8 @@ def _check_id(columns: dict[str, str], path: Path, new: str) -> None:
     old = columns.setdefault(path.stem, new)
     if old != new:
         raise UserError(
-            f"{path} has protocol id {new}, another run's has {old}: they were scored with different "
-            "settings or data and do not belong in one column; evaluate both the same way"
+            f"{path} has protocol id {new}, another run's has {old}: they differ in settings "
+            "or data and do not belong in one column; evaluate both the same way"
         )
 
 

@@ -40,7 +40,7 @@ def draw_detections(
         sure = found["scores"] > _SCORE
         for axis, title in ((left, f"{file.stem}: truth"), (right, "detected")):
             with Image.open(file) as image:
-                axis.imshow(ImageOps.exif_transpose(image).convert("RGB"))  # as the data set reads it
+                axis.imshow(ImageOps.exif_transpose(image).convert("RGB"))  # as it is read
             axis.set_title(title, fontsize=8)
         _draw(left, truth["boxes"], truth["labels"], truth["iscrowd"].bool())
         _draw(right, found["boxes"][sure], found["labels"][sure], found["labels"][sure] < 0)

@@ -24,7 +24,7 @@ from ssl_zoo.types import BadValue, UserError
 
 Format = Literal["auto", "voc", "coco"]
 
-# A side of at most this many pixels means no area. VOC's two corners are pixels of the box, so equal
+# A side of at most this many pixels has no area. VOC's two corners are pixels of the box, so equal
 # ones make one pixel: labelling tools write that for a click. COCO writes widths and heights.
 _NO_AREA = {"voc": 1.0, "coco": 0.0}
 

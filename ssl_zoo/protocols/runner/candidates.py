@@ -111,7 +111,7 @@ def _concatenated(members: list[Candidate], shared: dict[str, Any]) -> Candidate
     first = members[0]
     preprocesses = [m.preprocess for m in members]
     if len({(p.image_size, p.crop_fraction) for p in preprocesses}) > 1:
-        raise UserError("ckpt: the checkpoints take images of different sizes: evaluate them separately")
+        raise UserError("ckpt: the checkpoints take images of different sizes: evaluate them apart")
     backbone = Concatenated([m.backbone for m in members], preprocesses).eval().to(first.device)
     seen = [m.seen_classes for m in members]
     union = None if None in seen else frozenset().union(*seen)  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ def result_folder(
 ) -> tuple[Path, str]:
     """Where results are by default, and the suffix that distinguishes their names.
 
-    Results of several runs are beside the runs, which a sweep has in one folder, and have their names.
+    Those of several runs are beside the runs, which a sweep has in one folder, and name them.
 
     Args:
         sources: What is scored.
