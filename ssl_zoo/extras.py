@@ -18,7 +18,7 @@ _EXTRAS = {
 
 
 def need(what: str, *packages: str, instead: str = "") -> None:
-    """Refuse to go on without packages that only some installations have.
+    """Refuse to continue without packages that only some installations have.
 
     Args:
         what: Which part needs them.

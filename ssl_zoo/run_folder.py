@@ -53,7 +53,7 @@ class RunFolder:
         """
         if self.last.exists():
             raise UserError(
-                f"{self} holds a run: go on with resume={self}, or choose another folder"
+                f"{self} holds a run: continue with resume={self}, or choose another folder"
             )
         text = yaml.safe_dump(dict(config), sort_keys=False)
         write_text(self.config, f"# {command}\n{text}", fix="choose another folder")

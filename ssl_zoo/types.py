@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # keeps `import ssl_zoo.types` free of torch, for the command
 
 
 class UserError(ValueError):
-    """Bad input, told in one line that names the value, the place and the fix."""
+    """Bad input, reported in one line that names the value, the place and the fix."""
 
 
 class BadValue(UserError):

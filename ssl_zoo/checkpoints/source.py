@@ -11,7 +11,7 @@ from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
 LIBRARIES = ("torchvision:", "timm:")
-KEY = "ssl_zoo"  # the key of our metadata in checkpoints and exports
+KEY = "ssl_zoo"  # the key of the metadata in our checkpoints and exports
 Kind = Literal["library", "onnx", "safetensors", "torchscript", "checkpoint"]
 
 

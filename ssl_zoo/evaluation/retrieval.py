@@ -158,7 +158,10 @@ def nearest(embeddings: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
         UserError: k or N - 1 is below 1.
     """
     if k < 1 or len(embeddings) < 2:
-        raise UserError(f"retrieval: k={k} nearest of {len(embeddings)} images; give k >= 1 and 2")
+        raise UserError(
+            f"retrieval: k={k} nearest of {len(embeddings)} images; "
+            "give k >= 1 and 2 or more images"
+        )
     unit = unit_rows(embeddings)
     rows = torch.arange(len(unit), device=unit.device) if rows is None else rows.to(unit.device)
     k = min(k, len(unit) - 1)

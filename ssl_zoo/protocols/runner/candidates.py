@@ -96,7 +96,7 @@ def _names(sources: list[Source]) -> list[str]:
     """Names of the rows: the folders' names if several checkpoints are scored and these differ."""
     if any(source.pretrained is None for source in sources):
         if len(sources) > 1:
-            raise UserError("ckpt: every table already has a row of random weights, remove random")
+            raise UserError("ckpt: random is a row of every table with baselines=true, remove it")
         return []
     if len(sources) == 1:
         return ["pretrained"]
