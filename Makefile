@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := runs/demo
 PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 
-help:  ## what there is
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
 
 $(BIN)/.installed: pyproject.toml
@@ -21,16 +21,16 @@ $(DEMO)/.evaluated: $(DEMO)/.trained
 	$(BIN)/python evaluate.py ckpt=$(DEMO) protocol=[knn,linear]
 	@touch $@
 
-demo: $(DEMO)/.evaluated  ## train SimCLR on the embedded data set and evaluate it
+demo: $(DEMO)/.evaluated  ## train SimCLR on the built-in data set and evaluate it
 	@$(BIN)/python -m ssl_zoo.protocols.table $(DEMO)
 
-test: $(BIN)/.installed  ## the first tier of the tests: of each kind a case, under 6 minutes on 2 cores
+test: $(BIN)/.installed  ## the first tier of the tests: one case of each kind, under 6 minutes on 2 cores
 	$(PYTEST)
 
 test-all: $(BIN)/.installed  ## all tests but the soak tests
 	$(PYTEST) -m "not soak"
 
-soak: $(BIN)/.installed  ## kills, whole recipes, whole installs: hours
+soak: $(BIN)/.installed  ## kills, full recipes, full installs: hours
 	$(PYTEST) -m soak
 
 lint: $(BIN)/.installed  ## ruff and mypy
@@ -38,7 +38,7 @@ lint: $(BIN)/.installed  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(BIN)/.installed  ## the speed figures of the README
+bench: $(BIN)/.installed  ## the speeds in the README
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 .PHONY: help demo test test-all soak lint bench

@@ -1,4 +1,4 @@
-"""The packages; all else stands in pyproject.toml."""
+"""The packages; everything else is in pyproject.toml."""
 
 from setuptools import find_packages, setup
 

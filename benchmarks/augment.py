@@ -1,10 +1,10 @@
-"""Views per second of the batched augmentation, with torchvision on PIL images beside it.
+"""Views per second of the batched augmentation, compared with torchvision on PIL images.
 
     python benchmarks/augment.py            on one thread and on two
 
 One table, all made in one run: SimCLR's augmentation of 32x32 images (crop, flip, jitter of half
-the strength, grayscale), batches of 256, 2 views. The rows take turns, so that whatever else the
-machine does weighs on all alike. `ratio` is against torchvision on one thread, as in one worker.
+the strength, grayscale), batches of 256, 2 views. The rows take turns, so that other load on
+the machine affects all equally. `ratio` is to torchvision on one thread, as in one worker.
 """
 
 from __future__ import annotations

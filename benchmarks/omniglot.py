@@ -1,13 +1,13 @@
-"""Self-supervised methods against supervised metric learning, on characters that none has seen.
+"""Self-supervised methods against supervised metric learning, on unseen characters.
 
     python benchmarks/omniglot.py DIR/images_background_small1 [WORKERS]
 
 Every method gets the same network, image size, number of optimizer steps and images per step, and
-two settings of its main knob (one where the setting is the flaw that is shown), on each of four
+two settings of its main knob (one if the setting is the flaw that is shown), on each of four
 class-disjoint folds. The setting is chosen by the mean MAP@R on the folds' validation classes; its
 four models are scored on the test classes once. A self-supervised step encodes two views of each
-image, a step of metric learning one. Prints the table of docs/results.md, after 56 runs of about a
-minute, one on a core. Runs that are there already are not run again.
+image, a metric learning step one. Prints the table of docs/results.md, after 56 runs of about a
+minute, one per core. Runs that exist already are not repeated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SSL = [
 MOCO = [
     *("method=moco", "method/projector=mlp", "method.queue_size=512", "method.momentum=0.99"),
 ]
-# What is held, the knob that is chosen on val, and its values.
+# What is fixed, the knob that is chosen on val, and its values.
 METHODS: dict[str, tuple[list[str], str, list[float]]] = {
     "SimCLR": ([*SSL, "method=simclr"], "method.temperature", [0.1, 0.5]),
     "MoCo": ([*SSL, *MOCO], "method.temperature", [0.1, 0.2]),

@@ -1,6 +1,6 @@
 """Images per second of a SimCLR training step on this machine, setting by setting, side by side.
 
-Each setting runs in a process of its own (malloc's and torch's settings are per process), in turn,
+Each setting runs in its own process (malloc's and torch's settings are per process), in turn,
 several times; the ratio is to the first row of the same round.
 """
 

@@ -19,13 +19,13 @@ _USAGE = "\n".join(
         "",
         *(f"  {name:9} {what}" for name, (_, what) in _PROGRAMS.items()),
         "",
-        "ssl-zoo PROGRAM --help says more.",
+        "ssl-zoo PROGRAM --help lists a program's arguments.",
     ]
 )
 
 
 def main() -> None:
-    """Run a program as `python -m` does; an unknown one ends in one line and exit code 2."""
+    """Run a program as `python -m` does; an unknown one gives one line and exit code 2."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
         print(_USAGE)
@@ -34,5 +34,5 @@ def main() -> None:
         print(f"error: {name} is not a program: {nearest(name, _PROGRAMS)}", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
-    # as the main module, so that processes which Lightning starts anew start it the same way
+    # as the main module, so that processes that Lightning spawns start it the same way
     runpy.run_module(_PROGRAMS[name][0], run_name="__main__", alter_sys=True)

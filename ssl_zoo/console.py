@@ -1,4 +1,4 @@
-"""What a person reads: messages, tables, a bar for evaluation."""
+"""Console output: messages, tables, a progress bar for evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ssl_zoo.distributed import is_main_process
 
-# What Lightning warns of, and why it is meant to be so.
+# Warnings of Lightning to hide, and why each is intended.
 _NOISE = (
     "You passed in a `val_dataloader` but have no",  # the monitors score val
     "The number of training batches .* is smaller than the logging interval",
@@ -21,20 +21,20 @@ _NOISE = (
     "`broadcast_buffers` is deprecated",  # its successor is not in torch before 2.13
     r"It is recommended to use `self.log\(.*sync_dist=True",  # every rank has the whole figure
 )
-# What Lightning says only where it was asked for: trainer.profiler, trainer.enable_model_summary.
+# Messages of Lightning that appear only on request: trainer.profiler, trainer.enable_model_summary.
 _REPORTS = ("pytorch_lightning.profilers", "pytorch_lightning.callbacks.model_summary")
 
 _log = logging.getLogger("ssl_zoo")
 
 
 def info(message: str) -> None:
-    """A line, said by rank 0."""
+    """Log a line, on rank 0."""
     if is_main_process():
         _log.info(message)
 
 
 def warn(message: str) -> None:
-    """A line that asks for attention, said by rank 0."""
+    """Log a warning, on rank 0."""
     if is_main_process():
         _log.warning("warning: %s", message)
 
@@ -49,12 +49,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     console = Console()
-    wide = console.options.update(max_width=10_000)  # rather wrapped by the terminal than cut off
+    wide = console.options.update(max_width=10_000)  # wrapped by the terminal instead of cut off
     console.print(table, width=console.measure(table, options=wide).maximum, crop=False)
 
 
 def quiet_lightning() -> None:
-    """Lightning's banners about hardware and tips say nothing about the run."""
+    """Hide Lightning's banners about hardware and tips, which say nothing about the run."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning", "wandb"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in _REPORTS:
@@ -65,7 +65,7 @@ def quiet_lightning() -> None:
 
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A Rich progress bar that goes away when it is done; yields `progress(done, total)`."""
+    """A Rich progress bar that disappears when done; yields `progress(done, total)`."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(label, total=None)

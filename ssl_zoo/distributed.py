@@ -20,7 +20,7 @@ def rank() -> int:
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0; by the launcher's environment before the processes are joined."""
+    """Whether this is rank 0; from the launcher's environment before the processes connect."""
     if world_size() > 1:
         return rank() == 0
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
@@ -97,7 +97,7 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
     """
     if world_size() == 1:
         return total / (max(count, 1) if isinstance(count, int) else count.clamp(min=1))
-    if isinstance(count, int):  # filled, since a copy from the CPU would be waited for
+    if isinstance(count, int):  # filled, since a copy from the CPU would make the host wait
         count = torch.full((), count, device=total.device)
     mean: Tensor = _Mean.apply(total, count)
     return mean

@@ -30,7 +30,7 @@ from ssl_zoo.types import UserError
 
 
 def options_with_comments(group: str) -> str:
-    """A group's options, a line each, with the first comment in the option's file."""
+    """A group's options, one per line, with the first comment in the option's file."""
     options = options_of(group)
     width = max(map(len, options)) + 3
     return "\n".join(f"{option:<{width}}{first_comment(group, option)}" for option in options)
@@ -41,12 +41,12 @@ OmegaConf.register_new_resolver("options_with_comments", options_with_comments, 
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """Run the protocols and return by name what each writes to RUN/evaluation/<protocol>.json.
+    """Run the protocols; return what each writes to RUN/evaluation/<protocol>.json, by name.
 
     Args:
         cfg: As composed from conf/evaluate.yaml.
     """
-    from ssl_zoo.protocols.runner.run import run  # torch comes in here
+    from ssl_zoo.protocols.runner.run import run  # torch is imported here
 
     with trusting(cfg.trust), naming_knobs(cfg, task_overrides()):
         return run(cfg)
@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
     try:
         overrides = task_overrides()
         check_overrides(cfg, overrides, HydraConfig.get().runtime.choices, EVALUATE_ROOTS)
-        to_plain(cfg)  # a missing value is told before torch comes in
+        to_plain(cfg)  # a missing value is reported before torch is imported
         check_counts(cfg, ["batch_size"])
         if not isinstance(cfg.baselines, bool):
             raise UserError(f"baselines={cfg.baselines}: give true or false")
@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _check_brought(cfg: DictConfig, overrides: Iterable[str]) -> None:
-    """Refuse what a checkpoint brings itself: it would be read by nothing.
+    """Refuse overrides of what a checkpoint brings itself: nothing would read them.
 
     Raises:
         UserError: Naming the override.
@@ -85,7 +85,7 @@ def _check_brought(cfg: DictConfig, overrides: Iterable[str]) -> None:
 
 
 def command() -> None:
-    """The command line; bad input ends in one line on stderr and exit code 2."""
+    """The command line; bad input gives one line on stderr and exit code 2."""
     run_cli(main, "evaluate")
 
 

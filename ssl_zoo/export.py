@@ -1,4 +1,4 @@
-"""Taking a backbone home: `python -m ssl_zoo.export RUN --format torchvision|timm|... OUT`."""
+"""Exporting a backbone: `python -m ssl_zoo.export RUN --format torchvision|timm|... OUT`."""
 
 from ssl_zoo.checkpoints.export import export, main
 

@@ -18,12 +18,12 @@ _EXTRAS = {
 
 
 def need(what: str, *packages: str, instead: str = "") -> None:
-    """Refuse to go on without packages that only some installations have.
+    """Refuse to continue without packages that only some installations have.
 
     Args:
         what: Which part needs them.
         *packages: Their import names.
-        instead: What else the user may do, to follow "or".
+        instead: What else the user can do; follows "or".
 
     Raises:
         UserError: Naming the first that is missing and the extra that installs it.

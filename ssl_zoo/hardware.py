@@ -1,4 +1,4 @@
-"""What the hardware does natively, and what makes it faster."""
+"""Native precision of the hardware, and settings that make it faster."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def resolve_precision(precision: str) -> str:
 
 
 def autocast(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """A context of bfloat16 autocast where it is native, else of nothing."""
+    """A context of bfloat16 autocast if it is native, else a null context."""
     if not has_native_bf16():
         return nullcontext
     return partial(torch.autocast, device.type, dtype=torch.bfloat16)
 
 
 def keep_freed_memory() -> None:
-    """Make glibc's malloc keep what is freed.
+    """Make glibc's malloc keep freed memory.
 
-    By default it gives each large block back to the kernel, and the next step page-faults it in
-    again: a fifth of the time of a small network's step. Elsewhere than on glibc, nothing happens.
+    By default it returns each large block to the kernel, and the next step page-faults it in
+    again: a fifth of the time of a small network's step. Without glibc, nothing happens.
     """
     if sys.platform != "linux":
         return

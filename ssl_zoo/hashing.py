@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# The streams: what stands first in a key, so that the draws of one use are apart from those of all
-# others (the augmentation's keys begin with the seed). Recorded results depend on these values.
+# The streams: the first number of a key, so that each use has its own draws (the augmentation's
+# keys begin with the seed). Recorded results depend on these values.
 SPLIT_STREAM = 0x73706C6974  # which images are held out
 ORDER_STREAM = 0x6F72646572  # the order of an epoch
 CLASS_STREAM = 0x636C617373  # the classes of a batch

@@ -1,4 +1,4 @@
-"""What a run logs: one row a metric, with how it is shown and whether runs are chosen by it."""
+"""What a run logs: one row per metric, with its display and whether runs are chosen by it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Metric(NamedTuple):
     """One metric.
 
     Attributes:
-        name: As it is logged; one that ends with a slash stands for all that begin so.
+        name: As it is logged; one that ends in a slash stands for all names that begin with it.
         panel: Title of its panel among the curves.
-        label: In the progress bar; "" = it is not there.
-        is_share: It is shown in %.
-        objective: Runs and checkpoints are chosen by its highest or lowest value; None = by others.
-        protocol: The protocol of evaluate.py that scores the same on test.
+        label: In the progress bar; "" = not shown there.
+        is_share: Whether it is shown in %.
+        objective: "max" or "min": runs and checkpoints are chosen by it; None = not by it.
+        protocol: The protocol of evaluate.py that measures the same on test.
     """
 
     name: str
@@ -54,5 +54,5 @@ OBJECTIVES = tuple(metric for metric in METRICS if metric.objective)
 
 
 def objective_of(logged: Container[str]) -> Metric | None:
-    """What runs are compared by, where this is logged; None where nothing is that says it."""
+    """The first objective among these logged names; None if there is none."""
     return next((metric for metric in OBJECTIVES if metric.name in logged), None)

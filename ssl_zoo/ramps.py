@@ -10,10 +10,10 @@ def half_cosine(first: float, last: float, done: float, total: float = 1.0) -> f
     """From `first` to `last` by half a cosine.
 
     Args:
-        first: The value where nothing is done.
+        first: The value at the start.
         last: The value at the end.
-        done: Steps or epochs done, or the share of the run.
-        total: All of them; 1 for a share.
+        done: Steps or epochs done, or the fraction of the run.
+        total: All of them; 1 for a fraction.
     """
     return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done / total))
 
@@ -24,5 +24,5 @@ def warm_up(step: int, num_steps: int, first: float = 0.0) -> float:
 
 
 def steps_down(done: float, milestones: Iterable[float], gamma: float = 0.1) -> float:
-    """1, multiplied by `gamma` at each milestone reached; all count steps, or all epochs."""
+    """1, multiplied by `gamma` at each milestone reached; all in steps, or all in epochs."""
     return float(gamma ** sum(done >= milestone for milestone in milestones))

@@ -15,19 +15,19 @@ from ssl_zoo.writing import write_text
 
 
 class RunFolder:
-    """Where a run writes, and where others find what it wrote.
+    """The files of a run, for writing and for reading.
 
     Args:
-        path: Of the folder, which need not exist.
+        path: The folder, which need not exist.
 
     Attributes:
         config: The resolved config, with the command line above it.
         metrics: Rows (step, name, value), appended to, also by a resumed run.
-        result: How the run stands, with its last metrics.
+        result: The run's status, with its last metrics.
         skipped: The images that were left out; conf/dataset/folder.yaml has this name too.
         checkpoints: The folder of `last` and `best`.
         figures: The folder of the run's pictures.
-        evaluation: The folder of what evaluate.py found.
+        evaluation: The folder of evaluate.py's results.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -46,27 +46,27 @@ class RunFolder:
         return str(self.path)
 
     def start(self, config: Mapping[str, Any], command: str) -> None:
-        """Make the folder, with config.yaml: resolved, and the command line above it.
+        """Create the folder, with config.yaml: resolved, and the command line above it.
 
         Raises:
-            UserError: If a run lies there already, or the folder cannot be written.
+            UserError: If a run is there already, or the folder cannot be written.
         """
         if self.last.exists():
             raise UserError(
-                f"{self} holds a run: go on with resume={self}, or choose another folder"
+                f"{self} holds a run: continue with resume={self}, or choose another folder"
             )
         text = yaml.safe_dump(dict(config), sort_keys=False)
         write_text(self.config, f"# {command}\n{text}", fix="choose another folder")
         self.metrics.unlink(missing_ok=True)  # of a run that never saved
 
     def read_config(self) -> dict[str, Any]:
-        """The config, its paths made those of the folder as it lies now."""
+        """The config, with paths adjusted to where the folder is now."""
         config: dict[str, Any] = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         here: dict[str, Any] = moved(config, config["run_dir"], str(self.path.resolve()))
         return here
 
     def read_result(self) -> dict[str, Any]:
-        """result.json, or nothing where there is none."""
+        """result.json, empty if there is none."""
         if not self.result.exists():
             return {}
         result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ class RunFolder:
         write_text(self.result, json.dumps(dict(result), indent=2) + "\n")
 
     def append_metrics(self, step: int | None, metrics: Mapping[str, float]) -> None:
-        """Add a row a metric."""
+        """Add a row per metric."""
         new = not self.metrics.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         with self.metrics.open("a", newline="") as file:
@@ -88,7 +88,7 @@ class RunFolder:
     def read_metrics(self) -> dict[str, list[tuple[int, float]]]:
         """The curves: for each name its (step, value) pairs in order of step.
 
-        Rows of a step that a resumed run repeated come twice in the file; the last one holds.
+        Rows of a step that a resumed run repeated are twice in the file; the last one counts.
         """
         curves: dict[str, dict[int, float]] = {}
         if not self.metrics.exists():  # a run too short to log anything
@@ -104,7 +104,7 @@ class RunFolder:
 
 
 def moved(node: Any, old: str, new: str) -> Any:
-    """A config in which paths below `old` are below `new`."""
+    """The config with its paths moved from `old` to `new`."""
     if isinstance(node, dict):
         return {key: moved(value, old, new) for key, value in node.items()}
     if isinstance(node, list):

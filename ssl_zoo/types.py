@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # keeps `import ssl_zoo.types` free of torch, for the command
 
 
 class UserError(ValueError):
-    """Bad input, told in one line that names the value, the place and the fix."""
+    """Bad input, reported in one line that names the value, the place and the fix."""
 
 
 class BadValue(UserError):
@@ -21,8 +21,8 @@ class BadValue(UserError):
         argument: Its name; dotted where only a part of it is refused, as in "views[0].blur".
         value: What was given.
         allowed: What it must be, to follow "must be", as in "in [0, 1]".
-        says: Where what is wrong is not the value's range but what it meets: the line's own words
-            after "argument=value".
+        says: The words after "argument=value", if the value conflicts with something else instead
+            of being out of range.
     """
 
     def __init__(self, argument: str, value: object, allowed: str = "", *, says: str = "") -> None:
@@ -40,7 +40,7 @@ class BadValue(UserError):
 
 
 def _as_typed(value: object) -> object:
-    """A value as a command line has it: true, null, [1, 2]."""
+    """A value as written on a command line: true, null, [1, 2]."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return list(value) if isinstance(value, tuple) else value
@@ -54,7 +54,7 @@ def first_line(error: BaseException) -> str:
 
 
 class Facts(NamedTuple):
-    """What only the data and the run know, handed to a method once, and by it to its factories.
+    """What only the data and the run know, passed to a method once, and by it to its factories.
 
     Attributes:
         num_images: Size of the training split; a memory bank and NCE need it.
@@ -62,7 +62,7 @@ class Facts(NamedTuple):
         steps_per_epoch: Optimizer steps; a target that moves with the epoch needs it.
         total_steps: Optimizer steps of the whole run; schedules need it.
 
-    All are None where they are not known, as in a bare loop that needs none of them.
+    Each is None if it is not known, as in a bare loop that needs none of them.
     """
 
     num_images: int | None = None
@@ -86,7 +86,7 @@ class MultiViewBatch(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """What a method's forward passes make of N images, and all that its objective sees of them.
+    """What a method's forward passes return for N images: all that its objective sees of them.
 
     All tensors have N rows, so that those of several micro-batches can be put together.
 
@@ -94,9 +94,9 @@ class Embeddings(NamedTuple):
         representation: (N, num_features), h of `views[0]` by the online branch, detached.
         online: Of each view that the online branch sees, in their order, z (N, embed_dim),
             unnormalised; MoCo's queries.
-        target: z of the target branch, by the view's place in `views`, of those views that it was
-            asked for; MoCo's keys. Empty where there is no target.
-        prediction: p of each z in `online`; empty where there is no predictor.
+        target: z of the target branch by the view's index in `views`, for the views that need it;
+            MoCo's keys. Empty if there is no target.
+        prediction: p of each z in `online`; empty if there is no predictor.
     """
 
     representation: Tensor

@@ -1,4 +1,4 @@
-"""A file that is whole or not there."""
+"""Atomic writes: a file is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from uuid import uuid4
 
 from ssl_zoo.types import UserError
 
-_UNFINISHED = "[0-9a-f]" * 32 + ".tmp"  # what a file is called until it is whole
+_UNFINISHED = "[0-9a-f]" * 32 + ".tmp"  # a file's name until it is complete
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], fix: str = "") -> None:
-    """Write a file that either is complete or is not there, whoever else writes it or is killed.
+    """Write a file atomically: it is complete or absent, even with other writers or a kill.
 
     Args:
-        path: Of the file; its folder is made.
+        path: The file; its folder is created.
         write: Writes the content to an open file.
-        fix: What to do where it cannot be written, as in "set cache_dir elsewhere".
+        fix: What to do if it cannot be written, as in "set cache_dir to another folder".
 
     Raises:
         UserError: The folder cannot be written, or its disk is full.
@@ -44,13 +44,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], fix: str 
 
 
 def write_text(path: Path, text: str, fix: str = "") -> None:
-    """`write_atomically` of a text, in UTF-8; what UTF-8 does not have comes as an escape."""
+    """`write_atomically` of a text, in UTF-8; what UTF-8 cannot encode is escaped."""
     write_atomically(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")), fix)
 
 
 def _remove_abandoned(folder: Path) -> None:
     """Delete what killed processes left behind; a day is longer than any pass takes."""
     for file in folder.glob(_UNFINISHED):
-        with contextlib.suppress(OSError):  # another process may have been faster
+        with contextlib.suppress(OSError):  # another process may have deleted it first
             if time.time() - file.stat().st_mtime > 86400:
                 file.unlink()

@@ -153,7 +153,7 @@ def test_random_weights_take_shapes(caplog: pytest.LogCaptureFixture, tmp_path: 
     base = ["ckpt=random", *small, "backbone.strides=[2]", "protocol.knn.ks=[20]"]
     caplog.set_level("INFO", "ssl_zoo")
     saved = run_evaluate(*base, f"out={tmp_path / 'saved'}")
-    assert "ckpt=random is scored on shapes; dataset=NAME takes another data set" in caplog.text
+    assert "ckpt=random is scored on shapes; dataset=NAME chooses another data set" in caplog.text
     named = run_evaluate(*base, "dataset=shapes", f"out={tmp_path / 'named'}")
     assert saved == named
     with pytest.raises(UserError, match=r"^dataset\.root is not a knob of dataset=shapes$"):

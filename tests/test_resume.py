@@ -104,7 +104,7 @@ def test_a_finished_run_is_left_alone(make_config: Make, tmp_path: Path) -> None
     before = (tmp_path / "run" / "result.json").read_text()
     assert train(make_config(f"resume={tmp_path / 'run'}")) == metrics
     assert (tmp_path / "run" / "result.json").read_text() == before
-    with pytest.raises(UserError, match=r"run holds a run: go on with resume="):
+    with pytest.raises(UserError, match=r"run holds a run: continue with resume="):
         train(make_config())
 
 

@@ -70,7 +70,7 @@ def test_a_run_is_not_written_over_but_one_that_never_saved_is(tmp_path: Path) -
     assert folder.read_metrics() == {}
     folder.checkpoints.mkdir()
     folder.last.touch()
-    with pytest.raises(UserError, match=r"run holds a run: go on with resume=.*run, or choose"):
+    with pytest.raises(UserError, match=r"run holds a run: continue with resume=.*run, or choose"):
         folder.start(CONFIG, "three")
     assert folder.config.read_text().startswith("# two\n")
 

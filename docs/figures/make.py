@@ -1,4 +1,4 @@
-"""The pictures of the README: `python docs/figures/make.py`, after `make demo`."""
+"""The figures of the README: `python docs/figures/make.py`, after `make demo`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS, SCALE, GAP = 6, 2, 4
 
 
 def shapes_grid() -> Image.Image:
-    """One column a class, `ROWS` samples each."""
+    """One column per class, `ROWS` samples each."""
     images, _ = draw_shapes(torch.arange(10 * ROWS), seed=0)
     side = 32 * SCALE + GAP
     sheet = np.full((ROWS * side + GAP, 10 * side + GAP, 3), 255, np.uint8)

@@ -33,6 +33,6 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
         ):
             raise BadValue("stem", stem, says=f"needs a plain ResNet stem, which {name} lacks")
         cifar_stem(model)
-    # where timm keeps a layer between the pooling and the classifier, num_features is short of it
+    # if timm keeps a layer between the pooling and the classifier, num_features does not count it
     model.num_features = getattr(model, "head_hidden_size", None) or model.num_features
     return model

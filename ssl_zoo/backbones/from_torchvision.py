@@ -61,7 +61,7 @@ def _check_weights(name: str, weights: str | None, known: Any) -> None:
     """Refuse weights that torchvision does not have.
 
     Raises:
-        BadValue: Naming those that it has.
+        BadValue: Naming those that exist.
     """
     if weights is not None and weights not in known.__members__:
         raise BadValue("weights", weights, f"one of {name}'s: {', '.join(known.__members__)}")
@@ -122,7 +122,7 @@ def _without_classifier(model: Any, model_name: str) -> nn.Module:
 def googlenet(weights: str | None = None) -> nn.Module:
     """GoogLeNet of torchvision without its classifiers: (N, 3, H, W) -> (N, 1024).
 
-    Its auxiliary classifiers, because of which it returns tuples in training, are left off.
+    Its auxiliary classifiers, which make it return tuples in training, are removed.
 
     Args:
         weights: torchvision's name of pretrained weights, such as "DEFAULT".

@@ -1,4 +1,4 @@
-"""torchvision's ResNets, computing as another repository's do."""
+"""torchvision's ResNets that compute like those of other repositories."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Variant = Literal["same_padding", "solo_cifar", "no_stem_relu"]
 def ported_resnet(
     name: str, variant: Variant, stem: Stem = "imagenet", width: float = 1.0
 ) -> nn.Module:
-    """A ResNet of torchvision's names that computes as another repository's does.
+    """A ResNet with torchvision's names that computes like another repository's.
 
     Args:
         name: As in `torchvision_backbone`.
         variant: "same_padding" = strided layers pad as TensorFlow and JAX do, more at the end
-            (BYOL); "solo_cifar" = the 3x3 stem has padding 2; "no_stem_relu" = none after the
-            stem's norm (lightly's own ResNet, taken apart into its children).
+            (BYOL); "solo_cifar" = the 3x3 stem has padding 2; "no_stem_relu" = no ReLU after
+            the stem's norm (lightly's own ResNet, which is a list of its children).
         stem: As in `torchvision_backbone`.
         width: As in `torchvision_backbone`.
 
@@ -49,7 +49,7 @@ def ported_resnet(
 
 
 def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Zeros around (N, C, H, W), so that ceil(size / stride) is left; the odd one at the end."""
+    """Pad (N, C, H, W) with zeros so that the output has ceil(size / stride); odd ones go last."""
     missing = [
         max((math.ceil(size / stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]
     ]
@@ -71,7 +71,7 @@ class _SameConv(nn.Conv2d):
 
 
 class _SameMaxPool(nn.Module):
-    """A 3x3 max-pool of stride 2 that does; it sees what passed a ReLU, so zeros never win."""
+    """A 3x3 max-pool of stride 2 with SAME padding; after a ReLU, zeros never win."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool2d(_pad_same(x, 3, 2), 3, 2)

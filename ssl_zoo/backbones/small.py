@@ -21,7 +21,7 @@ class ConvNet(nn.Module):
 
     Args:
         widths: Output channels of each convolution.
-        strides: Their strides, one each.
+        strides: Stride of each convolution.
 
     Raises:
         UserError: If the two differ in length.
@@ -72,7 +72,7 @@ class SmallResNet(nn.Module):
 
     Args:
         widths: Channels of each stage; the first keeps the resolution.
-        depth: Blocks a stage.
+        depth: Blocks per stage.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 64, 160, 320), depth: int = 1) -> None:

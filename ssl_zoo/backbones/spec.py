@@ -7,7 +7,7 @@ from typing import Any
 from ssl_zoo.config import options_of, read_option
 from ssl_zoo.types import UserError
 
-# ResNets that torchvision and timm build alike: with bottlenecks or not, and blocks a stage.
+# ResNets that torchvision and timm build alike: with bottlenecks or not, and blocks per stage.
 RESNETS = {
     "resnet18": (False, (2, 2, 2, 2)),
     "resnet34": (False, (3, 4, 6, 3)),
@@ -15,9 +15,9 @@ RESNETS = {
     "resnet101": (True, (3, 4, 23, 3)),
     "resnet152": (True, (3, 8, 36, 3)),
 }
-_AS_PUBLISHED = {"stem": "imagenet", "width": 1.0}  # where a config does not say
+_AS_PUBLISHED = {"stem": "imagenet", "width": 1.0}  # if a config does not say
 _UNTRAINED = {"weights": None, "pretrained": False}
-# What another function, other first values and other padding leave as it is: names and shapes.
+# What does not depend on the function, the initial values and the padding: names and shapes.
 _SAME_WEIGHTS = ("_target_", *_UNTRAINED, "zero_init_residual", "variant")
 _GROUP = "backbone"  # of conf/
 _MISSING = "???"  # of an option whose name the user gives
@@ -29,7 +29,7 @@ def short_name(config: dict[str, Any]) -> str:
 
 
 def untrained(config: Any) -> Any:
-    """A config, and those inside it, without what loads pretrained weights."""
+    """A config, and those nested in it, without the keys that load pretrained weights."""
     if not isinstance(config, dict):
         return config
     return {key: _UNTRAINED.get(key, untrained(value)) for key, value in config.items()}
@@ -38,14 +38,14 @@ def untrained(config: Any) -> Any:
 def same_as(config: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two networks of equal shapes also agree on settings that shapes do not reveal.
 
-    Such are strides, and the number of a ViT's heads.
+    Examples are strides and a ViT's number of heads.
     """
     keys = (config.keys() & other.keys() - {"name", *_SAME_WEIGHTS}) | {"num_heads"}
     return all(config.get(key) == other.get(key) for key in keys)
 
 
 def difference(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """In which settings two networks of one name differ: "stem: cifar there, imagenet here"."""
+    """Settings in which two networks of one name differ: "stem: cifar there, imagenet here"."""
     if short_name(there) != short_name(here):
         return ""
     there, here = _AS_PUBLISHED | _settings(there), _AS_PUBLISHED | _settings(here)
@@ -57,7 +57,7 @@ def difference(there: dict[str, Any], here: dict[str, Any]) -> str:
 def overrides(config: dict[str, Any]) -> str:
     """What to type to get this backbone: "backbone=resnet18 backbone.width=0.25".
 
-    The option of conf/backbone with the same `_target_` from which the fewest knobs are to be set.
+    The option of conf/backbone with the same `_target_` that needs the fewest knobs set.
     """
     name, target = config.get("name", _MISSING), config["_target_"]
     if "variant" in config:  # its weights are those of torchvision's ResNet
@@ -90,17 +90,17 @@ def library_name(config: dict[str, Any], library: str) -> str:
 
 
 def library_options(config: dict[str, Any]) -> dict[str, Any]:
-    """What `timm.create_model` is told besides the name."""
+    """The arguments of `timm.create_model` besides the name."""
     return {k: v for k, v in _settings(config).items() if k not in ("name", *_AS_PUBLISHED)}
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a config that says which network it is."""
+    """The part of a config that determines the network."""
     return {key: value for key, value in config.items() if key not in _SAME_WEIGHTS}
 
 
 def _option(name: str) -> dict[str, Any]:
-    """An option of conf/backbone, over those that its defaults list names."""
+    """An option of conf/backbone, merged over those in its defaults list."""
     values = read_option("backbone", name)
     for base in [entry for entry in values.pop("defaults", []) if isinstance(entry, str)]:
         values = values if base == "_self_" else _option(base) | values
@@ -108,7 +108,7 @@ def _option(name: str) -> dict[str, Any]:
 
 
 def _knobs(config: dict[str, Any], option: dict[str, Any]) -> list[str]:
-    """The overrides that make an option this backbone."""
+    """The overrides that turn an option into this backbone."""
     as_published = {key: value for key, value in _AS_PUBLISHED.items() if key in option}
     return [
         f"{'' if key in option else '+'}{_GROUP}.{key}={_typed(value)}"

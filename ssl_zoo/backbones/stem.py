@@ -15,7 +15,7 @@ def check_stem(stem: str) -> None:
     """Refuse a stem that does not exist.
 
     Raises:
-        BadValue: Naming those that do.
+        BadValue: Naming those that exist.
     """
     if stem not in get_args(Stem):
         raise BadValue("stem", stem, f"one of {', '.join(get_args(Stem))}")

@@ -1,4 +1,4 @@
-"""What watches a run and what keeps it: nothing here changes the weights."""
+"""Monitors, logging and checkpoints of a run: nothing here changes the weights."""
 
 from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor

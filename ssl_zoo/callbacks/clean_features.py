@@ -1,4 +1,4 @@
-"""Clean features for the monitors: the validation split is encoded once a step, whoever asks."""
+"""Clean features for the monitors: the validation split is encoded once per step, for all."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class CleanFeatures:
         self.latest_val: Features | None = None
 
     def bank(self, trainer: Trainer, module: LightningModule) -> Features:
-        """The bank's features; not kept, since they may be large."""
+        """The bank's features; not cached, since they may be large."""
         return self._encode(trainer, module, trainer.datamodule.bank_dataloader(self.bank_size))  # type: ignore[attr-defined]
 
     def val(self, trainer: Trainer, module: LightningModule) -> Features:
-        """The validation split's features at the present step."""
+        """The validation split's features at the current step."""
         if self.latest_val is None or trainer.global_step != self._step:
             self._step = trainer.global_step
             loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]

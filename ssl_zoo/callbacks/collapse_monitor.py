@@ -21,7 +21,8 @@ class CollapseMonitor(Callback):
     Args:
         min_std: Below this (1 = healthy, 0 = collapsed) it warns at the end of an epoch.
         min_rank: Likewise below this fraction of the embedding's width.
-        min_steps: Not before this step: an untrained network's embeddings are much alike too.
+        min_steps: No warning before this step, since an untrained network's embeddings are also
+            similar.
     """
 
     def __init__(self, min_std: float = 0.1, min_rank: float = 0.05, min_steps: int = 200) -> None:
@@ -38,7 +39,7 @@ class CollapseMonitor(Callback):
         batch_idx: int,
     ) -> None:
         embedding = outputs["embedding"]
-        keep = -(-2 * embedding.shape[1] // len(embedding))  # so many batches show the rank
+        keep = -(-2 * embedding.shape[1] // len(embedding))  # batches needed to measure the rank
         self.recent = [*self.recent, embedding][-keep:]
         if log_due(trainer, batch_idx):
             log(trainer, self.measure())

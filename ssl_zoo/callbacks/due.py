@@ -13,13 +13,13 @@ def stepped(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def log_due(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether this step is one that is logged."""
+    """Whether this step is logged."""
     every = getattr(trainer, "log_every_n_steps", 50)
     return stepped(trainer, batch_idx) and trainer.global_step % every == 0
 
 
 def epoch_due(trainer: Trainer, every_n_epochs: int) -> bool:
-    """Whether a monitor that runs every so many epochs, and after the last, is due."""
+    """Whether a monitor that runs every few epochs, and after the last, is due."""
     epoch = trainer.current_epoch + 1
     last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
     return last or epoch % every_n_epochs == 0
@@ -28,7 +28,7 @@ def epoch_due(trainer: Trainer, every_n_epochs: int) -> bool:
 def log(trainer: Trainer, metrics: dict[str, Any]) -> None:
     """Write to the loggers now; Lightning's own `log` would cost time on every step.
 
-    A step's number is that of the steps before it, as in what Lightning logs.
+    A step is numbered from 0, as in Lightning's logs.
     """
     scalars = {name: float(value) for name, value in metrics.items()}
     for logger in trainer.loggers:

@@ -12,9 +12,9 @@ from ssl_zoo.types import UserError
 
 
 class FiniteLoss(Callback):
-    """Stops a run whose loss is NaN or infinite, before it is saved over a sound checkpoint.
+    """Stops a run whose loss is NaN or infinite, before it overwrites a good checkpoint.
 
-    It looks when the loss is logged and at the end of an epoch, not on every step.
+    It checks when the loss is logged and at the end of an epoch, not on every step.
     """
 
     def on_train_batch_end(

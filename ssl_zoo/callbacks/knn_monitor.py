@@ -1,4 +1,4 @@
-"""kNN on clean features while the run goes on."""
+"""kNN on clean features during the run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class KNNMonitor(Callback):
 
     Args:
         features: Shared with the other monitors.
-        every_n_epochs: How often; the last epoch always.
+        every_n_epochs: How often; also after the last epoch.
         k: Neighbours.
-        temperature: Of their weights.
+        temperature: For their weights.
 
     Source: Wu et al. 2018 (InstDisc), sec. 3.4.
     """

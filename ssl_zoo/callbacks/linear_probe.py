@@ -1,4 +1,4 @@
-"""A linear classifier trained beside the run, on detached representations."""
+"""A linear classifier trained during the run, on detached representations."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class LinearProbe(Callback):
 
     Args:
         features: Shared with the other monitors.
-        every_n_epochs: How often it is scored; the last epoch always.
-        lr: Of its Adam, on representations standardised by running statistics.
+        every_n_epochs: How often it is scored; also after the last epoch.
+        lr: Learning rate of its Adam, on representations standardised by running statistics.
     """
 
     def __init__(self, features: CleanFeatures, every_n_epochs: int = 1, lr: float = 5e-3) -> None:
@@ -46,7 +46,7 @@ class LinearProbe(Callback):
         if self.probe is None:
             return
         self.probe.to(pl_module.device)
-        if self._saved:  # only now do the optimizer's states follow to the device
+        if self._saved:  # only now can the optimizer's states move to the device
             self.probe.load_state_dict(self._saved["probe"])
             self.optimizer.load_state_dict(self._saved["optimizer"])
 

@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 0.5
 
 
 class Progress(ProgressBar):
-    """A Rich progress bar; where the output is not a terminal, one line an epoch."""
+    """A Rich progress bar; if the output is not a terminal, one line per epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Progress(ProgressBar):
         if self.bar is None or not stepped(trainer, batch_idx):
             return
         if monotonic() - self._refreshed < _REFRESH_SECONDS:
-            return  # the loss is read from the device this rarely, not on every step
+            return  # reading the loss on every step would wait for the device
         self._refreshed = monotonic()
         self._show(trainer, float(outputs["loss"]))
 

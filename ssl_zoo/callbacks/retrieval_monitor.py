@@ -1,4 +1,4 @@
-"""Retrieval on the validation classes of class-disjoint data while the run goes on."""
+"""Retrieval on the validation classes of class-disjoint data during the run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Embedding(nn.Module):
 
 
 class RetrievalMonitor(Callback):
-    """Logs `val/map_at_r` and `val/precision_at_1` of what the method is scored on.
+    """Logs `val/map_at_r` and `val/precision_at_1` of the output that the method is scored on.
 
-    Each validation image asks for the others of its class; training has seen none of them. On data
-    that is not class-disjoint it is silent.
+    Each validation image searches for the others of its class; training has seen none of them. On
+    data that is not class-disjoint it does nothing.
 
     Args:
         features: Shared with the other monitors.
-        every_n_epochs: How often; the last epoch always.
+        every_n_epochs: How often; also after the last epoch.
 
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.2.
     """

@@ -1,4 +1,4 @@
-"""last.ckpt and best.ckpt, and the clean stop at a signal."""
+"""last.ckpt and best.ckpt, and the clean stop on a signal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Interrupted(Exception):
 
     Args:
         signum: The signal.
-        step: Optimizer steps that were done.
+        step: Optimizer steps done.
     """
 
     def __init__(self, signum: int, step: int) -> None:
@@ -30,17 +30,17 @@ class Interrupted(Exception):
 
 
 class Checkpoints(Checkpoint):
-    """Saves last.ckpt every epoch, every few minutes and at a signal; best.ckpt by a score.
+    """Saves last.ckpt every epoch, every few minutes and on a signal; best.ckpt by a score.
 
-    best.ckpt is the best by the first objective of `metric_names` that is logged; where none is, it
-    is not written.
+    best.ckpt is the best by the first objective of `metric_names` that is logged; if none is
+    logged, it is not written.
 
-    SIGINT or SIGTERM stops the run after the present optimizer step, so that it resumes exactly;
+    SIGINT or SIGTERM stops the run after the current optimizer step, so that it resumes exactly;
     a second one stops at once.
 
     Args:
-        folder: The run's.
-        every_n_minutes: Between epochs.
+        folder: The run's folder.
+        every_n_minutes: How often last.ckpt is saved within an epoch.
     """
 
     def __init__(self, folder: RunFolder, every_n_minutes: float = 10.0) -> None:
@@ -67,7 +67,7 @@ class Checkpoints(Checkpoint):
         if self.signum is not None:
             raise KeyboardInterrupt
         self.signum = signum
-        print("\nstopping after this step; once more to stop at once", flush=True)
+        print("\nstopping after this step; repeat to stop at once", flush=True)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -79,7 +79,7 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not stepped(trainer, batch_idx) or trainer.is_last_batch:
-            return  # after an epoch's last step come its monitors; on_train_epoch_end saves then
+            return  # the monitors run after an epoch's last step; on_train_epoch_end saves then
         if self._agreed(trainer, self.signum is not None):
             self._save(trainer, self.folder.last)
             self._stopping = True
@@ -87,7 +87,7 @@ class Checkpoints(Checkpoint):
             self._save(trainer, self.folder.last)
 
     def _agreed(self, trainer: Trainer, wish: bool, at_once: bool = False) -> bool:
-        """Saving is collective: all ranks must decide alike; they ask each other every 10 steps."""
+        """Saving is collective, so all ranks must agree; they communicate every 10 steps."""
         if trainer.world_size == 1:
             return wish
         if not at_once and trainer.global_step % 10:

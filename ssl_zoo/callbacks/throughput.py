@@ -16,7 +16,7 @@ from ssl_zoo.types import MultiViewBatch
 class Throughput(Callback):
     """Logs `speed/images_per_second`: source images of all devices, over the steps of an epoch.
 
-    What runs between epochs (kNN, saving) is left out; the online probe's step is in it.
+    Work between epochs (kNN, saving) does not count; the online probe's step does.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Throughput(Callback):
         self._last = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last = perf_counter()  # a resume in mid-epoch starts no epoch
+        self._last = perf_counter()  # a mid-epoch resume does not call on_train_epoch_start
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = perf_counter()

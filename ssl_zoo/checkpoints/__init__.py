@@ -1,4 +1,4 @@
-"""Backbones in and out: our runs, other libraries and repositories, exported files."""
+"""Loading and exporting backbones: our runs, other libraries and repositories, exported files."""
 
 from ssl_zoo.checkpoints.load import Source, load_backbone, load_pretrained, open_source
 from ssl_zoo.checkpoints.loaded import Loaded

@@ -1,4 +1,4 @@
-"""Taking a backbone home: `python -m ssl_zoo.export RUN --format torchvision|timm|... OUT`."""
+"""Exporting a backbone: `python -m ssl_zoo.export RUN --format torchvision|timm|... OUT`."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
     }
     if format in ("torchvision", "timm"):
         about["name"] = library_name(loaded.config, format)
-    # a folder beside it, so that the new files take the old ones' places in one step
+    # a folder beside it, so that the new files replace the old ones in one step
     with TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         new = Path(folder) / out.name
         _write(loaded, about, new)
         difference = _difference(loaded, new)
         if not difference <= TOLERANCE:
             raise UserError(
-                f"{out} would give other features, by {difference:.1e} (relative): not written"
+                f"{out} would give different features, by {difference:.1e} (relative): not written"
             )
         for written, final in zip(_files(new, format), _files(out, format), strict=True):
             os.replace(written, final)
@@ -86,9 +86,9 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
 def _check_out(source: str | Path, out: Path, format: str, force: bool) -> None:
     suffix = {"safetensors": ".safetensors", "onnx": ".onnx"}.get(format)
     if suffix and out.suffix != suffix:
-        raise UserError(f"{out}: a file of --format {format} must end with {suffix}")
+        raise UserError(f"{out}: a file of --format {format} must end in {suffix}")
     if not suffix and out.suffix in (".safetensors", ".onnx"):
-        raise UserError(f"{out}: that ending is for --format {out.suffix[1:]}")
+        raise UserError(f"{out}: this suffix is for --format {out.suffix[1:]}")
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"{out} is not a file in an existing folder")
     sources = source_files(source)
@@ -130,7 +130,7 @@ def _images(loaded: Loaded, count: int) -> torch.Tensor:
 
 def _write_torchscript(loaded: Loaded, text: str, out: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that TorchScript is old, and what tracing fixes
+        warnings.simplefilter("ignore")  # that TorchScript is deprecated, and what tracing fixes
         program = torch.jit.trace(loaded.backbone, _images(loaded, 2))
         program.save(str(out), _extra_files={f"{KEY}.json": text})
 
@@ -159,7 +159,7 @@ def _write_onnx(loaded: Loaded, text: str, out: Path) -> None:
 
 @torch.inference_mode()
 def _difference(loaded: Loaded, out: Path) -> float:
-    """The largest relative difference of features, on a batch of another size than at writing."""
+    """The largest relative difference of features, on a batch of another size than in tracing."""
     images = _images(loaded, 3)
     features = loaded.backbone(images)
     largest = (read(out).backbone(images) - features).abs().max()
@@ -199,7 +199,7 @@ def _split_off_trust(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """The command line; bad input ends in one line on stderr and exit code 2."""
+    """The command line; bad input gives one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(
         prog="python -m ssl_zoo.export",
         description="Write a backbone for another library, read it back and compare features.",

@@ -1,4 +1,4 @@
-"""Reading back the files that `ssl_zoo.export` writes."""
+"""Reading the files that `ssl_zoo.export` writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WEIGHTS = ("torchvision", "timm", "safetensors")
 
 
 def description_beside(path: Path) -> dict[str, Any] | None:
-    """The description of a plain state dict, which lies beside it; None where there is none.
+    """The description beside a plain state dict; None if there is none.
 
     Raises:
         UserError: If another version of ssl_zoo wrote it.
@@ -38,7 +38,7 @@ def description_beside(path: Path) -> dict[str, Any] | None:
     try:
         about = _parsed(file.read_text()) if file.is_file() else None
     except UnicodeDecodeError:
-        return None  # somebody else's, as are those without our keys
+        return None  # not ours, like those without our keys
     return None if about is None else _checked(about, file)
 
 
@@ -46,7 +46,7 @@ def _described(text: str, path: Path) -> dict[str, Any]:
     """The description in an exported file.
 
     Raises:
-        UserError: If it is something else, or of another version of ssl_zoo.
+        UserError: If it is something else, or from another version of ssl_zoo.
     """
     about = _parsed(text)
     if about is None:
@@ -67,7 +67,7 @@ def _checked(about: dict[str, Any], path: Path) -> dict[str, Any]:
     """A description of this format: kind, config or null, preprocess, num_features.
 
     Raises:
-        UserError: If it is of another format, or damaged.
+        UserError: If it has another format, or is damaged.
     """
     check_format(about["format"], path)
     try:
@@ -95,7 +95,7 @@ def _loaded(
 
 
 def load_state_dict(weights: Any, about: dict[str, Any], path: Path) -> Loaded:
-    """The backbone that a description gives to a plain state dict.
+    """The backbone that a description and a plain state dict make.
 
     Raises:
         UserError: If the weights are not that backbone's.
@@ -133,11 +133,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 class OnnxBackbone(nn.Module):
-    """A backbone that onnxruntime computes, on the CPU; without gradients.
+    """A backbone computed by onnxruntime on the CPU, without gradients.
 
     Args:
-        session: Of onnxruntime.
-        num_features: Width of what comes out.
+        session: An onnxruntime session.
+        num_features: Width of the output.
     """
 
     def __init__(self, session: Any, num_features: int) -> None:
@@ -165,7 +165,7 @@ def onnx_session(path: Path) -> Any:
     options.inter_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a class for each way to fail
+    except Exception as error:  # onnxruntime has an exception class for each failure
         raise UserError(
             f"{path} is not a readable checkpoint: it is damaged or not an ONNX file"
         ) from error
@@ -184,14 +184,14 @@ def load_onnx(path: Path) -> Loaded:
 
 
 def load_torchscript(path: Path) -> Loaded:
-    """The backbone in a TorchScript archive of ours: a program, which runs.
+    """The backbone in a TorchScript archive of ours: a program, which is run.
 
     Raises:
         UserError: If it is damaged, or lacks our description.
     """
     about = _described(_torchscript_text(path), path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that TorchScript is old
+        warnings.simplefilter("ignore")  # that TorchScript is deprecated
         try:
             unpickle.check_sums(path)
             backbone: nn.Module = torch.jit.load(path, map_location="cpu")
@@ -202,7 +202,7 @@ def load_torchscript(path: Path) -> Loaded:
 
 
 def _torchscript_text(path: Path) -> str:
-    """The description in a TorchScript archive, read without running it; "" if it is none."""
+    """The description in a TorchScript archive, read without running it; "" if there is none."""
     try:
         with zipfile.ZipFile(path) as archive:
             found = [e for e in archive.infolist() if e.filename.endswith(f"/extra/{KEY}.json")]

@@ -23,7 +23,7 @@ def load_library(source: str) -> Loaded:
     """`torchvision:NAME`, `torchvision:NAME:WEIGHTS` or `timm:NAME`; downloads what is not cached.
 
     Raises:
-        UserError: If the name is unknown, or the weights are neither in the cache nor to be had.
+        UserError: If the name is unknown, or the weights are not cached and cannot be downloaded.
     """
     library, _, name = source.partition(":")
     return _timm(name) if library == "timm" else _torchvision(*name.partition(":")[::2])
@@ -57,7 +57,7 @@ def _timm(name: str) -> Loaded:
     try:
         with _quiet_hub():
             backbone = timm_backbone(name, pretrained=True)
-    except Exception as error:  # the hub raises a class of its own for each way to fail
+    except Exception as error:  # the hub has an exception class for each failure
         if "No pretrained weights" in str(error):
             raise UserError(f"timm:{name} has no pretrained weights") from error
         cache = "HF_HOME, else ~/.cache/huggingface"
@@ -69,7 +69,7 @@ def _timm(name: str) -> Loaded:
 
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Without the hub's lines on each of its retries."""
+    """Suppress the hub's line on each retry."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What loading gives, whatever was loaded."""
+"""The result of loading a backbone from any source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Loaded(NamedTuple):
     Attributes:
         backbone: (N, 3, S, S) -> (N, num_features), in eval mode; has `num_features`.
         preprocess: uint8 (N, 3, H, W) -> what the backbone expects.
-        config: What `build_backbone` makes the same architecture from, untrained; None for ONNX and
+        config: `build_backbone` makes the same architecture from it, untrained; None for ONNX and
             TorchScript, which hold no architecture.
         report: One line: what was loaded, what was left over, what is missing.
         run: What one of our runs saved beside its weights: config, preprocess, train_classes ...;

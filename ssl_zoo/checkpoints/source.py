@@ -1,4 +1,4 @@
-"""Where a backbone is loaded from: which file a name means, and of what kind it is."""
+"""Where a backbone is loaded from: which file a name means, and its kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
 LIBRARIES = ("torchvision:", "timm:")
-KEY = "ssl_zoo"  # under which our checkpoints and exports say what they are
+KEY = "ssl_zoo"  # the key of the metadata in our checkpoints and exports
 Kind = Literal["library", "onnx", "safetensors", "torchscript", "checkpoint"]
 
 
@@ -38,9 +38,9 @@ def find_checkpoint(run_or_file: str | Path) -> Path:
 
 
 def identify(source: str | Path) -> Kind:
-    """What a source is, told by its prefix, its ending and its first bytes.
+    """The kind of a source, by its prefix, its suffix and its first bytes.
 
-    A "checkpoint" is a PyTorch file or a pickle: what is in it says whose it is.
+    A "checkpoint" is a PyTorch file or a pickle: its contents say whose it is.
 
     Raises:
         UserError: If there is no such file.
@@ -61,16 +61,16 @@ def _is_program_of_ours(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith(f"/extra/{KEY}.json") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError, ValueError):
-        return False  # what is wrong with it is said where checkpoints are read
+        return False  # the error is reported where checkpoints are read
 
 
 def sidecar(path: Path) -> Path:
-    """Where the description of a plain state dict lies."""
+    """Where the description of a plain state dict is."""
     return path.with_name(f"{path.name}.json")
 
 
 def source_files(source: str | Path) -> list[Path]:
-    """The files that a source consists of; none for those of a library.
+    """The files of a source; none if it is from a library.
 
     Raises:
         UserError: If there is none.

@@ -1,4 +1,4 @@
-"""Reading untrusted checkpoint files as data: nothing that lies in one runs."""
+"""Reading untrusted checkpoint files as data: nothing in them is run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ssl_zoo.types import UserError
 
-# Packages whose objects are kept as inert placeholders: those that made the known files.
+# Packages whose objects are kept as inert placeholders: those used by the known files.
 FOREIGN_PACKAGES = frozenset(
     {
         *("omegaconf", "typing", "pathlib", "solo", "lightly"),
@@ -48,19 +48,19 @@ _PICKLE_START = 0x80
 
 
 class NotReadableError(UserError):
-    """Why a file is not read; says nothing of its path."""
+    """Why a file cannot be read, without its path."""
 
 
 def _shown(text: str) -> str:
-    """Text of a file, cut short and without what a terminal would obey."""
+    """Text from a file, shortened and without control characters."""
     return repr(text)[1:-1][:80]
 
 
 class Placeholder:
-    """What a file says of an object of a foreign class: its arguments and its state, no behaviour.
+    """An object of a foreign class as data: its arguments and its state, no behaviour.
 
     Attributes:
-        args: What it was made of.
+        args: What it was constructed from.
         state: What was set on it; None = nothing.
     """
 
@@ -79,7 +79,7 @@ class Placeholder:
         self.state = state
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        pass  # a foreign dict's items are not asked for
+        pass  # a foreign dict's items are not needed
 
     def append(self, value: Any) -> None:
         pass
@@ -96,13 +96,13 @@ class Array:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, column_major, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
-            raise NotReadableError("it holds an array of other things than numbers")
+            raise NotReadableError("it holds an array that is not of numbers")
         flat = np.frombuffer(data, dtype.value())
         self.value = flat.reshape(shape, order="F" if column_major else "C")
 
 
 class _Dtype:
-    """What the file says of an array's element type."""
+    """An array's element type as the file states it."""
 
     def __init__(self, name: str, *flags: Any) -> None:
         self.name, self.order = str(name), "<"
@@ -117,7 +117,7 @@ class _Dtype:
 
 
 class _Call:
-    """A function that the file may call, and on which it can set nothing."""
+    """A function that the file may call, but cannot set attributes of."""
 
     __slots__ = ("_function",)
 
@@ -132,7 +132,7 @@ class _Call:
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *hooks: Any) -> Tensor:
-    """A tensor without the hooks that the file gives it."""
+    """A tensor without the hooks that the file sets."""
     tensor: Tensor = torch._utils._rebuild_tensor(storage, offset, size, stride)
     return tensor
 
@@ -194,7 +194,7 @@ def read(path: Path) -> Any:
         return _read(path)
     except NotReadableError as error:
         raise UserError(f"{path} is not a readable checkpoint: {error}") from error
-    except Exception as error:  # a broken file raises whatever the broken part leads to
+    except Exception as error:  # a broken file can raise anything
         raise UserError(
             f"{path} is not a readable checkpoint: it is damaged or cut short"
         ) from error
@@ -237,7 +237,7 @@ def _check_zip(path: Path) -> None:
 
 
 def check_sums(path: Path) -> None:
-    """Compare a zip archive with its checksums, at which torch does not look.
+    """Compare a zip archive with its checksums, which torch does not check.
 
     Raises:
         NotReadableError: If it is damaged.
@@ -255,10 +255,10 @@ def check_sums(path: Path) -> None:
 
 def _read(path: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on old formats and on sources that are not there
+        warnings.simplefilter("ignore")  # on old formats and on missing sources
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # foreign objects or a broken file: the second reading tells which
+        except Exception:  # foreign objects or a broken file: the second attempt tells which
             pass
         if not is_zip(path):
             with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The data module: splits, loaders, and the making of views on the device."""
+"""The data module: splits, loaders, and views made on the device."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ class DataModule(LightningDataModule):
         augmentation: Factory, `augmentation(size=, mean=, std=, seed=)`.
         batch_size: Images per optimizer step, over all devices.
         accumulate: Micro-batches per optimizer step.
-        image_size: Side of what the backbone sees; None = as the images are (224 for mixed sizes).
+        image_size: Side of the backbone's input; None = as the images are (224 for mixed sizes).
         view_size: Side of the training views; None = image_size.
         val_fraction: Part of each class that is held out of train.
-        split_seed: Of that split; not the run's seed, so that all runs hold out the same images.
+        split_seed: For that split; not the run's seed, so that all runs hold out the same images.
         num_workers: Processes that decode files.
-        seed: Of order and augmentation.
+        seed: For order and augmentation.
         mean: Per channel; None = the data set's own.
         std: Per channel; None = the data set's own.
-        eval_batch_size: Images a batch where nothing is trained.
+        eval_batch_size: Images per batch in evaluation.
         class_split: Split by class, "hash" or "contiguous", instead of within each class; see
             `class_disjoint`. None = val is held out of each class of train.
-        class_split_seed: Of "hash".
-        fold: Of the class split: which classes are val.
-        images_per_class: Training batches hold so many images of each of their classes; None =
-            whatever comes.
-        overfit_batches: Every epoch takes the first micro-batches of the first: so many, or this
-            fraction of them; 0 = all, each epoch in an order of its own.
+        class_split_seed: For "hash".
+        fold: For the class split: which classes are val.
+        images_per_class: Images of each class in a training batch; None = batches regardless of
+            class.
+        overfit_batches: Every epoch repeats the first micro-batches of the first one: this many,
+            or this fraction of them; 0 = all, with a new order in each epoch.
 
     Attributes:
         num_images: Images in the training split.
         num_classes: Classes; 0 = unlabelled.
-        num_train_classes: Those that train has images of, 0 to this.
+        num_train_classes: The classes of train are 0 to this.
         class_split: The classes of train and val and of test; None = they share all classes.
     """
 
@@ -113,14 +113,14 @@ class DataModule(LightningDataModule):
 
     @property
     def num_batches(self) -> int:
-        """Micro-batches an epoch."""
+        """Micro-batches per epoch."""
         whole = self.num_images // self.batch_size * self.accumulate
         part = self.overfit_batches or None
         return limited("overfit_batches", part, whole)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps an epoch."""
+        """Optimizer steps per epoch."""
         return -(-self.num_batches // self.accumulate)
 
     @property
@@ -158,12 +158,12 @@ class DataModule(LightningDataModule):
                 f"{self._num_short_classes} classes have fewer images than images_per_class="
                 f"{self.images_per_class}: batches repeat them"
             )
-            self._num_short_classes = 0  # told once
+            self._num_short_classes = 0  # reported once
         return sampler
 
     @cached_property
     def _num_short_classes(self) -> int:
-        """Training classes that do not fill their part of a batch."""
+        """Training classes with too few images for their part of a batch."""
         labels = self.train.labels
         counts = labels[labels >= 0].unique(return_counts=True)[1]
         return int((counts < (self.images_per_class or 0)).sum())
@@ -181,14 +181,14 @@ class DataModule(LightningDataModule):
         return self._clean(self.val, torch.arange(len(self.val)))
 
     def test_dataloader(self) -> CleanLoader:
-        """The test images; only evaluate.py opens them.
+        """The test images; only evaluate.py reads them.
 
         Raises:
             UserError: If the data set has none.
         """
         if self.test is None:
             raise UserError(
-                "this data set has no test images: give it a test folder beside train, or take the "
+                "this data set has no test images: give it a test folder beside train, or use the "
                 "protocol retrieval, which holds classes out instead"
             )
         return self._clean(self.test, torch.arange(len(self.test)))
@@ -220,7 +220,7 @@ def _parts(
     val_fraction: float,
     split_seed: int,
 ) -> Parts:
-    """Split by class where `class_split` asks for it, else within each class."""
+    """Split by class if `class_split` is given, else within each class."""
     check_splits(splits)
     if not 0 <= val_fraction < 1:
         raise BadValue("val_fraction", val_fraction, "in [0, 1)")

@@ -33,7 +33,7 @@ def _orientation(image: Image.Image) -> int:
     Read before the pixels by `image_size` and `decode` alike, so that the two always agree.
     """
     if image.format == "TIFF":
-        return 1  # Pillow itself turns TIFF files, in `size` and in `load`
+        return 1  # Pillow itself rotates TIFF files, in `size` and in `load`
     try:
         # Not `image.getexif()`, which for PNG files would decode the pixels to look behind them.
         return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
@@ -66,8 +66,8 @@ def decode(path: str | Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             turn = _TRANSPOSES.get(_orientation(image))
             image.load()
-            if image.mode in ("F", "I"):  # no range is agreed on for these: do not guess one
-                raise ValueError(f"mode {image.mode}, 32 bits a pixel; save it with 8 or 16 bits")
+            if image.mode in ("F", "I"):  # these have no agreed range: do not guess one
+                raise ValueError(f"mode {image.mode}, 32 bits per pixel; save it with 8 or 16 bits")
             return _rgb(image if turn is None else image.transpose(turn))
     except Exception as error:  # Pillow's plugins raise nearly anything on corrupt files
         raise UserError(f"{path} does not decode: {error}") from error

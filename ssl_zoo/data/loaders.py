@@ -18,7 +18,7 @@ class RawBatch(NamedTuple):
     """What a loader yields, on the CPU; the data module makes views of it on the device.
 
     Attributes:
-        images: uint8 (N, 3, H, W), or V crops (N, 3, S, S) of it where workers cropped.
+        images: uint8 (N, 3, H, W), or V crops (N, 3, S, S) of it if workers cropped.
         label: (N,) int64, -1 = unlabelled.
         index: (N,) int64, position in the split.
         epoch: Epoch of the draw.
@@ -36,8 +36,8 @@ class TrainLoader:
     Args:
         images: The training split.
         sampler: The order.
-        augmentation: Crops where workers read; the rest of it comes later, on the device.
-        num_workers: Processes that read, where the images need any.
+        augmentation: Crops if workers read; the rest is done later, on the device.
+        num_workers: Processes that read, if the images need any.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class TrainLoader:
 
 
 class CleanLoader:
-    """A split in its order, unaugmented: batches of what the backbone sees, before normalisation.
+    """A split in its order, unaugmented: batches of the backbone's input, before normalisation.
 
     Args:
         images: The split.
         preprocess: Resizes and crops.
-        batch_size: Images a batch.
-        num_workers: Processes that read, where the images need any.
+        batch_size: Images per batch.
+        num_workers: Processes that read, if the images need any.
         index: Which images, in this order; None = all.
     """
 

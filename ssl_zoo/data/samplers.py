@@ -20,23 +20,23 @@ def m_per_class_order(
 ) -> Tensor:
     """An epoch whose batches hold m images of each of batch_size / m distinct classes.
 
-    The classes of each batch are drawn afresh. A class hands out its images in the epoch's order,
-    m a time, and starts again when it has no more: each is seen before any is seen twice, and a
+    Each batch draws its classes anew. A class gives its images in the epoch's order, m at a
+    time, and starts again when it has no more: each is seen before any is seen twice, and a
     class of fewer than m images repeats them within a batch.
 
     Args:
         labels: (N,) int64; images of label -1 are left out.
-        m: Images of a class; they stand side by side.
-        batch_size: A multiple of m, of no more classes than there are.
+        m: Images per class; they are adjacent.
+        batch_size: A multiple of m, with no more classes than there are.
         num_batches: How many batches.
-        seed: Of the draws.
-        epoch: Of the draws.
+        seed: For the draws.
+        epoch: For the draws.
 
     Returns:
         Indices (num_batches * batch_size,).
 
-    Source: the sampler of pytorch-metric-learning (MPerClassSampler), which draws the images of
-    each batch afresh too.
+    Source: the sampler of pytorch-metric-learning (MPerClassSampler), which also draws the images
+    anew for each batch.
     """
     order = epoch_order(len(labels), seed, epoch)
     order = order[labels[order] >= 0]
@@ -56,12 +56,12 @@ def m_per_class_order(
 
 
 def limited(name: str, limit: int | float | None, num_batches: int) -> int:
-    """How many of so many batches one of Lightning's limits leaves.
+    """How many batches remain under one of Lightning's limits.
 
     Args:
-        name: Of the limit.
+        name: Name of the limit.
         limit: A count, where it is a whole number of at least 1, or a fraction; None = all.
-        num_batches: What there is; of none, none is left.
+        num_batches: All batches; of 0, 0 remain.
 
     Raises:
         BadValue: If it is neither, or leaves none.
@@ -85,14 +85,14 @@ class EpochSampler:
     """This rank's part of each global micro-batch, resumable in mid-epoch.
 
     Each optimizer step takes `batch_size` images: `accumulate` micro-batches, each cut into one
-    contiguous chunk per rank. What does not fill an optimizer step is left out of the epoch.
+    contiguous chunk per rank. Images that do not fill an optimizer step are dropped.
 
     Args:
         num_images: Images in the training split.
         batch_size: Images per optimizer step, over all devices.
         accumulate: Micro-batches per optimizer step.
-        seed: Of the order.
-        rank: This process.
+        seed: For the order.
+        rank: Index of this process.
         world_size: Number of processes.
 
     Attributes:
@@ -122,7 +122,7 @@ class EpochSampler:
             raise BadValue("batch_size", batch_size, says=says)
         if batch_size // parts < 2:
             says = (
-                "leaves one image a device and micro-batch: batch norm needs two, use "
+                "leaves one image per device and micro-batch: batch norm needs two, use "
                 f"{2 * parts} or more"
             )
             raise BadValue("batch_size", batch_size, says=says)
@@ -137,17 +137,17 @@ class EpochSampler:
         self.repeats = False
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of another epoch; in the current one, stay."""
+        """Go to the start of another epoch; no change for the current one."""
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
     def repeat_first(self, num_batches: int) -> None:
-        """Make every epoch the first micro-batches of epoch 0, to overfit them."""
+        """Make every epoch repeat the first micro-batches of epoch 0, to overfit them."""
         self.num_batches, self.repeats = num_batches, True
 
     @property
     def order_epoch(self) -> int:
-        """The epoch whose order this one takes: its own, unless every epoch takes the first's."""
+        """The epoch whose order this one uses: its own, unless every epoch repeats the first."""
         return 0 if self.repeats else self.epoch
 
     def order(self) -> Tensor:
@@ -170,14 +170,14 @@ class EpochSampler:
 class MPerClassSampler(EpochSampler):
     """Micro-batches of `images_per_class` images of each of their classes.
 
-    An epoch has as many steps as in the plain order, so that budgets compare.
+    An epoch has as many steps as in the plain order, so that budgets are comparable.
 
     Args:
-        labels: Of the training split, -1 = unlabelled.
+        labels: Labels of the training split, -1 = unlabelled.
         images_per_class: m.
         batch_size: Images per optimizer step, over all devices.
         accumulate: Micro-batches per optimizer step.
-        seed: Of the order.
+        seed: For the order.
         rank: This process.
         world_size: Number of processes.
 
@@ -212,7 +212,7 @@ class MPerClassSampler(EpochSampler):
 
 
 def check_images_per_class(labels: Tensor, m: int, micro_batch_size: int) -> None:
-    """Refuse an m that micro-batches cannot be made with.
+    """Refuse an m that does not fit the micro-batches.
 
     Raises:
         UserError: Naming m, the micro-batch and the classes.
@@ -223,13 +223,13 @@ def check_images_per_class(labels: Tensor, m: int, micro_batch_size: int) -> Non
     if m < 1 or micro_batch_size % m:
         says = (
             f"does not divide the {micro_batch_size} images of a micro-batch (batch_size / "
-            "accumulate): change either"
+            "accumulate): change one of them"
         )
         raise BadValue("images_per_class", m, says=says)
     if micro_batch_size // m > classes:
         says = (
             f"asks for {micro_batch_size // m} classes in each micro-batch of {micro_batch_size} "
             f"images, but train has {classes}: lower batch_size to {classes * m} or less, or "
-            "give more"
+            "raise images_per_class"
         )
         raise BadValue("images_per_class", m, says=says)

@@ -14,12 +14,12 @@ from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
 from ssl_zoo.types import BadValue
 
 Mode = Literal["hash", "contiguous"]
-_FEWEST = 2  # classes that retrieval needs: with one, every answer is right
+_FEWEST = 2  # classes that retrieval needs: with one, every answer is correct
 _MODES = ("hash", "contiguous")
 
 
 class ClassSplit(NamedTuple):
-    """Class ids, rising, of the parts of a class-disjoint split.
+    """Class ids, ascending, of the parts of a class-disjoint split.
 
     Attributes:
         trainval: Classes to learn from and to choose on.
@@ -49,15 +49,15 @@ def make_class_split(
     Args:
         class_names: N names, by class id.
         mode: The order. "contiguous" sorts the names, as the paper does. "hash" sorts
-            sha256("<seed>:<name>"), so that classes added or renamed elsewhere move no others;
-            unlike halves of the alphabet, its halves hold the same sorts of class.
-        seed: Of "hash".
+            sha256("<seed>:<name>"), so that adding or renaming a class moves no others; unlike
+            halves of the alphabet, its halves hold the same kinds of class.
+        seed: For "hash".
         test_fraction: Part of the classes, in (0, 1).
-        num_folds: F; fewer where a fold would have less than two classes.
+        num_folds: F; fewer if a fold would have fewer than two classes.
 
     Raises:
-        UserError: An argument is out of range, or the classes are too few for two of test and two
-            of validation.
+        UserError: An argument is out of range, or there are too few classes for two of test and
+            two of validation.
 
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.2, and its code
     (MLRCSplitManager).
@@ -73,7 +73,7 @@ def make_class_split(
     if min(num_test, num_trainval) < _FEWEST:
         says = (
             f"of {len(class_names)} classes makes {num_trainval} to choose on and {num_test} to "
-            f"test on, each must be {_FEWEST} or more: use data of more classes, or another"
+            f"test on, each must be {_FEWEST} or more: use data with more classes, or another"
         )
         raise BadValue("test_fraction", test_fraction, says=says)
     num_val = len(class_names) * (1 - test_fraction)
@@ -88,12 +88,12 @@ def make_class_split(
 
 
 def _floor(x: float) -> int:
-    """Floor of a product that is a whole number but for rounding, such as 100 * 0.29."""
+    """Floor of a product that would be whole without rounding, such as 100 * 0.29."""
     return int(x + 1e-9)
 
 
 def _ordered(class_names: Sequence[str], mode: str, seed: int) -> list[int]:
-    """Class ids in order; classes of one name stay in the order of their ids."""
+    """Class ids in order; classes with the same name stay in the order of their ids."""
     keys = [
         hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() if mode == "hash" else name
         for name in class_names
@@ -107,9 +107,9 @@ class Parts(NamedTuple):
     Attributes:
         train: Images to learn from.
         val: Images to choose on.
-        test: Images to report on, None when the data set has none.
+        test: Images to report on, None if the data set has none.
         class_names: Name of each label.
-        class_split: The classes of train and val and of test; None where they share all classes.
+        class_split: The classes of train and val and of test; None if they share all classes.
         num_train_classes: The training classes are 0 to this.
     """
 
@@ -145,7 +145,7 @@ def class_disjoint(splits: Splits, class_split: Mode, seed: int = 0, fold: int =
     Args:
         splits: The data set as it comes.
         class_split: The mode, see `make_class_split`.
-        seed: Of the mode "hash".
+        seed: For the mode "hash".
         fold: Whose classes are val.
 
     Raises:
@@ -199,7 +199,7 @@ def within_classes(splits: Splits, val_fraction: float, seed: int) -> Parts:
     Args:
         splits: The data set as it comes.
         val_fraction: Part of each class that is held out.
-        seed: Of the draw.
+        seed: For the draw.
     """
     kept, held_out = stratified_split(splits.train.labels, val_fraction, seed)
     train, val = splits.train.subset(kept), splits.train.subset(held_out)
@@ -213,7 +213,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     Args:
         labels: (N,) int64, -1 = unlabelled.
         fraction: Part of each class that is held out; at least one image of each class stays.
-        seed: Of the draw, a function of (seed, index).
+        seed: For the draw, a function of (seed, index).
 
     Returns:
         Indices that train keeps, unlabelled ones among them, and indices held out; both sorted.

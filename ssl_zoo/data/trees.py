@@ -1,4 +1,4 @@
-"""Trees of image files: finding them, decoding them, and remembering both passes in a cache."""
+"""Trees of image files: finding them, decoding them, and caching both passes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ssl_zoo.data.decode import EXTENSIONS, decode, image_size
 from ssl_zoo.types import BadValue, UserError
 from ssl_zoo.writing import write_atomically, write_text
 
-_DECODER_VERSION = 1  # part of every cache key: raise it when `decode` gives other pixels
+_DECODER_VERSION = 1  # part of every cache key: raise it when `decode` gives different pixels
 CACHE_DIR = "~/.cache/ssl_zoo"
 _CHUNK = 256  # files in flight at once, which bounds the memory of a pass
-_LONG = 1000  # files from which on a pass shows its progress
-_ELSEWHERE = "set cache_dir elsewhere"
+_LONG = 1000  # from this many files, a pass shows its progress
+_ELSEWHERE = "set cache_dir to another folder"
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Headers(NamedTuple):
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """A folder's entries that are not hidden, by name, since the system's order is arbitrary."""
+    """A folder's entries that are not hidden, sorted by name: the system's order is arbitrary."""
     try:
         with os.scandir(folder) as found:
             return sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
@@ -106,9 +106,9 @@ def subfolders(root: Path) -> list[str]:
 
 
 def cache_stem(root: Path, names: list[str], cache_dir: Path) -> Path:
-    """Where the cache files of these files under `root` go, without suffix.
+    """The path, without suffix, of the cache files of these files under `root`.
 
-    The name hashes the root, the decoder's version, and every file's path, size and time of change.
+    The name hashes the root, the decoder's version, and every file's path, size and mtime.
     """
     digest = hashlib.sha256(f"{_DECODER_VERSION}\n{root.resolve()}\n".encode(errors="replace"))
     for name in names:
@@ -166,7 +166,7 @@ def _reason(tree: Tree, name: str, error: UserError) -> str:
 
 
 def _remembered(tree: Tree, file: Path, function: Callable[[Path], object]) -> Headers | None:
-    """A finished pass's record, unless a file that failed then works now (rights, a flaky disk)."""
+    """A finished pass's record, unless a file that failed works now (permissions, a flaky disk)."""
     try:
         record = json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -203,7 +203,7 @@ def scan_headers(tree: Tree, num_threads: int | None = None) -> Headers:
 
 
 def verify(tree: Tree, num_threads: int | None = None) -> dict[str, str]:
-    """Decode every file once and keep nothing but the failures; later calls read the cache.
+    """Decode every file once and keep only the failures; later calls read the cache.
 
     Returns:
         Reason by name for each file that does not decode.
@@ -228,7 +228,7 @@ def decode_tree(
 
     Args:
         tree: N files.
-        size: (H, W) that all of them share.
+        size: (H, W) of all of them.
         num_threads: Decoding threads; None leaves it to Python.
 
     Returns:

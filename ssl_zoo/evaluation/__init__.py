@@ -1,4 +1,4 @@
-"""Pure functions that judge frozen features."""
+"""Pure functions that evaluate frozen features."""
 
 from ssl_zoo.evaluation.clustering import clustering_metrics
 from ssl_zoo.evaluation.collapse import effective_rank, embedding_std

@@ -18,7 +18,7 @@ class ClusteringMetrics(NamedTuple):
     Attributes:
         nmi: Normalised mutual information, 2 I / (H(labels) + H(clusters)), in [0, 1].
         ami: The same adjusted for chance: 0 in expectation for random clusters, at most 1.
-        f1: Of pairs of images, together in a cluster or not, as a guess of equal labels.
+        f1: Over pairs of images: being in one cluster predicts having one label.
     """
 
     nmi: float
@@ -52,13 +52,13 @@ def clustering_metrics(embeddings: Tensor, labels: Tensor, seed: int = 0) -> Clu
     """NMI, AMI and F1 of k-means clusters of the embeddings, k = the number of classes.
 
     Weak measures: they depend on the clustering and its seed as well as on the embeddings, NMI
-    rises with the number of clusters whatever the embeddings are, and spaces that retrieval tells
-    apart score the same. Report them only beside MAP@R.
+    rises with the number of clusters whatever the embeddings are, and spaces that retrieval
+    distinguishes score the same. Report them only beside MAP@R.
 
     Args:
         embeddings: (N, D), any float type; L2-normalised here.
         labels: (N,) int64; rows labelled -1 are left out.
-        seed: Of k-means.
+        seed: For k-means.
 
     Raises:
         UserError: No row is labelled, or an embedding is not finite.

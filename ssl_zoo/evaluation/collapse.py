@@ -1,4 +1,4 @@
-"""How far embeddings have collapsed, without labels."""
+"""How much embeddings have collapsed, measured without labels."""
 
 from __future__ import annotations
 

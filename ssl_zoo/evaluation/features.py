@@ -1,4 +1,4 @@
-"""Features of clean images: encoded once, in eval mode, then used by whatever scores them."""
+"""Features of clean images: encoded once, in eval mode, and shared by all that score them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Features(NamedTuple):
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside, each submodule's own mode again after."""
+    """A context in eval mode, after which each submodule has its own mode again."""
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:
@@ -54,9 +54,9 @@ def encode(
 
     Args:
         forward: (N, 3, S, S) -> (N, D).
-        batches: Have `images` uint8 (N, 3, S, S) and `label` (N,).
+        batches: With `images` uint8 (N, 3, S, S) and `label` (N,).
         normalize: uint8 images -> what `forward` expects.
-        device: Of `forward`.
+        device: The device of `forward`.
         precision: Context of the forward pass, such as an autocast.
         on_batch: Called after each batch, for a progress bar.
     """

@@ -1,4 +1,4 @@
-"""Few labels: nested stratified subsets, and logistic regression that sees no other label."""
+"""Few labels: nested stratified subsets, and logistic regression that sees only their labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssl_zoo.types import UserError
 
 
 def place_in_class(labels: Tensor, draw: int) -> Tensor:
-    """Each row's place, from 0, in its class's order; an order that depends only on (draw, row).
+    """Each row's place, from 0, in a random order of its class that depends only on (draw, row).
 
     Args:
         labels: (N,) int64, none unlabelled.
@@ -33,9 +33,9 @@ def place_in_class(labels: Tensor, draw: int) -> Tensor:
 
 
 def fraction_of(labels: Tensor, fraction: float, draw: int) -> Tensor:
-    """Rows of a stratified subset: that part of each class, rounded, but at least one row.
+    """Rows of a stratified subset: this fraction of each class, rounded, but at least one row.
 
-    Of one draw, the smaller of two subsets lies inside the larger, also of those by `per_class`.
+    Within a draw, smaller subsets are inside larger ones, those by `per_class` too.
 
     Args:
         labels: (N,) int64, none unlabelled.
@@ -55,7 +55,7 @@ def fraction_of(labels: Tensor, fraction: float, draw: int) -> Tensor:
 
 
 def per_class(labels: Tensor, count: int, draw: int) -> Tensor:
-    """Rows of a balanced subset: `count` of each class, or all of one that has fewer.
+    """Rows of a balanced subset: `count` of each class, or all of a class that has fewer.
 
     Args:
         labels: (N,) int64, none unlabelled.
@@ -84,17 +84,17 @@ def fit_few(
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
 ) -> tuple[Solution, float]:
-    """Logistic regression on a small set, its L2 strength chosen by stratified folds of the same.
+    """Logistic regression on a small set, its L2 strength chosen by stratified folds of the set.
 
-    Where a class has only one row there is nothing to hold out, and the default is taken.
+    If a class has only one row, nothing can be held out, and the default is used.
 
     Args:
         x: (n, D) float64, standardised.
         y: (n,) int64, none unlabelled.
         num_classes: C.
-        strengths: To choose from, in any order; see `fit_logistic`.
-        default_strength: For sets with a class of one row.
-        folds: At least 2; no more are made than the largest class has rows.
+        strengths: Strengths to choose from, in any order; see `fit_logistic`.
+        default_strength: For sets in which a class has one row.
+        folds: At least 2; at most as many as the largest class has rows are made.
         tolerance: See `fit_logistic`.
         max_iterations: See `fit_logistic`.
 

@@ -44,7 +44,7 @@ def knn_predict(
 ) -> Tensor:
     """Class scores by weighted kNN: the k most similar bank rows vote with exp(cosine / T).
 
-    Features are L2-normalised here, in float32. Of equally similar rows the first come first.
+    Features are L2-normalised here, in float32. Ties go to the first rows.
 
     Args:
         queries: (N, D), any float type.
@@ -78,7 +78,7 @@ def knn_top1(
     ks: Sequence[int] = (20,),
     temperature: float = 0.07,
 ) -> dict[int, float]:
-    """Share of labelled queries that weighted kNN classifies correctly, for several k at once.
+    """Fraction of labelled queries that weighted kNN classifies correctly, for several k at once.
 
     Args:
         queries: (N, D), any float type.
@@ -86,7 +86,7 @@ def knn_top1(
         bank: (M, D), on the same device.
         bank_labels: (M,) int64; rows labelled -1 are left out.
         num_classes: Number of classes.
-        ks: Numbers of neighbours, each cut to the bank's size; one search serves all.
+        ks: Numbers of neighbours, each limited to the bank's size; one search serves all.
         temperature: T.
 
     Returns:

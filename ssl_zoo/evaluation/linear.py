@@ -14,7 +14,7 @@ from ssl_zoo.evaluation.rows import finite_rows
 from ssl_zoo.ramps import half_cosine
 from ssl_zoo.types import UserError
 
-# The 13 of DINOv2 times 10, and three above: on standardised features the best then lies inside.
+# DINOv2's 13 rates times 10, and three above: on standardised features the best is then inside.
 LEARNING_RATES = (
     *(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
     *(5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
@@ -33,12 +33,12 @@ class LinearGrid:
         weight: (D, C), for standardised features.
         bias: (C,).
         mean: (D,), of the training features.
-        std: (D,), of the training features; 1 where they are constant.
+        std: (D,), of the training features; 1 for constant ones.
         learning_rate: The best head's.
         weight_decay: The best head's.
         val_top1: (H,) accuracy in [0, 1] of each head, learning rates outermost and weight decays
             innermost, in the order given; NaN for a head that diverged.
-        on_edge: Whether the best learning rate is the least or greatest of several, so that a
+        on_edge: Whether the best learning rate is the smallest or largest of several, so that a
             wider grid might do better.
     """
 
@@ -58,7 +58,7 @@ class LinearGrid:
 
 
 def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and std of each dimension; std 1 where it is no more than rounding noise."""
+    """Mean and std of each dimension; std 1 if it is only rounding noise."""
     variance, mean = torch.var_mean(features, dim=0, correction=0)
     std = variance.sqrt()
     noise = 1e-6 * features.abs().amax(0)
@@ -73,7 +73,7 @@ def _residual(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def best_of(loss: Tensor, top1: Tensor) -> int:
-    """The head of highest top-1 that did not diverge; of equals, the one of lowest loss."""
+    """The head with the highest top-1 that did not diverge; of ties, the lowest loss."""
     ranked = zip(top1.tolist(), (-loss).tolist(), range(len(top1)), strict=True)
     healthy = [entry for entry in ranked if not math.isnan(entry[0])]
     if not healthy:
@@ -97,10 +97,10 @@ def top1_by_class(predicted: Tensor, labels: Tensor, num_classes: int) -> list[f
 
 
 class LinearHeads:
-    """H linear classifiers that take each step on the same batch, with gradients written by hand.
+    """H linear classifiers that take each step on the same batch, with handwritten gradients.
 
-    All heads lie side by side as columns, class by class, so that a step is two matrix products.
-    They learn by mean cross-entropy and momentum 0.9, and a head that diverges harms no other.
+    All heads are columns side by side, class by class, so that a step is two matrix products.
+    They learn by mean cross-entropy and momentum 0.9; a head that diverges affects no other.
 
     Args:
         learning_rates: Tried with every weight decay.
@@ -108,9 +108,9 @@ class LinearHeads:
         num_classes: C.
         statistics: Mean and std (D,) by which features are standardised; their dtype and device
             are the heads'.
-        start: (D, C), the weights of all heads at first; None = zero. Biases start at zero.
+        start: (D, C), the initial weights of all heads; None = zero. Biases start at zero.
         optimizer: "sgd", or "lars" = SGD with the gradients of weight and bias each scaled by
-            0.001 |w| / (|g| + decay |w|), or by 1 where a norm is 0: apex's LARC without clipping.
+            0.001 |w| / (|g| + decay |w|), or by 1 if a norm is 0: apex's LARC without clipping.
 
     Raises:
         UserError: If the grid is empty or the optimizer unknown.
@@ -149,7 +149,7 @@ class LinearHeads:
         Args:
             features: (n, D).
             labels: (n,) int64, none unlabelled.
-            factor: Multiplies the learning rates; the schedule.
+            factor: Multiplies the learning rates, as the schedule says.
         """
         inputs = self._inputs(features)
         gradient = inputs.T @ _residual(self._by_head(inputs @ self.weights), labels).flatten(1)
@@ -194,7 +194,7 @@ class LinearHeads:
         return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
 
     def _trust(self, gradient: Tensor) -> Tensor:
-        """LARC's ratio for each head's weight and for its bias, spread over (D + 1, C * H)."""
+        """LARC's ratio for each head's weight and for its bias, expanded to (D + 1, C * H)."""
         weights, gradient = self._by_head(self.weights), self._by_head(gradient)
         decay = self.decays[: len(self.grid)]
         parts = []
@@ -236,12 +236,12 @@ def fit_linear(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> LinearGrid:
-    """The best on validation data of linear classifiers for each learning rate and weight decay.
+    """Linear classifiers for each learning rate and weight decay; the best on validation data.
 
-    All H heads start at zero and train at once on the same batches: SGD with momentum 0.9, mean
+    All H heads start at zero and train together on the same batches: SGD with momentum 0.9, mean
     cross-entropy, the learning rate falling to 0 along a cosine, step by step. Features are
     standardised with the training statistics, so that one grid suits every method. Rows labelled
-    -1 are left out. The best head has the highest top-1; of equals, the lowest loss.
+    -1 are left out. The best head has the highest top-1; of ties, the lowest loss.
 
     Args:
         train_features: (N, D), any float type; computed in float32 or wider, on their device.
@@ -252,8 +252,8 @@ def fit_linear(
         learning_rates: Tried with every weight decay.
         weight_decays: L2 factors, on weights and biases as in `torch.optim.SGD`.
         epochs: Passes over the training features.
-        batch_size: Rows a step; the last batch of an epoch may be smaller.
-        seed: Of the batch order, epochs of `torch.randperm` from one CPU generator.
+        batch_size: Rows per step; the last batch of an epoch may be smaller.
+        seed: For the batch order, epochs of `torch.randperm` from one CPU generator.
         progress: Called as `progress(epochs done, epochs)` after each epoch.
 
     Returns:
@@ -275,7 +275,7 @@ def fit_linear(
     x_val, y_val = finite_rows(val_features, val_labels, num_classes, f"{name}, val")
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     heads = LinearHeads(learning_rates, weight_decays, num_classes, statistics(x))
-    generator = torch.Generator().manual_seed(seed)  # its own: the global one stays untouched
+    generator = torch.Generator().manual_seed(seed)  # its own: the global one is not used
     step, steps = 0, epochs * math.ceil(len(x) / batch_size)
     for epoch in range(epochs):
         order = torch.randperm(len(x), generator=generator)

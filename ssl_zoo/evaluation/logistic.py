@@ -21,8 +21,8 @@ STRENGTHS = (
 )
 _HISTORY = 10
 _CHECK_EVERY = 5  # iterations
-# torch's L-BFGS forgets curvature below 1e-10, which near the optimum is all there is: what it
-# minimises is the objective times this, a power of two, so that no digit changes.
+# torch's L-BFGS ignores curvature below 1e-10, which near the optimum is all curvature: so it
+# minimises the objective times this, a power of two, so that no digit changes.
 _SCALE = 2.0**20
 
 
@@ -44,18 +44,18 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Logistic regression of the strength that is best on validation data.
+    """Logistic regression with the strength that is best on validation data.
 
     Attributes:
         weight: (D, C) float64, for standardised features.
         bias: (C,).
         mean: (D,), of the features that it was fitted on.
-        std: (D,), of the same; 1 where they are constant.
+        std: (D,), of the same; 1 for constant ones.
         strength: The chosen one.
         val_top1: Accuracy in [0, 1] of each strength's fit to train only, strong to weak.
         gradient: Largest absolute entry of the objective's gradient, over all fits.
         converged: Whether that is within the tolerance.
-        on_edge: Whether the chosen strength is the least or greatest of several.
+        on_edge: Whether the chosen strength is the smallest or largest of several.
     """
 
     weight: Tensor
@@ -74,7 +74,7 @@ class LogisticFit:
 
 
 class _Basis(NamedTuple):
-    """Rows in an orthonormal basis of the space that they span, in which features do not correlate.
+    """Rows in an orthonormal basis of the space that they span, in which features are uncorrelated.
 
     Attributes:
         vectors: (D, r), r = min(N, D).
@@ -88,7 +88,7 @@ class _Basis(NamedTuple):
 
 
 def _basis(x: Tensor) -> _Basis:
-    """Of rows x (N, D). The optimal weight lies in their span, so nothing is lost."""
+    """From rows x (N, D). The optimal weight is in their span, so nothing is lost."""
     if len(x) < x.shape[1]:
         span = torch.linalg.qr(x.T).Q
         inner = x @ span
@@ -110,8 +110,8 @@ def solve(
 ) -> Solution:
     """Minimise mean cross-entropy + strength / 2 |weight|^2 by full-batch L-BFGS; biases are free.
 
-    The optimum is scikit-learn's of C = 1 / (strength * N). Of two classes each has a column of its
-    own here, so that scikit-learn's single one reaches the same probabilities at half the strength.
+    The optimum is scikit-learn's with C = 1 / (strength * N). With two classes each has its own
+    column here, so scikit-learn's single one gives the same probabilities at half the strength.
 
     Args:
         x: (N, D) float64, standardised.
@@ -119,8 +119,8 @@ def solve(
         num_classes: C.
         strength: Above 0.
         start: Where to begin; None = zero.
-        tolerance: On the largest absolute entry of the gradient.
-        max_iterations: Of L-BFGS with a strong Wolfe line search.
+        tolerance: Tolerance on the largest absolute entry of the gradient.
+        max_iterations: For L-BFGS with a strong Wolfe line search.
     """
     return _solve(_basis(x), y, num_classes, strength, start, tolerance, max_iterations)
 
@@ -155,7 +155,7 @@ def _lbfgs(point: Tensor) -> torch.optim.LBFGS:
         [point],
         max_iter=_CHECK_EVERY,
         max_eval=3 * _CHECK_EVERY,
-        tolerance_grad=0.0,  # `_solve` looks at the objective's own
+        tolerance_grad=0.0,  # `_solve` checks the objective's own
         tolerance_change=0.0,  # a step that is small in one direction proves nothing
         history_size=_HISTORY,
         line_search_fn="strong_wolfe",
@@ -176,8 +176,8 @@ def _solve(
     columns = objective.x.new_zeros(objective.x.shape[1] + 1, num_classes)
     if start is not None:
         columns[:-1], columns[-1] = basis.vectors.T @ start.weight, start.bias
-    # The Hessian's diagonal, near enough, where the path begins: correlated features, such as raw
-    # pixels, take a hundredth of the iterations.
+    # Roughly the Hessian's diagonal at the start of the path: correlated features, such as raw
+    # pixels, then take a hundredth of the iterations.
     spread = objective.at(columns)[2].clamp(min=1e-4)
     curvature = torch.cat([spread * basis.power + strength, spread[None]])
     scale = curvature.rsqrt()[:, None]
@@ -211,7 +211,7 @@ def solve_path(
     max_iterations: int = 5000,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Solution]:
-    """Solutions for falling strengths, each begun at the one before; arguments as `solve`'s."""
+    """Solutions for falling strengths, each started at the one before; arguments as in `solve`."""
     basis = _basis(x)
     path: list[Solution] = []
     for strength in strengths:
@@ -260,10 +260,10 @@ def fit_logistic(
     max_iterations: int = 5000,
     progress: Callable[[int, int], None] | None = None,
 ) -> LogisticFit:
-    """Logistic regression on train for each strength; the best on val is fitted anew on both.
+    """Logistic regression on train for each strength; the best on val is refitted on both.
 
-    Features are standardised by the statistics of what is fitted on, in float64. Rows labelled -1
-    are left out. The best strength has the highest top-1 on val; of equals, the lowest loss.
+    Features are standardised by the statistics of the data of each fit, in float64. Rows labelled
+    -1 are left out. The best strength has the highest top-1 on val; of ties, the lowest loss.
 
     Args:
         train_features: (N, D), any float type; computed on their device.
@@ -273,8 +273,8 @@ def fit_logistic(
         num_classes: C.
         strengths: L2 factors of the mean loss, in any order; scikit-learn's C is
             1 / (strength * N), so that one strength means the same prior at every N.
-        tolerance: On the largest absolute entry of the gradient.
-        max_iterations: Of each fit.
+        tolerance: Tolerance on the largest absolute entry of the gradient.
+        max_iterations: Per fit.
         progress: Called as `progress(fits done, fits)`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Retrieval: are the nearest images of the same class? No classifier is trained, none is needed."""
+"""Retrieval: are the nearest images of the same class? No classifier is trained."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ssl_zoo.evaluation.rows import CHUNK_FLOATS, known_rows, top_k, unit_rows
 from ssl_zoo.types import UserError
 
 _DIVERGED = -2.0  # similarity to a feature that is not finite: below every cosine
-_SELF = -3.0  # and below that, so that no image finds itself while others are left
+_SELF = -3.0  # even lower, so that an image finds itself only after all others
 
 
 class QueryScores(NamedTuple):
-    """How each query fared; Q queries that have something to find.
+    """Results of each query; Q queries that have something to find.
 
     Attributes:
         label: (Q,) int64.
         num_relevant: (Q,) int64, R: gallery images of the query's class, itself not counted.
         first_hit: (Q,) int64, rank from 1 of the nearest relevant image; the gallery's size + 1
-            where it is not among the largest k of recall_at.
+            if it is not among the largest k of recall_at.
         r_precision: (Q,) float64.
         map_at_r: (Q,) float64.
     """
@@ -42,14 +42,14 @@ class RetrievalMetrics(NamedTuple):
         r_precision: r / R, r of the R nearest images have the query's label.
         map_at_r: Mean average precision at R: (1 / R) sum over i <= R of precision at i where the
             i-th nearest has the query's label, of 0 where it has not.
-        recall_at: By k, the share of queries with one or more of their label among the k nearest
-            (metric learning's recall; not the share of the relevant images that are found).
+        recall_at: By k, the fraction of queries with one or more of their label among the k nearest
+            (metric learning's recall; not the fraction of relevant images found).
         macro_map_at_r: Mean over classes of the mean over their queries.
-        chance_precision_at_1: Of a random order: the mean over queries of R / (size of gallery).
+        chance_precision_at_1: For a random order: the mean over queries of R / (size of gallery).
         num_queries: Q.
         num_lone: Queries left out of the means, as the gallery has no other image of their class.
         num_classes: Classes of the Q queries.
-        per_query: What the means are of.
+        per_query: The values that the means are over.
     """
 
     precision_at_1: float
@@ -73,17 +73,18 @@ def retrieval_metrics(
     ks: Sequence[int] = (1, 5, 10),
     progress: Callable[[int, int], None] | None = None,
 ) -> RetrievalMetrics:
-    """Each image looks for its class among all others, or in a gallery, by cosine similarity.
+    """Each image searches for its class among all others, or in a gallery, by cosine similarity.
 
-    Of equally similar images the first come first. An image never finds itself, but does find its
-    duplicates. Rows labelled -1 are left out. What is not finite finds nothing and is not found.
+    Ties go to the first images. An image never finds itself, but does find its
+    duplicates. Rows labelled -1 are left out. Rows that are not finite find nothing and are not
+    found.
 
     Args:
         embeddings: (N, D), any float type; L2-normalised here, in float32 or wider.
         labels: (N,) int64, -1 = unlabelled.
-        gallery: (M, D), where queries look; None = among themselves.
+        gallery: (M, D), where queries search; None = among themselves.
         gallery_labels: (M,) int64.
-        ks: Of recall_at.
+        ks: For recall_at.
         progress: Called as `progress(queries done, queries)`.
 
     Raises:
@@ -102,10 +103,10 @@ def retrieval_metrics(
     if not len(rows):
         raise UserError(
             f"retrieval: none of the {len(labels)} labelled images has another of its class to "
-            "find; use classes of two or more images"
+            "find; use classes with two or more images"
         )
     num_items = len(items) - int(alone)
-    # By rising R, so that a chunk searches no deeper than its own largest class.
+    # By increasing R, so that a chunk searches no deeper than its own largest class.
     rows = rows[num_relevant[rows].argsort(stable=True)]
     chunks, done = [], 0
     for chunk in rows.split(max(1, CHUNK_FLOATS // len(items))):
@@ -117,7 +118,7 @@ def retrieval_metrics(
         done += len(chunk)
         if progress is not None:
             progress(done, len(rows))
-    order = rows.argsort()  # as the queries came
+    order = rows.argsort()  # in the order of the queries
     scores = [torch.cat(column)[order] for column in zip(*chunks, strict=True)]
     rows = rows[order]
     per_query = QueryScores(labels[rows], num_relevant[rows], *scores)
@@ -127,7 +128,7 @@ def retrieval_metrics(
 def _gallery(
     gallery: Tensor | None, gallery_labels: Tensor | None, queries: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where the queries look: the gallery's labelled rows, or the queries themselves."""
+    """Where the queries search: the gallery's labelled rows, or the queries themselves."""
     if (gallery is None) != (gallery_labels is None):
         raise UserError("retrieval: give gallery and gallery_labels, or neither")
     if gallery is None or gallery_labels is None:
@@ -148,7 +149,7 @@ def nearest(embeddings: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
     Args:
         embeddings: (N, D), any float type.
         k: At most N - 1 are given.
-        rows: (n,) int64, the images that ask; None = all.
+        rows: (n,) int64, the queries; None = all.
 
     Returns:
         (n, min(k, N - 1)) int64 indices.
@@ -157,7 +158,10 @@ def nearest(embeddings: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
         UserError: k or N - 1 is below 1.
     """
     if k < 1 or len(embeddings) < 2:
-        raise UserError(f"retrieval: k={k} nearest of {len(embeddings)} images; give k >= 1 and 2")
+        raise UserError(
+            f"retrieval: k={k} nearest of {len(embeddings)} images; "
+            "give k >= 1 and 2 or more images"
+        )
     unit = unit_rows(embeddings)
     rows = torch.arange(len(unit), device=unit.device) if rows is None else rows.to(unit.device)
     k = min(k, len(unit) - 1)
@@ -170,14 +174,14 @@ def class_bootstrap(
 ) -> tuple[float, float]:
     """The 95% percentile interval of the mean over queries, resampling whole classes.
 
-    Queries of a class share their images' traits, so that they are no independent draws: an
-    interval that resamples queries is too narrow.
+    Queries of a class share their images' traits, so they are not independent: an interval
+    that resamples queries is too narrow.
 
     Args:
         values: (Q,), a score of each query.
         labels: (Q,) int64, their classes.
         num_resamples: Draws of as many classes as there are, with replacement.
-        seed: Of those draws.
+        seed: For those draws.
 
     Returns:
         Low and high end.
@@ -196,7 +200,7 @@ def class_bootstrap(
     total = torch.zeros(len(classes), dtype=torch.float64)
     total = total.index_add(0, index, values.cpu().double())
     count = index.bincount().double()
-    generator = torch.Generator().manual_seed(seed)  # its own: the global one stays untouched
+    generator = torch.Generator().manual_seed(seed)  # its own: the global one is not used
     means = []
     for _ in range(num_resamples):
         drawn = torch.randint(len(classes), (len(classes),), generator=generator)
@@ -229,7 +233,7 @@ def _closest(queries: Tensor, items: Tensor, own: Tensor | None, k: int) -> tupl
 
 
 def _first(hit: Tensor, far: int) -> Tensor:
-    """Rank of the first hit, `far` where there is none: (n, k) -> (n,)."""
+    """Rank of the first hit, `far` if there is none: (n, k) -> (n,)."""
     rank = torch.arange(1, hit.shape[1] + 1, device=hit.device)
     return torch.where(hit, rank, far).amin(1)
 

@@ -24,17 +24,17 @@ def known_rows(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Ten
     """
     if len(features) != len(labels):
         raise UserError(
-            f"{name}: {len(features)} feature rows but {len(labels)} labels; give one label a row"
+            f"{name}: {len(features)} feature rows but {len(labels)} labels; give one label per row"
         )
     labels = labels.to(features.device)
     known = labels >= 0
-    return (features, labels) if known.all() else (features[known], labels[known])  # spares a copy
+    return (features, labels) if known.all() else (features[known], labels[known])  # avoids a copy
 
 
 def labelled_rows(
     features: Tensor, labels: Tensor, num_classes: int, name: str
 ) -> tuple[Tensor, Tensor]:
-    """The known rows of a split in which there must be some.
+    """The labelled rows of a split, at least one.
 
     Args:
         features: (N, D).
@@ -71,10 +71,10 @@ def _first_of_equals(similarity: Tensor, kth: Tensor, k: int) -> Tensor:
 
 
 def top_k(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, falling, equal ones by rising index (`topk` promises no order)."""
+    """The k largest of each row, descending, ties by index (`topk` promises no order)."""
     value, index = similarity.topk(k)
     kth = value[:, -1:]
-    crowded = (similarity >= kth).sum(1) > k  # more equals than places: topk chose any of them
+    crowded = (similarity >= kth).sum(1) > k  # more ties than places: topk chose any of them
     if crowded.any():
         index[crowded] = _first_of_equals(similarity[crowded], kth[crowded], k)
     index = index.sort(dim=1).values

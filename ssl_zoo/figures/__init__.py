@@ -1,4 +1,4 @@
-"""Pictures: of a run, of a representation, of an evaluation. Made without a display.
+"""Figures of a run, a representation or an evaluation. Drawn without a display.
 
 Each `draw_X` makes a figure, and `save` writes it.
 """

@@ -1,4 +1,4 @@
-"""What all pictures share: a canvas without a display, colours, readable names, the file."""
+"""Shared by all figures: a canvas without a display, colours, readable names, the file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NAME_LENGTH = 24
 
 
 def subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, NDArray[Any]]:
-    """A figure of its own, which nothing else keeps open, and its (rows, columns) axes.
+    """A new figure, which nothing else keeps open, and its (rows, columns) axes.
 
     Args:
-        rows: Of panels.
-        columns: Of panels.
-        size: Width and height, inches.
+        rows: Rows of panels.
+        columns: Columns of panels.
+        size: Width and height in inches.
     """
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
@@ -35,7 +35,7 @@ def subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure
 
 
 def panel(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of one panel, inches."""
+    """A figure of one panel; size in inches."""
     figure, axes = subplots(1, 1, (width, height))
     axis: Axes = axes[0, 0]
     return figure, axis
@@ -55,7 +55,7 @@ def hide_ticks(axis: Axes) -> None:
 
 
 def readable(name: Any) -> str:
-    """A name as it stands: shortened, no formula between dollar signs, not hidden by a "_"."""
+    """A name as text: shortened, no formula between dollar signs, not hidden by a "_"."""
     text = str(name)
     if len(text) > _NAME_LENGTH:
         text = text[: _NAME_LENGTH - 1] + "…"

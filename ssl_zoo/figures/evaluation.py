@@ -38,7 +38,7 @@ def draw_gallery(
     neighbors: Sequence[Sequence[Tensor]],
     correct: Sequence[Sequence[bool]],
 ) -> Figure:
-    """Each row a query and its nearest images: solid green = its class, dashed red = another.
+    """Each row is a query and its nearest images: solid green = its class, dashed red = another.
 
     Args:
         queries: Images uint8 (3, H, W), of any sizes.
@@ -54,7 +54,7 @@ def draw_gallery(
         for axis, image, is_right in zip(line[1:], images, right, strict=False):
             show_image(axis, image)
             _frame(axis, is_right)
-    for axis in axes.flat:  # square places, so that images of other shapes stand in line
+    for axis in axes.flat:  # square places, so that images of other shapes are aligned
         axis.set_box_aspect(1)
     axes[0, 0].set_title("query")
     for rank in range(1, columns):
@@ -74,11 +74,11 @@ def _frame(axis: Axes, is_right: bool) -> None:
 
 
 def draw_per_class(accuracy: Sequence[float], class_names: Sequence[str]) -> Figure:
-    """Bars of each class's accuracy, best first, and their mean; of many, the best and the worst.
+    """Bars of each class's accuracy, best first, and their mean; if many, the best and worst only.
 
     Args:
         accuracy: Of each class, in [0, 1]; NaN for a class without images, which gets no bar.
-        class_names: Likewise.
+        class_names: Name of each class.
     """
     ranked = [(a, name) for a, name in zip(accuracy, class_names, strict=True) if not math.isnan(a)]
     ranked.sort(key=lambda entry: -entry[0])
@@ -109,13 +109,13 @@ def draw_grid(
     weight_decays: Sequence[float],
     chosen: tuple[float, float] | None = None,
 ) -> Figure:
-    """A grid of heads on val: a heat map, or a curve where there is one weight decay only.
+    """A grid of heads on val: a heat map, or a curve if there is only one weight decay.
 
     Args:
         val_top1: (num_lr, num_wd) in [0, 1]; NaN = diverged, shown grey.
         learning_rates: num_lr of them.
         weight_decays: num_wd of them.
-        chosen: Learning rate and weight decay of the head that test saw; None = the first of the
+        chosen: Learning rate and weight decay of the head scored on test; None = the first of the
             highest.
     """
     percent = 100 * val_top1.detach().cpu().double().numpy()
@@ -136,7 +136,7 @@ def _draw_cells(
 ) -> Figure:
     """Weight decays downwards, learning rates to the right; `chosen` is (column, row)."""
     figure, axis = panel(1.8 + 0.58 * len(learning_rates), 1.6 + 0.45 * len(weight_decays))
-    axis.set_facecolor(GREY)  # shows through where there is no figure
+    axis.set_facecolor(GREY)  # shows through where there is no value
     image = axis.imshow(percent, cmap="viridis", aspect="auto")
     middle = (np.nanmin(percent) + np.nanmax(percent)) / 2 if np.isfinite(percent).any() else 0
     for (row, column), value in np.ndenumerate(percent):
@@ -205,7 +205,7 @@ def _draw_curve(
 def draw_few_shot(
     top1: Mapping[str, Sequence[float]], labels_per_class: Mapping[str, float]
 ) -> Figure:
-    """Accuracy over the number of labels: each draw a point, their means a line.
+    """Accuracy over the number of labels: a point for each draw, a line for their means.
 
     Args:
         top1: For each setting, such as "1%", the draws' accuracies in [0, 1].
@@ -234,5 +234,5 @@ def draw_few_shot(
 
 
 def _legend_above(axis: Axes) -> None:
-    """Out of the way of every curve."""
+    """A legend above the panel, where it hides no curve."""
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)

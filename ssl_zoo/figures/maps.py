@@ -15,10 +15,10 @@ from torch import Tensor
 from ssl_zoo.figures.canvas import COLORS, GREY, hide_ticks, readable, subplots
 from ssl_zoo.types import UserError
 
-MIN_POINTS = 4  # of fewer, t-SNE has no neighbourhoods
-_MAX_POINTS = 2000  # t-SNE of more takes longer than it shows
+MIN_POINTS = 4  # with fewer, t-SNE has no neighbourhoods
+_MAX_POINTS = 2000  # t-SNE of more takes longer and shows no more
 _LEGEND_CLASSES = 20
-_MARKERS = "o^s"  # with 7 colours, 21 classes that differ in either
+_MARKERS = "o^s"  # with 7 colours, 21 classes that differ in one of the two
 
 Points = NDArray[np.float32]
 
@@ -29,7 +29,7 @@ def draw_map(representation: Tensor, label: Tensor, class_names: Sequence[str]) 
     Args:
         representation: (M, D); at most 2,000 rows, evenly spaced, are shown.
         label: (M,), -1 = unlabelled.
-        class_names: By label.
+        class_names: Names by label.
 
     Raises:
         UserError: If the representation is not finite, or has fewer than 4 rows.
@@ -41,7 +41,7 @@ def draw_map(representation: Tensor, label: Tensor, class_names: Sequence[str]) 
 
 
 def draw_maps(representation: Tensor, label: Tensor, class_names: Sequence[str]) -> Figure:
-    """PCA, t-SNE and, where umap-learn is installed, UMAP side by side; arguments as in `draw_map`.
+    """PCA, t-SNE and, if umap-learn is installed, UMAP side by side; arguments as in `draw_map`.
 
     Raises:
         UserError: If the representation is not finite, or has fewer than 4 rows.
@@ -63,7 +63,7 @@ def _reduced(representation: Tensor, label: Tensor) -> tuple[Points, NDArray[np.
     x = representation[keep].float().cpu().numpy()
     if not np.isfinite(x).all():
         raise UserError(
-            "the representation holds NaN or infinity, which no map shows: "
+            "the representation holds NaN or infinity, which a map cannot show: "
             "check that pretraining went well"
         )
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
@@ -77,7 +77,7 @@ def _reduced(representation: Tensor, label: Tensor) -> tuple[Points, NDArray[np.
 
 
 def _collapsed(points: Points) -> bool:
-    """Whether all points are one, of which neither PCA nor t-SNE can make a map."""
+    """Whether all points coincide, so that neither PCA nor t-SNE can make a map."""
     return bool(np.ptp(points, axis=0).max() < 1e-7)
 
 
@@ -91,7 +91,7 @@ def _tsne(points: Points) -> Points:
 
 
 def _umap(points: Points) -> Points | None:
-    """None where umap-learn is not installed."""
+    """The UMAP map; None if umap-learn is not installed."""
     try:
         from umap import UMAP
     except ImportError:

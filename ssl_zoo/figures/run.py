@@ -1,4 +1,4 @@
-"""Pictures of a training run: views and curves."""
+"""Figures of a training run: views and curves."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ssl_zoo.metric_names import METRICS
 
 
 def draw_views(images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor) -> Figure:
-    """A grid: each row an image and its views.
+    """A grid: each row is an image and its views.
 
     Args:
-        images: (N, 3, H, W) uint8, or an empty tensor where workers have cropped already.
+        images: (N, 3, H, W) uint8, or an empty tensor if workers have cropped already.
         views: V tensors (N, 3, S, S), normalised.
         mean: (3, 1, 1), which undoes the normalisation.
         std: (3, 1, 1).
@@ -33,7 +33,7 @@ def draw_views(images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tenso
 
 
 def draw_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
-    """The run's curves over optimizer steps, one panel a quantity.
+    """The run's curves over optimizer steps, one panel per quantity.
 
     Args:
         curves: For each metric name its (step, value) pairs.
@@ -57,7 +57,7 @@ def draw_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
 
 
 def _panels(names: Iterable[str]) -> dict[str, list[str]]:
-    """The names of each panel that has any; groups without decay have the rate of their twins."""
+    """The names in each panel that has any; groups without decay repeat their twins' rate."""
     panels: dict[str, list[str]] = {}
     for metric in METRICS:
         for name in names:

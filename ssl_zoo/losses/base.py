@@ -1,4 +1,4 @@
-"""What the losses share: their two kinds, and the mean over the pairs that count."""
+"""Shared by the losses: their two kinds, and the mean over the pairs that are kept."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class PredictiveLoss(nn.Module):
 
 
 def is_pair(neg: Tensor) -> Tensor:
-    """Where `neg` holds a negative; NaN counts as one, so that it shows in the loss."""
+    """Where `neg` holds a negative; NaN counts as one, so that the loss becomes NaN too."""
     return neg != -float("inf")
 
 
 def is_semi_hard(pos: Tensor, neg: Tensor, margin: float) -> Tensor:
-    """Negatives less similar than the positive, yet within the margin: s+ - m < s- < s+.
+    """Negatives less similar than the positive, but within the margin: s+ - m < s- < s+.
 
     Args:
         pos: (N,).
@@ -46,7 +46,7 @@ def is_semi_hard(pos: Tensor, neg: Tensor, margin: float) -> Tensor:
 
 
 def mean_over(terms: Tensor, kept: Tensor) -> Tensor:
-    """The mean of the kept terms of all ranks; 0 where none is kept anywhere."""
+    """The mean of the kept terms of all ranks; 0 if no rank keeps any."""
     return global_mean(terms.masked_fill(~kept, 0).sum(), kept.sum())
 
 

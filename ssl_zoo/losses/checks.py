@@ -22,7 +22,7 @@ def check_margin(margin: float, positive: bool = False) -> float:
     """The margin itself.
 
     Raises:
-        BadValue: If it is below 0, or is 0 where it must be positive.
+        BadValue: If it is below 0, or is 0 but must be positive.
     """
     if not 0 <= margin < float("inf") or (positive and margin == 0):
         raise BadValue("margin", margin, "above 0" if positive else "at least 0")
@@ -33,7 +33,7 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
     """The value itself.
 
     Raises:
-        BadValue: If it is none of the choices.
+        BadValue: If it is not one of the choices.
     """
     if value not in choices:
         raise BadValue(name, value, f"one of {', '.join(choices)}")

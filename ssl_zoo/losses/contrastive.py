@@ -1,7 +1,7 @@
 """Contrastive losses: `loss(pos, neg) -> scalar` over similarities.
 
 `pos` (N,) holds each query's similarity to its positive, `neg` (N, K) to its negatives; an entry of
--inf is not a negative. Losses compute in float32 or better, whatever precision they are handed.
+-inf is not a negative. Losses compute in float32 or better, whatever the input precision.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class InfoNCE(ContrastiveLoss):
 
 
 class NPair(ContrastiveLoss):
-    """log(1 + sum exp(s- - s+)): N-pair with in-batch negatives, the (N+1)-tuplet with any others.
+    """log(1 + sum exp(s- - s+)): N-pair with in-batch negatives, else the (N+1)-tuplet loss.
 
     The paper's similarities are dot products of unnormalised embeddings, so there is no temperature
     (`InBatch(normalize=False)`). The paper's L2 term on the embeddings is a regulariser and not

@@ -23,19 +23,19 @@ class NTLogistic(ContrastiveLoss):
 
     Args:
         temperature: tau, divides the similarities.
-        mode: What to do about negatives outnumbering positives. "all": nothing, the mean over all
+        mode: How to handle that negatives outnumber positives. "all": not at all, the mean over all
             pairs. "subsample": the mean over the positives and `num_subsampled` negatives of each
             query. "reweight": the mean over the positives plus the mean over the negatives.
-            "semi_hard": the mean over the positives and the negatives with s- < s+, and where a
-            margin is given s- > s+ - margin.
+            "semi_hard": the mean over the positives and the negatives with s- < s+ and, if a margin
+            is given, s- > s+ - margin.
         num_subsampled: Negatives that "subsample" draws for each query, uniformly and without
             replacement; a query that has fewer keeps them all.
-        margin: Of "semi_hard", in units of similarity. The paper mines "within the loss margin",
-            but this loss has none; None = no such bound.
-        seed: Of the draws of "subsample".
+        margin: For "semi_hard", in units of similarity. The paper mines "within the loss margin",
+            but this loss has no margin; None = no such bound.
+        seed: For the draws of "subsample".
 
     Draws are hashes of (seed, number of the call, row in the global batch, column). The calls are
-    counted in a buffer that is saved: a resumed run draws what it would have drawn.
+    counted in a saved buffer, so a resumed run makes the same draws.
 
     Raises:
         UserError: If a number is out of its range or the mode is unknown.
@@ -70,7 +70,7 @@ class NTLogistic(ContrastiveLoss):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
-        """Mean over the pairs of all ranks; of "reweight", the sum of the two classes' means.
+        """Mean over the pairs of all ranks; for "reweight", the sum of the two classes' means.
 
         Args:
             pos: (N,) similarities to the positive.

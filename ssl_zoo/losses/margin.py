@@ -1,4 +1,4 @@
-"""Losses that stop at a margin: triplets and pairs; `loss(pos, neg)` as in contrastive.py."""
+"""Losses with a margin, on triplets and pairs; `loss(pos, neg)` as in contrastive.py."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class MarginTriplet(ContrastiveLoss):
 
     Args:
         margin: m, in units of similarity.
-        mode: "all" keeps every combination, those that cost nothing too. "semi_hard" keeps
+        mode: "all" keeps every combination, those with loss 0 too. "semi_hard" keeps
             s+ - m < s- < s+: negatives within the margin, but less similar than the positive.
-            "semi_hard_wide" keeps s- < s+ + m, a reading met in practice: it leaves out only the
+            "semi_hard_wide" keeps s- < s+ + m, a reading found in practice: it leaves out only the
             negatives that are harder than the positive by more than the margin.
 
     Raises:
@@ -91,7 +91,7 @@ class ContrastiveMargin(ContrastiveLoss):
     D is the distance of unit vectors, sqrt(2 - 2 s) from 0 to 2: similarities must be cosines.
 
     Args:
-        margin: m, the distance beyond which negatives cost nothing.
+        margin: m, the distance beyond which negatives have loss 0.
 
     Raises:
         UserError: If the margin is not above 0.
@@ -119,7 +119,7 @@ class ContrastiveMargin(ContrastiveLoss):
 
 
 def _distance(cosine: Tensor) -> Tensor:
-    """sqrt(2 - 2 s); its gradient at distance 0, infinite by the formula, is 0."""
+    """sqrt(2 - 2 s); its gradient at distance 0, where the formula's is infinite, is 0."""
     squared = 2 - 2 * cosine
     apart = ~(squared <= 0)
     return squared.where(apart, 1).sqrt().where(apart, 0)

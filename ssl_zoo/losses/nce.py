@@ -23,20 +23,20 @@ class NCE(ContrastiveLoss):
 
     P = exp(s / tau) / Z is the probability of one of n images under a softmax over all of them, and
     m / n the rate of the noise. Z is a constant: the first call estimates it, over the batches of
-    all ranks, and no later one moves it. It is saved, as its logarithm, in the buffer `log_z`.
+    all ranks, and later calls keep it. Its logarithm is saved in the buffer `log_z`.
 
     Args:
         facts: n is its `num_images`, the size of the training split.
         temperature: tau, divides the similarities.
-        z: "code" is the official code's rule, n times the mean of exp(s / tau) over all that was
-            drawn, the positive too; "paper" is n / m times the sum over the negatives.
+        z: "code" is the official code's rule, n times the mean of exp(s / tau) over all samples,
+            including the positive; "paper" is n / m times the sum over the negatives.
         eps: Added to the denominator of h.
 
     m is the number of a query's negatives that are not -inf. The sum is not divided by m + 1.
 
     Raises:
-        UserError: If a number is out of its range, the rule is unknown, or the first batch has
-            nothing to estimate Z from.
+        UserError: If a number is out of its range, the rule is unknown, or the first batch
+            gives no finite Z.
 
     Source: Wu et al. 2018 (InstDisc), sec. 3.2, and the official code (lemniscate.pytorch).
     """
@@ -96,7 +96,7 @@ class NCE(ContrastiveLoss):
         self.log_z.copy_(log_z)
         self._is_estimated = True
 
-    # a module's own way to save what is not a tensor that the forward pass reads
+    # how a module saves state that is not a tensor of the forward pass
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self._is_estimated)
 

@@ -1,7 +1,7 @@
-"""Predictive losses: `loss(prediction, target) -> scalar`, lowest where the two agree.
+"""Predictive losses: `loss(prediction, target) -> scalar`, lowest when the two agree.
 
-Both are (N, D) and unnormalised. Nothing is detached here: whether gradient reaches the target is
-the method's choice. Losses compute in float32 or better, whatever precision they are handed.
+Both are (N, D) and unnormalised. Nothing is detached here: the method decides whether the target
+gets a gradient. Losses compute in float32 or better, whatever the input precision.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The methods, one a file."""
+"""The methods, one per file."""
 
 from ssl_zoo.methods.base import Method
 from ssl_zoo.methods.byol import BYOL

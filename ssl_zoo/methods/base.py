@@ -1,4 +1,4 @@
-"""What every method is: views in, loss out, and one update after each optimizer step."""
+"""The base of all methods: views in, loss out, and one update after each optimizer step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Method(LightningModule, ABC):
     Args:
         optimizer: Factory, `optimizer(param_groups)`; not needed in a bare loop.
         scheduler: Factory, `scheduler(optimizer, total_steps=...)`, stepped with the optimizer.
-        facts: What only the data and the run know; the parts that need it are handed it on.
+        facts: What only the data and the run know; passed on to the parts that need it.
         scored_on: What the method is scored on, representation or embedding.
 
     Attributes:
@@ -56,7 +56,7 @@ class Method(LightningModule, ABC):
         return representation
 
     def takes_views(self, n: int) -> bool:
-        """Whether a step takes so many views of each image."""
+        """Whether a step takes this number of views of each image."""
         return n == 2
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Method(LightningModule, ABC):
         """Dictionary and loss, over the embeddings of a batch of images.
 
         Args:
-            embeddings: What `embed` made of them.
+            embeddings: Their output of `embed`.
             index: (N,) position of each image in the training split.
             label: (N,), -1 = unlabelled; read by supervised methods only.
         """
@@ -85,7 +85,7 @@ class Method(LightningModule, ABC):
         """Limits gradients, once before each optimizer step; `progress` as in `update`."""
 
     def update(self, progress: float) -> None:
-        """Moves what moves with the optimizer step: momentum encoder, dictionary.
+        """Updates what changes with the optimizer step: momentum encoder, dictionary.
 
         Args:
             progress: Optimizer steps completed before this one / all of them (BYOL's k / K).
@@ -128,7 +128,7 @@ class Method(LightningModule, ABC):
     def _total_steps(self) -> int:
         if self.facts.total_steps is not None:
             return self.facts.total_steps
-        # not asked before: it sets the loader up, before a resume restores the loader's state
+        # not read earlier: it sets the loader up, before a resume restores the loader's state
         return int(self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from ssl_zoo.types import Embeddings, StepOutput
 
 @final
 class BYOL(Method):
-    """The online branch predicts what the target branch makes of the other view.
+    """The online branch predicts the target branch's embedding of the other view.
 
     Args:
         backbone: f, (N, C, H, W) -> (N, num_features).
@@ -52,7 +52,7 @@ class BYOL(Method):
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         view1, view2 = views
-        h, z1 = self.encoder(view1)  # views apart: each has its own batch statistics
+        h, z1 = self.encoder(view1)  # separate passes: each view has its own batch statistics
         online = [z1, self.encoder(view2)[1]] if self.symmetric else [z1]
         prediction = [self.predictor(z) for z in online]
         target = {1: self.target(view2, self.encoder, *online[1:])}

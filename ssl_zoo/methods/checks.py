@@ -1,4 +1,4 @@
-"""What a method asks of the parts that it is given."""
+"""What a method requires of its parts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:  # its base builds the optimizer by what is here
 
 
 def build_loss(method: Method, loss: nn.Module | Callable[..., nn.Module]) -> nn.Module:
-    """The loss, where it is of the kind that the method takes.
+    """The loss, if it is of the kind that the method takes.
 
     Args:
-        method: Says the kind, `takes`, and knows the facts.
+        method: Has the kind, `takes`, and the facts.
         loss: A loss, or a factory `loss(facts=...)` (NCE).
 
     Raises:
-        UserError: If it is of another kind.
+        UserError: If it is another kind.
     """
     made = loss if isinstance(loss, nn.Module) else loss(facts=method.facts)
     if not isinstance(made, method.takes):
@@ -36,7 +36,7 @@ def build_loss(method: Method, loss: nn.Module | Callable[..., nn.Module]) -> nn
 
 
 def check_cosines(loss: nn.Module, negatives: Negatives) -> None:
-    """Refuse a loss that measures distances of unit vectors where similarities are dot products.
+    """Refuse a loss that measures distances of unit vectors if similarities are dot products.
 
     Raises:
         BadValue: Naming the loss.
@@ -83,7 +83,7 @@ def check_output(output: Any, num_images: int) -> StepOutput:
 
 
 def built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What a factory makes; a value that it refuses is told with the argument that it fills.
+    """The result of a factory; an error names the argument that the factory fills.
 
     Raises:
         UserError: Naming the place.

@@ -32,8 +32,8 @@ class InstDisc(Method):
     Raises:
         UserError: If the dictionary is not a memory bank, or the weight is below 0.
 
-    Source: Wu et al. 2018, sec. 3. MoCo's memory-bank rival (He et al. 2020, fig. 2b) is this with
-    InfoNCE over drawn slots.
+    Source: Wu et al. 2018, sec. 3. MoCo's memory-bank variant (He et al. 2020, fig. 2b) is this
+    with InfoNCE over drawn slots.
     """
 
     takes = ContrastiveLoss

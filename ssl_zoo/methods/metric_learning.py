@@ -24,7 +24,7 @@ _TUPLES = {3: {"triplets": 0}, 4: {"positive_pairs": 0, "negative_pairs": 2}}
 
 @final
 class MetricLearning(Method):
-    """Images of a class attract each other and repel those of other classes, by their labels.
+    """Images of a class attract each other and repel those of other classes; labels are needed.
 
     The embeddings of all ranks are gathered with their gradient, so that the loss and the miner see
     the global micro-batch. Unlabelled images take no part.
@@ -36,10 +36,10 @@ class MetricLearning(Method):
         loss: A loss of pytorch-metric-learning, `loss(embeddings, labels, tuples)`; or a factory
             `loss(num_classes=..., embedding_size=...)` of one that owns proxies or class weights.
         miner: `miner(embeddings, labels)` returns triplets (anchor, positive, negative) or pairs
-            (a1, p, a2, n) that the loss takes; `AllTuples` for none.
+            (a1, p, a2, n) that the loss takes; `AllTuples` = no miner.
         freeze_batchnorm: Keep the backbone's batch norms in eval mode: their statistics stay, their
             weights learn. For pretrained backbones.
-        lr_multipliers: Of the learning rate of `backbone` and `embedder`.
+        lr_multipliers: Factors on the learning rates of `backbone` and `embedder`.
         **shared: What every method takes, see `Method`; `facts` with `num_classes` among it.
 
     Raises:
@@ -85,7 +85,7 @@ class MetricLearning(Method):
         return self
 
     def on_fit_start(self) -> None:
-        # Lightning asks whether modules in eval mode are meant to be: these are
+        # Lightning warns of modules in eval mode: here they are intended
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
 
     def takes_views(self, n: int) -> bool:
@@ -102,7 +102,7 @@ class MetricLearning(Method):
         labels = all_gather(label)
         labelled = labels >= 0
         unit, labels = unit[labelled], labels[labelled]
-        # the losses would cast their weights to the embeddings' type, for good
+        # the losses would permanently cast their weights to the embeddings' type
         with torch.autocast(z.device.type, enabled=False):
             tuples = self.miner(unit, labels)
             loss: Tensor = self.loss(unit, labels, tuples)
@@ -112,7 +112,7 @@ class MetricLearning(Method):
         return StepOutput(loss, embeddings.representation, z.detach(), metrics)
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Groups `backbone` and `embedder`, and `loss`, whose rate no schedule moves."""
+        """Groups `backbone` and `embedder`, and `loss`, whose rate no schedule changes."""
         parts = {"backbone": self.encoder.backbone, "embedder": self.encoder.projector}
         groups: list[dict[str, Any]] = [
             {"name": name, "params": _trained(part), "constant_lr": False}
@@ -136,9 +136,9 @@ def _check_multipliers(multipliers: Mapping[str, float]) -> None:
 
 
 def check_numbers(name: str, part: nn.Module | Callable[..., nn.Module]) -> None:
-    """Refuse a text where a part of pytorch-metric-learning computes with a number.
+    """Refuse a string where a part of pytorch-metric-learning needs a number.
 
-    The library takes it, and fails in the first step.
+    The library accepts it, and fails in the first step.
 
     Args:
         name: The argument that the part fills.
@@ -157,7 +157,7 @@ def check_numbers(name: str, part: nn.Module | Callable[..., nn.Module]) -> None
 
 
 def _defaults(kind: Any) -> dict[str, Any]:
-    """What a class's arguments are by default, those that it hands to its bases too."""
+    """The defaults of a class's arguments, including those that it passes to its bases."""
     found: dict[str, Any] = {}
     for base in reversed(getattr(kind, "__mro__", ())):
         parameters = inspect.signature(base.__init__).parameters

@@ -16,7 +16,7 @@ from ssl_zoo.types import Embeddings, StepOutput
 
 @final
 class MoCo(Method):
-    """A query finds its key among a dictionary of keys that a slow encoder made.
+    """A query finds its key in a dictionary of keys from a slowly moving encoder.
 
     Args:
         backbone: f_q without its head, (N, C, H, W) -> (N, num_features).
@@ -24,7 +24,7 @@ class MoCo(Method):
         target: f_k, factory `target(encoder=..., facts=...)`; Momentum in the paper.
         negatives: The dictionary, factory `negatives(dim=..., facts=...)`; Queue in the paper.
         loss: `loss(pos, neg)`, or a factory `loss(facts=...)`; InfoNCE in the paper.
-        symmetric: Both views are queries once, the two losses are added, and both keys enter.
+        symmetric: Each view is a query once, the two losses are added, and both keys enter.
         **shared: What every method takes, see `Method`.
 
     Source: He et al. 2020, algorithm 1: logits from the dictionary as it was, then the optimizer,

@@ -16,7 +16,7 @@ from ssl_zoo.types import BadValue, Embeddings, StepOutput
 
 
 def interleave(first: Tensor, second: Tensor) -> Tensor:
-    """Rows 2k and 2k + 1 are row k of each, whatever part of the batch a process holds."""
+    """Rows 2k and 2k + 1 are row k of each view, whatever part of the batch a process has."""
     return torch.stack([first, second], dim=1).flatten(0, 1)
 
 

@@ -16,11 +16,11 @@ from ssl_zoo.types import Embeddings, StepOutput
 
 @final
 class SimSiam(Method):
-    """Each view predicts the other's embedding, which is cut off from the gradient.
+    """Each view predicts the other's embedding, which gets no gradient.
 
     Args:
         backbone: (N, C, H, W) -> (N, num_features); the paper starts residual blocks at zero.
-        projector: Factory `projector(in_dim=...)`; ends in a norm without weights in the paper.
+        projector: Factory `projector(in_dim=...)`; in the paper it ends in a norm without weights.
         predictor: h, factory `predictor(in_dim=..., out_dim=...)`.
         target: Factory `target(encoder=..., facts=...)`; StopGradient in the paper.
         loss: D, `loss(prediction, target)`; NegativeCosine in the paper.
@@ -54,7 +54,7 @@ class SimSiam(Method):
 
     def embed(self, views: list[Tensor]) -> Embeddings:
         view1, view2 = views
-        h, z1 = self.encoder(view1)  # views apart: each has its own batch statistics
+        h, z1 = self.encoder(view1)  # separate passes: each view has its own batch statistics
         online = [z1, self.encoder(view2)[1]] if self.symmetric else [z1]
         prediction = [self.predictor(z) for z in online]
         target = {1: self.target(view2, self.encoder, *online[1:])}

@@ -1,4 +1,4 @@
-"""Projectors and predictors: `head(x)`, with the width of what comes out in `out_dim`."""
+"""Projectors and predictors: `head(x)`, with the output width in `out_dim`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class MLP(nn.Sequential):
         hidden_norm: Batch norm in the hidden layers (SimCLR) or none (MoCo v2).
         out_norm: Batch norm after the last layer: "none", "affine", "scale" (a weight but no bias,
             as in SimCLR's code) or "plain" (neither, as in SimSiam).
-        hidden_bias: Bias of the hidden layers; None = where no norm follows it. BYOL has it.
-        out_bias: Bias of the last layer; None = where no norm follows it. BYOL's code has none.
+        hidden_bias: Bias of the hidden layers; None = only if no norm follows. BYOL has it.
+        out_bias: Bias of the last layer; None = only if no norm follows. BYOL's code has none.
 
     Raises:
         BadValue: If `out_norm` is unknown or there is no layer.
@@ -101,10 +101,10 @@ class Identity(nn.Module):
 
 
 class Frozen(nn.Module):
-    """A head as it was drawn, that never learns (SimSiam, table 1b, "fixed random init").
+    """A randomly initialised head that never learns (SimSiam, table 1b, "fixed random init").
 
     Args:
-        head: Factory of the head, `head(...)` as this one is called.
+        head: Factory of the head, called as this class is.
         **dims: `in_dim` and, for a predictor, `out_dim`.
     """
 

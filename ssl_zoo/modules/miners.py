@@ -1,6 +1,6 @@
-"""Miners that take all tuples of a batch, or few: those of the flawed baselines.
+"""Miners that take all tuples of a batch, or only the few of the flawed baselines.
 
-They give what pytorch-metric-learning's miners give, indices into the batch.
+They return what pytorch-metric-learning's miners return, indices into the batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class AllTuples(nn.Module):
 
 
 def _by_class(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows class by class, as the classes first appear; and each row's place within its class."""
+    """Rows class by class, in order of first appearance; and each row's place within its class."""
     first = (labels[:, None] == labels).int().argmax(dim=1)  # row of the class's first image
     order = first.argsort(stable=True)
     grouped = first[order].contiguous()
@@ -29,7 +29,7 @@ def _by_class(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def positive_pairs(labels: Tensor) -> Tensor:
-    """Indices (P, 2) of pairs of one class in which no image is twice, class by class."""
+    """Indices (P, 2) of disjoint pairs of one class, class by class."""
     order, place = _by_class(labels)
     second = (place % 2 == 1).nonzero().flatten()
     return torch.stack([order[second - 1], order[second]], dim=1)
@@ -44,7 +44,7 @@ def left_over(labels: Tensor, pairs: Tensor) -> Tensor:
 
 
 class DisjointPairs(nn.Module):
-    """N / 2 pairs of a batch of N: no image is in two.
+    """N / 2 disjoint pairs of a batch of N.
 
     Half of the images are in positive pairs; the others are paired across classes.
 
@@ -64,7 +64,7 @@ class DisjointPairs(nn.Module):
 
 
 class DisjointTriplets(nn.Module):
-    """N / 3 triplets of a batch of N: no image is in two.
+    """N / 3 disjoint triplets of a batch of N.
 
     The first classes of the batch give anchors and positives, the others the negatives. A batch
     with fewer pairs of one class than that gives fewer triplets.

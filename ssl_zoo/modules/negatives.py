@@ -15,7 +15,7 @@ from ssl_zoo.types import BadValue, Facts, UserError
 
 
 class Negatives(nn.Module, ABC):
-    """A dictionary, made by `negatives(dim=..., facts=...)`: what a query is compared with.
+    """A dictionary, made by `negatives(dim=..., facts=...)`: what queries are compared with.
 
     Attributes:
         normalize: Whether similarities are cosines; else they are dot products.
@@ -34,10 +34,10 @@ class Negatives(nn.Module, ABC):
         """
 
     def push(self, key: Tensor, index: Tensor) -> None:
-        """Stage keys after the loss; nothing where none are stored."""
+        """Stage keys after the loss; does nothing if none are stored."""
 
     def update(self) -> None:
-        """Commit what was staged, once an optimizer step."""
+        """Commit what was staged, once per optimizer step."""
 
 
 class InBatch(Negatives):
@@ -62,7 +62,7 @@ class InBatch(Negatives):
 
         Args:
             query: (N, D), with gradient.
-            key: (N, D), row by row the queries' positives; gradient flows where they carry it.
+            key: (N, D), row by row the queries' positives; may carry a gradient.
             index: (N,) position of each row's image in the training split.
 
         Returns:
@@ -84,11 +84,11 @@ class Queue(Negatives):
 
     Args:
         dim: Width of the keys.
-        size: Keys that it holds, of any relation to the batch.
+        size: Keys that it holds; need not be a multiple of the batch.
         facts: Not needed.
 
     Raises:
-        BadValue: If it is to hold no key.
+        BadValue: If the size is below 1.
 
     Source: He et al. 2020 (MoCo), algorithm 1: logits from the old queue, then enqueue.
     """
@@ -124,7 +124,7 @@ class Queue(Negatives):
         keys = torch.cat(self._staged).to(self.queue.dtype)
         self._staged = []
         size = len(self.queue)
-        first = self.pointer + max(0, len(keys) - size)  # of more keys than fit, the last ones stay
+        first = self.pointer + max(0, len(keys) - size)  # if too many, the last keys stay
         slots = (first + torch.arange(min(len(keys), size), device=keys.device)) % size
         self.queue.index_copy_(0, slots, keys[-size:])
         self.pointer.copy_((self.pointer + len(keys)) % size)
@@ -133,17 +133,16 @@ class Queue(Negatives):
 class MemoryBank(Negatives):
     """A slot for each training image, which holds a moving average of its embeddings.
 
-    The positive is the query's own slot, as it was before this step; there is no gradient into the
-    bank.
+    The positive is the query's own slot, as it was before this step; the bank gets no gradient.
 
     Args:
         dim: Width of the embeddings.
-        facts: Its `num_images` says how many slots, one for each image of the training split.
-        num_negatives: Slots that each query draws, uniformly and with replacement, its own perhaps
-            among them, as in the papers' code; None = every other slot.
+        facts: Its `num_images` is the number of slots, one for each image of the training split.
+        num_negatives: Slots that each query draws, uniformly and with replacement, possibly its
+            own, as in the papers' code; None = every other slot.
         momentum: m of v <- normalised(m v + (1 - m) f).
-        exclude_own: The own slot is no negative where it is drawn; for InfoNCE over few images.
-        seed: Of the draws, which are hashes of (seed, optimizer step, image).
+        exclude_own: If the own slot is drawn, it is not a negative; for InfoNCE over few images.
+        seed: For the draws, which are hashes of (seed, optimizer step, image).
 
     Raises:
         UserError: If a number is out of its range, or the number of images is not known.
@@ -184,7 +183,7 @@ class MemoryBank(Negatives):
         """Similarities to the own slot and to others.
 
         Returns:
-            pos (N,), and neg: (N, num_negatives), or (N, num_images) of which the own slot is -inf.
+            pos (N,), and neg: (N, num_negatives), or (N, num_images) with -inf at the own slot.
         """
         query = functional.normalize(at_least_float32(query), dim=1)
         bank = self.bank.to(query.dtype)
@@ -209,7 +208,7 @@ class MemoryBank(Negatives):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the slots of what was staged; an image seen twice counts by its mean embedding."""
+        """Update the slots of staged images; an image seen twice counts by its mean embedding."""
         keys, index = (torch.cat(parts) for parts in zip(*self._staged, strict=True))
         self._staged = []
         same = (index[:, None] == index[None, :]).to(keys.dtype)
@@ -220,7 +219,7 @@ class MemoryBank(Negatives):
 
 
 def _similarities(query: Tensor, bank: Tensor, drawn: Tensor) -> Tensor:
-    """Each query (N, D) with its own rows `drawn` (N, K) of the bank, by what takes less memory."""
+    """Each query (N, D) with its own rows `drawn` (N, K) of the bank, with the least memory."""
     if len(bank) <= drawn.shape[1] * bank.shape[1]:
         return (query @ bank.T).gather(1, drawn)
     return (bank[drawn] @ query[:, :, None]).squeeze(2)

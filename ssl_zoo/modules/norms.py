@@ -1,4 +1,4 @@
-"""Batch norm over parts of a batch, as so many devices without SyncBN would have it."""
+"""Batch norm over parts of a batch, as several devices without SyncBN would compute it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ssl_zoo.types import BadValue
 
 
 class SplitBatchNorm(_BatchNorm):
-    """Batch norm that normalises each of `num_splits` contiguous parts of the batch by itself.
+    """Batch norm that normalises each of `num_splits` contiguous parts of the batch separately.
 
-    The running statistics move once a step, by the mean of the parts' statistics; in evaluation it
-    is the batch norm that it was made from, with the same weights and buffers.
+    The running statistics move once per step, by the mean of the parts' statistics; in evaluation
+    it equals the batch norm that it replaces, with the same weights and buffers.
 
     Args:
         norm: The batch norm that it replaces, whose weights and buffers it takes over.
-        num_splits: Parts; a batch that they do not divide is an error.
+        num_splits: Number of parts; a batch that it does not divide is an error.
 
     Source: He et al. 2020 (MoCo), CIFAR-10 notebook, where part i holds the rows that are i modulo
     `num_splits`.
@@ -34,7 +34,7 @@ class SplitBatchNorm(_BatchNorm):
         self.num_splits = num_splits
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any rank: the norm that was replaced has checked nothing else."""
+        """Accepts any rank, since the replaced norm may be of any dimension."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
@@ -47,7 +47,7 @@ class SplitBatchNorm(_BatchNorm):
         variances = self.running_var.repeat(self.num_splits, 1)
         parts = zip(input.chunk(self.num_splits), means, variances, strict=True)
         assert self.momentum is not None
-        out = [  # each row of the statistics moves in place
+        out = [  # each row of the statistics is updated in place
             functional.batch_norm(x, m, v, self.weight, self.bias, True, self.momentum, self.eps)
             for x, m, v in parts
         ]

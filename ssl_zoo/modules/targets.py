@@ -21,7 +21,7 @@ class Target(nn.Module, ABC):
 
     Args:
         encoder: The online encoder.
-        facts: `steps_per_epoch` is for what moves with the epoch.
+        facts: `steps_per_epoch` is for targets that move once per epoch.
     """
 
     def __init__(self, encoder: nn.Module, facts: Facts = Facts()) -> None:
@@ -34,7 +34,7 @@ class Target(nn.Module, ABC):
         Args:
             view: (N, C, H, W).
             encoder: The online encoder.
-            embedding: The online z of the view, where the method has it already.
+            embedding: The online z of the view, if the method has it already.
         """
 
     def update(self, encoder: nn.Module, progress: float) -> None:
@@ -42,7 +42,7 @@ class Target(nn.Module, ABC):
 
 
 class _OwnEncoder(Target):
-    """A target with an encoder of its own, which starts as a copy of the online one."""
+    """A target with its own encoder, which starts as a copy of the online one."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__(encoder)
@@ -55,15 +55,15 @@ class _OwnEncoder(Target):
 
 
 class Momentum(_OwnEncoder):
-    """An encoder of its own that follows the online one: theta_t <- m theta_t + (1 - m) theta.
+    """An encoder that follows the online one: theta_t <- m theta_t + (1 - m) theta.
 
-    Parameters follow. Norms keep their own running statistics, as in every official code, since
-    the target runs in train mode.
+    Only parameters follow. Norms keep their own running statistics, as in all official code,
+    since the target runs in train mode.
 
     Args:
         encoder: The online encoder, which it starts as a copy of.
         momentum: m; 0 = a copy after each step, 1 = it never moves.
-        final_momentum: m goes there by half a cosine over the run (BYOL: 1); None = constant.
+        final_momentum: m moves to this by half a cosine over the run (BYOL: 1); None = constant.
         facts: Not needed.
 
     Raises:
@@ -100,13 +100,13 @@ class Momentum(_OwnEncoder):
 
 
 class Lagged(_OwnEncoder):
-    """An encoder of its own that is a copy of the online one, made anew every so many steps.
+    """An encoder that is a copy of the online one, renewed every few steps.
 
-    Norms' running statistics are its own, as in `Momentum`.
+    Norms keep their own running statistics, as in `Momentum`.
 
     Args:
         encoder: The online encoder, which it starts as a copy of.
-        every: Optimizer steps between two copies; "epoch" = once an epoch.
+        every: Optimizer steps between two copies; "epoch" = once per epoch.
         facts: "epoch" needs its `steps_per_epoch`.
 
     Raises:
@@ -133,7 +133,7 @@ class Lagged(_OwnEncoder):
             own: list[Tensor] = list(self.encoder.parameters())
             torch._foreach_copy_(own, list(encoder.parameters()))
 
-    # a number on the device would be waited for
+    # reading a number on the device would make the host wait
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.steps)
 
@@ -142,7 +142,7 @@ class Lagged(_OwnEncoder):
 
 
 class StopGradient(Target):
-    """The online embedding itself, cut off from the gradient (SimSiam).
+    """The online embedding itself, without its gradient (SimSiam).
 
     Source: Chen & He 2021 (SimSiam), sec. 3.
     """
@@ -165,19 +165,19 @@ class Shared(Target):
 
 
 class ShuffleBN(Target):
-    """Keys are made in another order than queries, so that no batch norm sees both of an image.
+    """Encodes keys in a shuffled order, so that no batch norm sees both query and key of an image.
 
-    The views of all ranks are permuted, each rank makes its part's embeddings, and they go back to
-    their own rows. On one device, `num_splits` parts of the batch take the devices' place: the
-    batch norms of both encoders are split into so many. Permutations are hashes of (seed, number of
-    the call, row of the global batch).
+    The views of all ranks are permuted, each rank embeds its part, and the embeddings return to
+    their own rows. On one device, `num_splits` parts of the batch replace the devices: the
+    batch norms of both encoders are split into that many. Permutations are hashes of (seed, number
+    of the call, row of the global batch).
 
     Args:
         encoder: The online encoder; its batch norms are split in place.
         target: What makes the embeddings, factory `target(encoder=..., facts=...)`.
-        num_splits: Parts of a process's batch with norms of their own; 1 = a device's batch norm.
-        shuffle: False leaves the norms apart and the order alone (He et al. 2020, appendix A.9).
-        seed: Of the permutations.
+        num_splits: Parts of a process's batch with separate norms; 1 = a device's batch norm.
+        shuffle: False keeps the norms separate without shuffling (He et al. 2020, appendix A.9).
+        seed: For the permutations.
         facts: Passed on.
 
     Raises:
@@ -226,12 +226,12 @@ class ShuffleBN(Target):
 
 
 def check_splits(module: nn.Module, batch_size: int, parts: int) -> None:
-    """Refuse split norms that a process's micro-batch does not fill with two rows each.
+    """Refuse split norms whose parts get fewer than two rows of a process's micro-batch.
 
     Args:
-        module: Its split norms are looked at.
+        module: Its split norms are checked.
         batch_size: Images of an optimizer step.
-        parts: Micro-batches of all processes that it is split into.
+        parts: Micro-batches, over all processes, that it is split into.
 
     Raises:
         UserError: Naming the batch and the parts.
@@ -241,7 +241,7 @@ def check_splits(module: nn.Module, batch_size: int, parts: int) -> None:
     if splits > 1 and rows and (rows % splits or rows < 2 * splits):
         says = (
             f"does not divide the {rows} images that batch_size={batch_size} gives each device and "
-            "micro-batch into parts of two or more: change either, or take a target without split "
+            "micro-batch into parts of two or more: change either, or use a target without split "
             "norms"
         )
         raise BadValue("num_splits", splits, says=says)

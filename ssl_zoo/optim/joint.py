@@ -15,7 +15,7 @@ LOSS_GROUP = "loss"
 class JointOptimizer(Optimizer):
     """Several optimizers as one, so that Lightning steps, schedules and saves them together.
 
-    The groups are those of the parts, one after the other, and the state is one for all.
+    The groups are those of the parts, in their order, and all share one state.
 
     Args:
         optimizers: The parts; no parameter is in two of them.
@@ -27,7 +27,7 @@ class JointOptimizer(Optimizer):
         self._share()
 
     def _share(self) -> None:
-        """Hand groups and state to the parts, which then read and write the same objects."""
+        """Give groups and state to the parts, which then read and write the same objects."""
         first = 0
         for part in self.optimizers:
             last = first + len(part.param_groups)
@@ -57,12 +57,12 @@ def build_joint_optimizer(
     optimizer: Callable[..., Optimizer],
     loss_optimizer: Callable[..., Optimizer],
 ) -> Optimizer:
-    """An optimizer of its own for the group "loss", beside that of all other groups.
+    """A separate optimizer for the group "loss", beside that of all other groups.
 
     Args:
         param_groups: {name, params, constant_lr}.
-        optimizer: Factory that takes groups, of all but the loss.
-        loss_optimizer: Likewise, of the loss's parameters (proxies, class weights, boundaries).
+        optimizer: Factory that takes groups, for all but the loss.
+        loss_optimizer: Likewise, for the loss's parameters (proxies, class weights, boundaries).
             They are left out of weight decay unless the factory sets it.
 
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.1.

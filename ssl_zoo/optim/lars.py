@@ -15,7 +15,7 @@ Trust = Literal["joint", "separate"]
 
 
 class LARS(Optimizer):
-    """Layer-wise adaptive rate scaling with momentum, by foreach operations.
+    """Layer-wise adaptive rate scaling with momentum, in foreach operations.
 
     For weights w, gradient g, weight decay b, trust coefficient c and momentum m::
 
@@ -25,7 +25,7 @@ class LARS(Optimizer):
         v = m v + lr q d;  w -= v        lr_in_buffer = True:  the paper and SimCLR's code
         v = m v + q d;     w -= lr v     lr_in_buffer = False: BYOL, Barlow Twins, MoCo v3, MAE
 
-    The two ways of applying lr are one while lr is constant. q is 1 where either norm is 0, and for
+    The two ways of applying lr agree while lr is constant. q is 1 if either norm is 0, and for
     parameters of groups with `adapt` False (biases and norms; see `build_optimizer`). The trust
     ratio makes the rates of LARS incomparable with SGD's: SimCLR uses 0.3 per 256 images. There is
     no host synchronisation.
@@ -36,7 +36,7 @@ class LARS(Optimizer):
         momentum: m.
         weight_decay: b.
         trust_coefficient: c, "eta" in the paper.
-        trust: How decay enters the ratio, see above.
+        trust: How weight decay enters the ratio, see above.
         lr_in_buffer: Where lr enters, see above.
         nesterov: Look ahead by one step of momentum.
 

@@ -1,4 +1,4 @@
-"""From a method's parameter groups to an optimizer's: what is decayed, and what is not."""
+"""From a method's parameter groups to an optimizer's: what has weight decay, and what has not."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from ssl_zoo.optim.lars import LARS
 
 
 def split_decay(groups: Iterable[dict[str, Any]], weight_decay: float) -> list[dict[str, Any]]:
-    """Split off what is not decayed: biases and norms, which have one dimension.
+    """Split off parameters without weight decay: biases and norms, which have one dimension.
 
     Args:
         groups: {name, params, constant_lr}.
-        weight_decay: Of the first part; the second has none, now or later, and LARS does not adapt
-            it.
+        weight_decay: For the first part; the second never has any, and LARS does not adapt it.
 
     Returns:
         Groups named `<name>` and `<name>_no_decay`; empty ones are left out.
@@ -47,11 +46,11 @@ def build_optimizer(
 
     Args:
         param_groups: {name, params, constant_lr}; a group's `lr_multiplier` multiplies its rate,
-            and where there is a scheduler its decay goes to `final_weight_decay` by half a cosine.
+            and a scheduler moves its decay to `final_weight_decay` by half a cosine.
         optimizer: Factory that takes groups, such as a partial of `torch.optim.SGD`.
         weight_decay: L2 (SGD, Adam, LARS) or decoupled (AdamW) decay.
-        exclude_bias_and_norm: Leave biases and norms undecayed, and unadapted by LARS (SimCLR,
-            BYOL); False decays everything (MoCo, SimSiam).
+        exclude_bias_and_norm: No weight decay, and no adaptation by LARS, for biases and norms
+            (SimCLR, BYOL); False decays everything (MoCo, SimSiam).
     """
     if exclude_bias_and_norm:
         groups = split_decay(param_groups, weight_decay)

@@ -1,6 +1,6 @@
 """Learning-rate schedules by optimizer step; groups with `constant_lr` keep their rate.
 
-Under each of them the decay of a group with `final_weight_decay` goes there by half a cosine.
+Each also moves the weight decay of a group to its `final_weight_decay`, if set, by half a cosine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ssl_zoo.types import BadValue
 
 
 class _MovingDecay(LambdaLR):
-    """Moves weight decay too. What it needs is saved with the groups, as `initial_lr` is."""
+    """Schedules weight decay too. Its state is saved with the groups, as `initial_lr` is."""
 
     def __init__(
         self, optimizer: Optimizer, factors: list[Callable[[int], float]], total_steps: int
@@ -50,7 +50,7 @@ def _schedule(optimizer: Optimizer, total_steps: int, factor: Callable[[int], fl
 
 
 def cosine_factor(step: int, total_steps: int, warmup_steps: int, final: float = 0.0) -> float:
-    """Multiplier of the rate: linear from 0 to 1 in the warm-up, then half a cosine to `final`."""
+    """Factor on the rate: linear from 0 to 1 in the warm-up, then half a cosine to `final`."""
     if step < warmup_steps:
         return warm_up(step, warmup_steps)
     progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
@@ -80,7 +80,7 @@ def warmup_cosine(
     """
     if warmup_epochs > epochs:
         raise BadValue("warmup_epochs", warmup_epochs, f"at most epochs={epochs}")
-    # whole steps, as in SimCLR's code; 1e-6 takes up the rounding of products such as 0.05 * epochs
+    # whole steps, as in SimCLR's code; 1e-6 absorbs the rounding of products such as 0.05 * epochs
     warmup_steps = int(total_steps * warmup_epochs / epochs + 1e-6)
 
     def factor(step: int) -> float:
@@ -92,13 +92,13 @@ def warmup_cosine(
 def cosine_by_epoch(
     optimizer: Optimizer, total_steps: int, epochs: int = 100, first_epoch: int = 0
 ) -> LambdaLR:
-    """Half a cosine to 0 that moves once an epoch: (1 + cos(pi epoch / epochs)) / 2.
+    """Half a cosine to 0 that moves once per epoch: (1 + cos(pi epoch / epochs)) / 2.
 
     Args:
         optimizer: Its groups' current rates are the peaks.
         total_steps: Optimizer steps of the whole run.
         epochs: Epochs of the whole run.
-        first_epoch: How the first epoch counts: 0, or 1 as in MoCo's CIFAR-10 notebook.
+        first_epoch: Number of the first epoch: 0, or 1 as in MoCo's CIFAR-10 notebook.
 
     Source: the official code of MoCo v2 and SimSiam.
     """
@@ -130,5 +130,5 @@ def multistep(
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
-    """The rate as it is."""
+    """A constant rate."""
     return _schedule(optimizer, total_steps, lambda step: 1.0)

@@ -1,4 +1,4 @@
-"""What evaluate.py runs: each protocol scores one backbone on one data set."""
+"""The protocols of evaluate.py: each scores one backbone on one data set."""
 
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.candidate import Candidate

@@ -1,4 +1,4 @@
-"""What every protocol is, and what several of them share."""
+"""The base of all protocols, and what several of them share."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Protocol(ABC):
     by `BadValue`; the command line then names the knob.
 
     Attributes:
-        headline: The key of `score`'s row that tables show; what is read on test begins with
-            `test_`, what is read on val with `val_`.
+        headline: The key of `score`'s row that tables show; scores on test begin with `test_`,
+            scores on val with `val_`.
         columns: The keys that a table of this protocol shows, the headline first.
-        floors: The rows beside the checkpoints that make sense, of `FLOORS`.
-        own_data: Whether it reads images of its own, not the data set's; `check` and `identity`
-            are then given None.
+        floors: Those of the reference rows `FLOORS` that make sense for this protocol.
+        own_data: Whether it reads its own images instead of the data set's; `check` and `identity`
+            then get None.
     """
 
     floors: tuple[str, ...] = FLOORS
@@ -49,9 +49,9 @@ class Protocol(ABC):
         return (self.headline,)
 
     def check(self, data: DataModule) -> None:
-        """Refuse data that it cannot score, before any image is encoded; by default none.
+        """Refuse data that it cannot score, before any image is encoded; by default accepts all.
 
-        `check_labels` and `check_shared_classes` are there for it.
+        `check_labels` and `check_shared_classes` can be used here.
 
         Args:
             data: The data set.
@@ -62,7 +62,7 @@ class Protocol(ABC):
         return
 
     def identity(self, data: DataModule) -> Any:
-        """What is scored, in whatever folder it lies, as JSON can hold it; part of the row's id.
+        """What is scored, independent of its folder, as plain JSON data; part of the row's id.
 
         Args:
             data: The data set.
@@ -78,10 +78,10 @@ class Protocol(ABC):
 
     @abstractmethod
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """One row: figures by name, as JSON can hold them, the headline among them.
+        """One row: scores by name, as plain JSON data, including the headline.
 
-        Whatever is chosen is chosen on val; test is read once. The backbone stays as it is, and the
-        global random generators stay untouched.
+        All choices are made on val; test is read once. The backbone does not change, and the
+        global random generators are not used.
 
         Args:
             candidate: What is scored: backbone, data set, and features that are encoded once.
@@ -98,11 +98,11 @@ def check_labels(data: DataModule) -> None:
 
 
 def check_shared_classes(data: DataModule) -> None:
-    """Refuse data where no head can be fitted on train, chosen on val and read on test."""
+    """Refuse data on which no head can be fitted on train, chosen on val and scored on test."""
     check_labels(data)
     if len(data.val) == 0:
         raise UserError("no image is held out for validation: raise dataset.val_fraction")
-    data.test_dataloader()  # says what to do where there is none
+    data.test_dataloader()  # its error says what to do if there is none
     if data.class_split is not None:
         raise UserError(
             "this protocol learns train's classes, and dataset.class_split makes test classes that "
@@ -111,7 +111,7 @@ def check_shared_classes(data: DataModule) -> None:
 
 
 def listed(values: Sequence[Any], argument: str) -> list[Any]:
-    """A list of a config as Python's.
+    """A list of a config as a Python list.
 
     Raises:
         BadValue: If it is not a list, naming the argument.
@@ -125,7 +125,7 @@ def listed(values: Sequence[Any], argument: str) -> list[Any]:
 
 
 def score_on_test(predict: Callable[[Tensor], Tensor], candidate: Candidate) -> dict[str, Any]:
-    """`test_top1`, and of each class (None where test has no image of it), with a picture."""
+    """`test_top1`, and that of each class (None if test has no image of it), with a picture."""
     features, label = candidate.features.test
     predicted = predict(features).argmax(dim=1)
     by_class = top1_by_class(predicted, label, candidate.data.num_classes)

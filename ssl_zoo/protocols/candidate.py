@@ -1,4 +1,4 @@
-"""What a protocol is given: one backbone, the data it is scored on, and features encoded once."""
+"""A protocol's input: one backbone, the data it is scored on, and features encoded once."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SplitFeatures(NamedTuple):
     """Features of a data set's splits, labelled rows only.
 
     Attributes:
-        train: What heads are fitted on.
-        val: Held out of train; what they are chosen on.
-        test: Read once; empty where the data set has none.
+        train: For fitting heads.
+        val: Held out of train, for choosing among them.
+        test: Read once; empty if the data set has none.
     """
 
     train: Features
@@ -35,7 +35,7 @@ class SplitFeatures(NamedTuple):
 
 @dataclass
 class Encoded:
-    """What was encoded of a candidate; its copies share it.
+    """The encoded features of a candidate; its copies share them.
 
     Attributes:
         features: None until a protocol asks.
@@ -55,17 +55,17 @@ class Candidate:
 
     Attributes:
         name: Row of the table: pretrained, random init, raw pixels.
-        backbone: (N, 3, S, S) -> (N, D), on `device`; `backbone.num_features` where it has a width.
+        backbone: (N, 3, S, S) -> (N, D), on `device`; `backbone.num_features` if it has a width.
         preprocess: uint8 images -> what the backbone expects.
-        make_data: The data module, built when it is first asked for.
-        seed: Of heads, draws and orders.
-        device: Where the backbone lies.
-        batch_size: Images a batch in encoding.
+        make_data: Builds the data module, when it is first needed.
+        seed: For heads, draws and orders.
+        device: Where the backbone is.
+        batch_size: Images per batch in encoding.
         seen_classes: Names of the classes whose images pretraining saw; None = unknown.
-        folder: Where files beside the scores go.
-        suffix: What their names end with, to tell checkpoints and data sets apart.
+        folder: Where files other than the scores go.
+        suffix: End of their names, which distinguishes checkpoints and data sets.
         figure_stem: Path that the names of pictures are appended to; None = this row has none.
-        encoded: What was encoded so far.
+        encoded: The features encoded so far.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Candidate:
         return SplitFeatures(*filled, *[none] * (3 - len(filled)))
 
     def loaders(self) -> list[CleanLoader]:
-        """Clean images of train (labelled ones), val and, where the data set has it, test."""
+        """Clean images of train (labelled ones), val and, if the data set has it, test."""
         data = self.data
         loaders = [data.bank_dataloader(), data.val_dataloader()]
         return loaders if data.test is None else [*loaders, data.test_dataloader()]
@@ -141,7 +141,7 @@ class Candidate:
         return bar(f"{self.name}: {what}")
 
     def figure(self, what: str) -> Path | None:
-        """Where a picture goes; None where this row has none."""
+        """Where a picture goes; None if this row has none."""
         if self.figure_stem is None:
             return None
         return self.figure_stem.with_name(f"{self.figure_stem.name}_{what}.png")

@@ -1,4 +1,4 @@
-"""Features of every image of a data set, written to files that other programs read."""
+"""Features of every image of a data set, written to files for other programs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _ROW_GROUP = 8192  # rows that a reader of Parquet loads at once: 64 MB of 2,048
 
 
 class Table(NamedTuple):
-    """One row an image; by path where there are paths, else split by split.
+    """One row per image; in order of path if there are paths, else split by split.
 
     Attributes:
         features: (N, D) float32.
         label: (N,) int64, -1 = none.
         split: (N,) train, val or test.
-        place: (N,) paths, or positions in the data set as it came.
-        class_names: By label; empty where there are no labels.
+        place: (N,) paths, or positions in the original data set.
+        class_names: Names by label; empty if there are no labels.
     """
 
     features: NDArray[np.float32]
@@ -46,7 +46,7 @@ class Table(NamedTuple):
 
     @property
     def place_name(self) -> str:
-        """What `place` is called in the files: path or index."""
+        """The name of `place` in the files: path or index."""
         return "path" if self.place.dtype.kind == "U" else "index"
 
 
@@ -54,17 +54,17 @@ class Embed(Protocol):
     """`features.npz` and `features.parquet`: the clean features of all images of all splits.
 
     The images go through `preprocess` and `backbone` as `ssl_zoo.load_backbone` gives them (at
-    `dataset.image_size`, where that is set), each once, unlabelled ones among them. The arrays are
+    `dataset.image_size`, if that is set), each once, including unlabelled ones. The arrays are
     features (N, D) float32, label (N,) int64 with -1 = none, split, class_names, and path, or
-    index where the data set has no files. In Parquet, features are lists of fixed size and
-    class_name is a column, null where there is no label.
+    index if the data set has no files. In Parquet, features are lists of fixed size and
+    class_name is a column, null for unlabelled images.
 
-    All features are held in memory, for a moment three times: of 1.3 million images x 2,048, 3 x 11
-    GB. The device holds them once or twice while it encodes.
+    All features are held in memory, briefly three times: for 1.3 million images x 2,048, 3 x 11
+    GB. The device holds them once or twice while encoding.
 
     Args:
-        formats: Of npz and parquet, at least one.
-        out: Folder for them; None = beside the JSON.
+        formats: npz, parquet or both.
+        out: Folder of the files; None = beside the JSON.
 
     Raises:
         UserError: If a format is unknown, or its library is missing; in `score`, if features are
@@ -132,7 +132,7 @@ def _table(candidate: Candidate) -> Table:
 
 
 def _preprocess(candidate: Candidate, data: DataModule) -> Preprocess:
-    """The backbone's own, at the size that the data set's knob asks for."""
+    """The backbone's preprocessing, at the size that the data set's knob sets."""
     return Preprocess(**candidate.preprocess.options() | {"image_size": data.preprocess.image_size})
 
 
@@ -182,7 +182,7 @@ def _write_parquet(table: Table, file: IO[bytes]) -> None:
         }
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{error.object!r} is not UTF-8, which Parquet asks for: rename it, "
+            f"{error.object!r} is not UTF-8, which Parquet requires: rename it, "
             "or set formats=[npz]"
         ) from error
     pq.write_table(pa.table(columns), file, row_group_size=_ROW_GROUP)

@@ -1,4 +1,4 @@
-"""Logistic regression on few labels, over nested draws that all rows and methods share."""
+"""Logistic regression on few labels, over nested draws shared by all rows and methods."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ssl_zoo.types import BadValue, UserError
 class FewShot(Protocol):
     """Subsets of train's labels; the L2 strength is chosen inside each, and test is read once.
 
-    Features are standardised by the whole training split, which takes no label. A draw's smaller
-    subsets lie inside its larger ones.
+    Features are standardised by the whole training split, which needs no labels. A draw's smaller
+    subsets are inside its larger ones.
 
     Args:
         fractions: Parts of each class.
         per_class: Images of each class.
         draws: Number of draws, at least 2; they depend on nothing but their number.
         strengths: L2 factors of the mean loss to choose from.
-        default_strength: Taken where a class has one image, so that none can be held out.
-        folds: Stratified folds of the subset, by which the strength is chosen.
-        tolerance: On the largest absolute entry of the gradient.
-        max_iterations: Of each fit.
+        default_strength: Used if a class has one image, so that none can be held out.
+        folds: Stratified folds of the subset, which choose the strength.
+        tolerance: Tolerance on the largest absolute entry of the gradient.
+        max_iterations: Per fit.
 
     Raises:
         UserError: If a number is out of bounds, or there is no setting.
@@ -83,11 +83,11 @@ class FewShot(Protocol):
         check_shared_classes(data)
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """`test_top1_<setting>`, the mean over draws; under the setting's name each draw's."""
+        """`test_top1_<setting>`, the mean over draws; each draw's is under the setting's name."""
         train, test, label = *self._standardised(candidate), candidate.features.train.label
         raised = self._raised(label)
         if raised and candidate.name not in self.floors:
-            info(f"few labels: classes that would get none get one image: {raised}")
+            info(f"few labels: classes that would get no image get one: {raised}")
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in self._settings}
         done, total = 0, self.draws * len(runs)
         with candidate.bar("few labels") as progress:
@@ -110,7 +110,7 @@ class FewShot(Protocol):
         return {**means, **summaries, "classes_raised_to_one": raised, "gradient": worst}
 
     def _standardised(self, candidate: Candidate) -> tuple[Features, Features]:
-        """Train and test in float64, by the statistics of train."""
+        """Train and test in float64, standardised by train's statistics."""
         train, _, test = candidate.features
         x, _ = finite_rows(*train, candidate.data.num_classes, "few_shot, train")
         mean, std = statistics(x.double())
@@ -120,7 +120,7 @@ class FewShot(Protocol):
         )
 
     def _raised(self, labels: Tensor) -> dict[str, int]:
-        """By setting, how many classes have so few images that the fraction of them is none."""
+        """By setting, how many classes have so few images that the fraction rounds to none."""
         count = labels.bincount()
         none = {
             _percent(f): int(((f * count.double()).round() == 0)[count > 0].sum())
@@ -157,7 +157,7 @@ def _percent(fraction: float) -> str:
 
 
 def _draw(summaries: dict[str, dict[str, Any]], num_classes: int, path: Path) -> None:
-    """Each draw's top-1 over the labels of a class, named 1% and 5."""
+    """Each draw's top-1 over the labels per class, for settings named 1% or 5."""
     names = {s: s.replace("pct", "%").removesuffix("_per_class") for s in summaries}
     top1 = {names[s]: summary["test_top1"] for s, summary in summaries.items()}
     labels = {names[s]: summary["num_labels"] / num_classes for s, summary in summaries.items()}
@@ -165,7 +165,7 @@ def _draw(summaries: dict[str, dict[str, Any]], num_classes: int, path: Path) ->
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and sample standard deviation s over the draws, and each draw's figures."""
+    """Mean and sample standard deviation s over the draws, and each draw's score."""
     top1 = [run["test_top1"] for run in runs]
     return {
         "mean": mean(top1),

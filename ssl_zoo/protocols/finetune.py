@@ -1,4 +1,4 @@
-"""Fine-tuning: all layers are trained on, from the backbone, with few labels or all."""
+"""Fine-tuning: all layers are trained, starting at the backbone, with few or all labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ssl_zoo.types import BadValue
 
 
 class _Trained(NamedTuple):
-    """A fine-tuned network, and how it does on val."""
+    """A fine-tuned network, and its score on val."""
 
     network: nn.Module
     learning_rate: float
@@ -37,20 +37,20 @@ class Finetune(Protocol):
     """Backbone and a new head are trained on fractions of the labels, at a rate chosen on val.
 
     Nesterov SGD with momentum 0.9 and a cosine by step, random resized crop and flip, batch norm in
-    train mode. The last epoch is what is read; test is read once for each fraction. The choice
-    among the rates takes all of val's labels, which are more than a small fraction has.
+    train mode. The last epoch is scored; test is read once for each fraction. The choice
+    among the rates uses all of val's labels, more than a small fraction has.
 
     Args:
-        fractions: Parts of each class; the smaller lie inside the larger.
-        epochs: Of each fraction, over its images.
+        fractions: Parts of each class; smaller ones are inside larger ones.
+        epochs: Epochs for each fraction, over its images.
         draw: Number of the draw; the same as in few_shot.
-        learning_rates: To choose from.
-        batch_size: Images a step, or the whole fraction where that is less; the rate stays.
+        learning_rates: Rates to choose from.
+        batch_size: Images per step, or the whole fraction if that is less; the rate stays the same.
         weight_decay: L2, on all parameters.
         layer_decay: Layer l of L learns at the rate times this to the power L - l; the head is L.
             See `layers`.
-        head_std: Standard deviation of the head's first weights.
-        crop_scale: Least and greatest share of the image that a crop takes.
+        head_std: Standard deviation of the head's initial weights.
+        crop_scale: Smallest and largest fraction of the image that a crop takes.
 
     Raises:
         UserError: If a number is out of bounds.
@@ -167,7 +167,7 @@ class Finetune(Protocol):
         precision, total = autocast(candidate.device), torch.zeros((), device=candidate.device)
         network.train()
         devices = [candidate.device] if candidate.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):  # of dropout, where a backbone has it
+        with torch.random.fork_rng(devices):  # for dropout, if a backbone has it
             torch.manual_seed(candidate.seed)
             for step, batch in enumerate(epochs_of(loader, views, epochs, candidate.device)):
                 images = batch.images.contiguous(memory_format=torch.channels_last)
@@ -179,7 +179,7 @@ class Finetune(Protocol):
                 optimizer.step()
                 schedule.step()
                 total += loss.detach()
-                if (step + 1) % len(loader) == 0:  # once an epoch, since a GPU is waited for
+                if (step + 1) % len(loader) == 0:  # once per epoch, since it waits for the GPU
                     advance((step + 1) / steps)
                     if not total.isfinite():
                         return None
@@ -192,14 +192,14 @@ class Finetune(Protocol):
         if width is None:  # such as several backbones side by side
             width = candidate.features.train.representation.shape[1]
         head = nn.utils.skip_init(nn.Linear, width, candidate.data.num_classes)
-        generator = torch.Generator().manual_seed(candidate.seed)  # the global one stays untouched
+        generator = torch.Generator().manual_seed(candidate.seed)  # the global one is not used
         nn.init.normal_(head.weight, std=self.head_std, generator=generator)
         nn.init.zeros_(head.bias)
         network = nn.Sequential(backbone, head.to(candidate.device))
         return network.to(memory_format=torch.channels_last)
 
     def param_groups(self, network: nn.Sequential, rate: float) -> list[dict[str, Any]]:
-        """Backbone and head as one group a layer, with the layer's rate."""
+        """Backbone and head as one group per layer, with the layer's rate."""
         groups = [*layers(network[0]), list(network[1].parameters())]
         last = len(groups) - 1
         return [
@@ -211,9 +211,9 @@ class Finetune(Protocol):
 def layers(backbone: nn.Module) -> list[list[nn.Parameter]]:
     """The parameters of a backbone layer by layer, from its input on.
 
-    timm says what the layers of its models are. Of others each child is a layer, an `nn.Sequential`
-    being opened; a child with no weight of two or more dimensions, such as a norm, belongs to the
-    layer before it. So a torchvision ResNet has a stem and its residual blocks.
+    timm defines the layers of its models. In others each child is a layer, and so is each child of
+    an `nn.Sequential`; a child with no weight of two or more dimensions, such as a norm, belongs to
+    the layer before it. So the layers of a torchvision ResNet are the stem and the residual blocks.
     """
     matcher: Any = getattr(backbone, "group_matcher", None)
     if matcher is not None:
@@ -234,7 +234,7 @@ def layers(backbone: nn.Module) -> list[list[nn.Parameter]]:
 
 
 def _units(module: nn.Module) -> list[list[nn.Parameter]]:
-    """The module's own parameters, then those of each child; the children of a Sequential apart."""
+    """The module's own parameters, then those of each child, with Sequentials expanded."""
     units = [list(module.parameters(recurse=False))]
     for child in module.children():
         units += _units(child) if isinstance(child, nn.Sequential) else [list(child.parameters())]
@@ -252,5 +252,5 @@ def _judge(network: nn.Module, loader: CleanLoader, candidate: Candidate) -> tup
 
 
 def _rank(trained: _Trained) -> tuple[float, float]:
-    """Higher is better: top-1 on val, of equals the lower loss."""
+    """Higher is better: top-1 on val, of ties the lower loss."""
     return trained.val_top1, -trained.val_loss

@@ -16,12 +16,12 @@ from ssl_zoo.types import BadValue
 
 
 class KNN(Protocol):
-    """Test images look for neighbours among train and val, val images among train.
+    """Test images search for neighbours among train and val, val images among train.
 
     Args:
         ks: Numbers of neighbours.
         k: The headline, one of them; it is not chosen on any data.
-        temperature: Of the weights.
+        temperature: For the weights.
 
     Raises:
         BadValue: If a number is below 1, or the headline is not among them.
@@ -55,7 +55,7 @@ class KNN(Protocol):
         bank = torch.cat([train.representation, val.representation])
         bank_labels = torch.cat([train.label, val.label])
         if max(self.ks) > len(train.label):
-            info(f"k={max(self.ks)}: there are {len(train.label)} images to vote, all do")
+            info(f"k={max(self.ks)}: only {len(train.label)} images can vote, all do")
         on_val = knn_top1(*val, *train, num_classes, [self.k], self.temperature)
         on_test = knn_top1(*test, bank, bank_labels, num_classes, self.ks, self.temperature)
         scores = {f"test_top1_k{k}": top1 for k, top1 in on_test.items()}

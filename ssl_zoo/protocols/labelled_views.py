@@ -27,11 +27,11 @@ class LabelledViews(NamedTuple):
 
 
 def crop_and_flip(candidate: Candidate, crop_scale: Sequence[float]) -> Augmentation:
-    """One view an image: a random resized crop, flipped half the time, normalised for the backbone.
+    """One view per image: random resized crop, flipped half the time, normalised for the backbone.
 
     Args:
-        candidate: Its preprocessing says the mean and std, its data the size.
-        crop_scale: Least and greatest share of the image that a crop takes.
+        candidate: Its preprocessing gives the mean and std, its data the size.
+        crop_scale: Smallest and largest fraction of the image that a crop takes.
     """
     return Augmentation(
         size=candidate.data.preprocess.image_size,
@@ -47,13 +47,13 @@ def crop_and_flip(candidate: Candidate, crop_scale: Sequence[float]) -> Augmenta
 def labelled_loader(
     candidate: Candidate, rows: Tensor, batch_size: int, views: Augmentation
 ) -> TrainLoader:
-    """Training images in an order drawn anew in each epoch, those that fill no batch left out.
+    """Training images in a new order in each epoch, without those that fill no batch.
 
     Args:
-        candidate: Whose data and seed.
+        candidate: Gives the data and the seed.
         rows: Which of the labelled training images.
-        batch_size: Images a step, at most as many as there are rows.
-        views: What crops image files, in the workers.
+        batch_size: Images per step, at most as many as there are rows.
+        views: Crops image files, in the workers.
     """
     train, num_workers = candidate.data.train, candidate.data.num_workers
     images = train.subset((train.labels >= 0).nonzero().flatten()[rows])
@@ -64,7 +64,7 @@ def labelled_loader(
 def epochs_of(
     loader: TrainLoader, views: Augmentation, epochs: int, device: torch.device
 ) -> Iterator[LabelledViews]:
-    """All batches of all epochs; an image's crop is another in each."""
+    """All batches of all epochs; an image's crop differs in each."""
     for epoch in range(epochs):
         loader.sampler.set_epoch(epoch)
         for batch in loader:

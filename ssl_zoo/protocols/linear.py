@@ -15,11 +15,11 @@ from ssl_zoo.protocols.candidate import Candidate
 
 
 class Linear(Protocol):
-    """Heads are trained on train, one is chosen on val, and that one reads test once.
+    """Heads are trained on train, one is chosen on val, and that one is scored on test once.
 
     Args:
         epochs: Passes over the cached features.
-        batch_size: Rows a step.
+        batch_size: Rows per step.
         learning_rates: Tried with every weight decay, on features standardised by train.
         weight_decays: L2 factors.
 
@@ -66,7 +66,7 @@ def grid_row(
     learning_rates: Sequence[float],
     weight_decays: Sequence[float],
 ) -> dict[str, Any]:
-    """Scores of a grid's best head, which reads test here and nowhere else, and their pictures."""
+    """Scores of a grid's best head, for which test is read here only, and their pictures."""
     if grid.on_edge:
         rate = f"the best learning rate, {grid.learning_rate:g}"
         warn(f"{candidate.name}: {rate}, is at an end of the grid")

@@ -27,23 +27,23 @@ _SCHEDULES = ("cosine", "cosine_by_epoch")
 class LinearAugmented(Protocol):
     """All heads of the grid are trained in one pass over random resized crops and flips.
 
-    The backbone is frozen, in eval mode. One head is chosen on clean val images, and that one reads
-    clean test images once.
+    The backbone is frozen, in eval mode. One head is chosen on clean val images, and that one is
+    scored on clean test images once.
 
     Args:
         learning_rates: Tried with every weight decay.
         weight_decays: L2 factors, on weights and biases.
         epochs: Passes over the labelled training images.
-        batch_size: Images a step; what does not fill a batch is left out of the epoch.
+        batch_size: Images per step; what does not fill a batch is left out of the epoch.
         optimizer: sgd or lars; see `LinearHeads`.
         schedule: cosine = by step, cosine_by_epoch, or a list of epochs at which the rate falls to
             a tenth.
-        standardize: Whether features are standardised by train's clean ones, or stay as they are.
-        head_std: Standard deviation of the heads' first weights; all heads start alike.
-        crop_scale: Least and greatest share of the image that a crop takes.
+        standardize: Whether features are standardised by the statistics of train's clean ones.
+        head_std: Standard deviation of the heads' initial weights, the same for all heads.
+        crop_scale: Smallest and largest fraction of the image that a crop takes.
 
     Raises:
-        BadValue: If an argument makes no sense; in `check`, if a batch is larger than train.
+        BadValue: If an argument is out of range; in `check`, if a batch is larger than train.
 
     Source: Oquab et al. 2023 (DINOv2), many heads in one pass; He et al. 2020 (MoCo), sec. 4.1;
     Chen & He 2021 (SimSiam), official code.
@@ -126,7 +126,7 @@ class LinearAugmented(Protocol):
         )
 
     def _factor(self, step: int, steps_per_epoch: int) -> float:
-        """What the schedule multiplies the learning rates by."""
+        """The schedule's factor on the learning rates."""
         epoch = step // steps_per_epoch
         if isinstance(self.schedule, list):
             return steps_down(epoch, self.schedule)

@@ -14,12 +14,12 @@ from ssl_zoo.protocols.candidate import Candidate
 
 
 class Logistic(Protocol):
-    """The L2 strength is chosen on val, the fit to train and val reads test once.
+    """The L2 strength is chosen on val; the fit to train and val is scored on test once.
 
     Args:
         strengths: L2 factors of the mean loss; scikit-learn's C is 1 / (strength * N).
-        tolerance: On the largest absolute entry of the gradient.
-        max_iterations: Of each fit.
+        tolerance: Tolerance on the largest absolute entry of the gradient.
+        max_iterations: Per fit.
 
     Source: Kornblith et al. 2019, App. A.4; Chen et al. 2020 (SimCLR), App. B.8.
     """
@@ -34,7 +34,7 @@ class Logistic(Protocol):
         check_shared_classes(data)
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """`val_top1` of the fit to train, `test_top1` of the fit to both, and how they came."""
+        """`val_top1` of the fit to train, `test_top1` of the fit to both, and fit details."""
         train, val, _ = candidate.features
         with candidate.bar("logistic regression") as progress:
             fit = fit_logistic(

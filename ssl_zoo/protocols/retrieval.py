@@ -32,24 +32,24 @@ _SHOWN = 8  # queries in the picture, and neighbours of each
 
 
 class Retrieval(Protocol):
-    """Every image of the test classes looks for its class among all other images of those.
+    """Every image of the test classes searches for its class among all other images of these.
 
     The classes are split by name, half of them test; folds of the other half give the `val_`
     scores. Fewer classes are easier: compare val with val and test with test, never the two. The
-    labelled images of all the data set's splits take part, for it is classes that are held out.
+    labelled images of all the data set's splits take part, since classes are held out, not images.
 
     Args:
-        mode: Of the class split, "hash" or "contiguous"; a class split of the data set's own goes
-            before it and the next three.
-        seed: Of the class split.
-        test_fraction: Of the classes.
-        num_folds: Of validation classes.
-        images: "all", or "test" where all are too many: only the test split's.
-        num_resamples: Of the interval.
+        mode: For the class split, "hash" or "contiguous"; a data set's own class split overrides
+            it and the next three.
+        seed: For the class split.
+        test_fraction: Part of the classes that is test.
+        num_folds: Folds of validation classes.
+        images: "all", or "test" = only the test split's, if all are too many.
+        num_resamples: For the interval.
         clustering: Whether to add NMI, AMI and F1, which are weak measures.
 
     Raises:
-        BadValue: If `images` is neither.
+        BadValue: If `images` is neither all nor test.
 
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.
     """
@@ -114,7 +114,7 @@ class Retrieval(Protocol):
         rows = _rows(pool, classes)
         if len(pool.label[rows].unique()) == len(rows):
             says = f"leaves no {part} class two images, so that none has another to find: " + (
-                "use all" if self.images == "test" else "give more images a class"
+                "use all" if self.images == "test" else "give more images per class"
             )
             raise BadValue("images", self.images, says=says)
         with candidate.bar(f"retrieval of {part} classes") as progress:
@@ -160,7 +160,7 @@ def _rows(pool: Features, classes: list[int]) -> Tensor:
 
 
 def _unseen(folds: list[list[int]], candidate: Candidate) -> list[list[int]]:
-    """The folds of which pretraining saw no class, such as a run's own fold; else all."""
+    """The folds in which pretraining saw no class, such as a run's own fold; else all."""
     return [fold for fold in folds if _num_seen(fold, candidate) == 0] or folds
 
 
@@ -189,7 +189,7 @@ def _weak_scores(representation: Tensor, label: Tensor, seed: int) -> dict[str, 
 
 
 def _images(loaders: Sequence[CleanLoader], positions: Tensor) -> list[Tensor]:
-    """The images at positions in the loaders' labelled rows, one after the other: uint8."""
+    """The images at positions in the loaders' concatenated labelled rows: uint8."""
     parts = [(one, one.index[one.images.labels[one.index] >= 0]) for one in loaders]
     places = [(loader, i) for loader, index in parts for i in index.tolist()]
     chosen = [places[position] for position in positions.tolist()]

@@ -1,4 +1,4 @@
-"""One table of everything that runs were scored by: `python -m ssl_zoo.protocols.table RUN ...`."""
+"""One table of the scores of several runs: `python -m ssl_zoo.protocols.table RUN ...`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def print_scores(runs: Sequence[Path]) -> None:
     """Print each protocol's headline for each row of the runs' evaluation folders.
 
     Raises:
-        UserError: If a folder holds no results, or figures of one protocol were made by different
+        UserError: If a folder holds no results, or scores of one protocol were made with different
             settings or on different data.
     """
     columns: dict[str, str] = {}
@@ -39,12 +39,12 @@ def print_scores(runs: Sequence[Path]) -> None:
 
 
 def _check_id(columns: dict[str, str], path: Path, new: str) -> None:
-    """Refuse figures that do not compare."""
+    """Refuse scores that are not comparable."""
     old = columns.setdefault(path.stem, new)
     if old != new:
         raise UserError(
-            f"{path} has protocol id {new}, another run's has {old}: they were scored by different "
-            "settings or on different data and do not belong in one column; evaluate them alike"
+            f"{path} has protocol id {new}, another run's has {old}: they differ in settings "
+            "or data and do not belong in one column; evaluate both the same way"
         )
 
 
@@ -54,10 +54,10 @@ def _percent(scores: dict[str, Any], headline: str) -> str:
 
 
 def main() -> None:
-    """The command line; bad input ends in one line on stderr and exit code 2."""
+    """The command line; bad input gives one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(
-        description="Print each protocol's headline on test for the rows of runs; figures that do "
-        "not compare are refused.",
+        description="Print each protocol's headline on test for the rows of runs; scores that are "
+        "not comparable are refused.",
         epilog="example: python -m ssl_zoo.protocols.table runs/A runs/B",
     )
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run folder")

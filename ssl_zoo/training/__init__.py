@@ -1,4 +1,4 @@
-"""One training run: its parts, its loggers, its reports. Lazy: imports no torch itself."""
+"""One training run: its parts, its loggers, its reports. Lazy: importing it imports no torch."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ METRIC_LIBRARY = "pytorch_metric_learning"
 
 
 def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> Method:
-    """The method of a config, told what only the data and the run know.
+    """The method of a config, given what only the data and the run know.
 
     Args:
         cfg: Resolved or not.
@@ -46,7 +46,7 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     """
     check_library(cfg)
     module = with_init(cfg.method.module, init) if init else cfg.method.module
-    # a partial, since Hydra itself would hand the facts on as a list
+    # a partial, since Hydra itself would pass the facts on as a list
     make = instantiate(module, _partial_=True)
     method: Method = built("method", make, facts=facts_of(cfg, data))
     check_parts(method, data)
@@ -75,14 +75,14 @@ def check_parts(method: Method, data: DataModule) -> None:
 
 
 def check_norms(cfg: DictConfig, method: Method) -> None:
-    """Refuse split norms that the batch does not fill, or that would be joined again.
+    """Refuse split norms that the batch does not fill, or that would be synchronised.
 
     Raises:
         UserError: Naming what to change.
     """
     if cfg.sync_batchnorm and any(isinstance(m, SplitBatchNorm) for m in method.modules()):
         raise UserError(
-            "sync_batchnorm=true joins the norms that shuffle_bn keeps apart: set "
+            "sync_batchnorm=true joins the norms that shuffle_bn keeps separate: set "
             "method.target.num_splits=1 or method/target=momentum"
         )
     devices = cfg.devices if isinstance(cfg.devices, int) else 1
@@ -93,10 +93,10 @@ def check_norms(cfg: DictConfig, method: Method) -> None:
 
 
 def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
-    """What a method is told: the size of the data, and how many steps the run has.
+    """The facts for a method: the size of the data, and how many steps the run has.
 
     Raises:
-        UserError: Naming a limit that is none, or leaves nothing to train on.
+        UserError: Naming a limit that is invalid, or leaves nothing to train on.
     """
     trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     try:
@@ -122,7 +122,7 @@ def check_library(cfg: DictConfig) -> None:
 
 
 def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
-    """Refuse a recipe that makes another number of views than the method takes.
+    """Refuse a recipe that makes a different number of views than the method takes.
 
     Raises:
         UserError: Naming it, and a number that the method takes.
@@ -143,7 +143,7 @@ def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
 
 
 def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:
-    """metrics.csv and what `logger=` names; none where a run is only tried out."""
+    """metrics.csv and what `logger=` names; none if a run is only tried out."""
     if cfg.trainer.fast_dev_run:
         return []
     chosen = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
@@ -151,7 +151,7 @@ def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:
 
 
 def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder) -> list[Callback]:
-    """The callbacks of the config, those that need clean features sharing them, and checkpoints."""
+    """The callbacks of the config, which share the clean features, and the checkpoints' one."""
     callbacks: list[Callback] = [FiniteLoss()]
     for name, node in cfg.callbacks.items():
         callback = instantiate(node)

@@ -1,4 +1,4 @@
-"""Pretraining that goes on from a loaded backbone: `init=` of train.py."""
+"""Pretraining that continues from a loaded backbone: `init=` of train.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssl_zoo.types import UserError
 def with_init(module: DictConfig, source: str) -> DictConfig:
     """A method's wiring, its backbone starting from the weights of `source`.
 
-    The weights are there before the method is built, so that its momentum copies start from them.
+    The weights are loaded before the method is built, so that its momentum copies start from them.
     """
     wiring: Any = OmegaConf.to_container(module, resolve=True)
     wiring["backbone"] = {
@@ -38,12 +38,12 @@ def initialized(backbone: Any, source: str) -> nn.Module:
         source: As in `load_pretrained`.
 
     Raises:
-        UserError: If they are of another architecture: naming both, and what to set.
+        UserError: If they have another architecture: naming both, and what to set.
     """
     config: Any = OmegaConf.to_container(OmegaConf.create(backbone), resolve=True)
     loaded = load_pretrained(source)
     if loaded.config is None:
-        raise UserError(f"init={source} is a program without weights to go on from")
+        raise UserError(f"init={source} is a program without weights to start from")
     network: nn.Module = instantiate(OmegaConf.create(config))
     fits = _shapes(network) == _shapes(loaded.backbone)
     if not fits or not same_as(config, loaded.config):
@@ -56,7 +56,7 @@ def initialized(backbone: Any, source: str) -> nn.Module:
     network.load_state_dict(loaded.backbone.state_dict())
     if "variant" in loaded.config:
         warn(f"init={source} was trained with {loaded.config['variant']}, which backbone= lacks")
-    info(f"init={source}: the backbone starts from these weights, the heads start anew")
+    info(f"init={source}: the backbone starts from these weights, the heads are new")
     return network
 
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: result.json, its pictures, and a table at its end."""
+"""The report of a run: result.json, its figures, and a table at its end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ssl_zoo.training.sweep import is_sweep, summarize
 
 
 class Result:
-    """result.json: how a run stands, with its last metrics; a resumed run goes on with the old one.
+    """result.json: a run's status, with its last metrics; a resumed run continues the old one.
 
     Args:
-        folder: The run's.
+        folder: The run's folder.
         config: Resolved.
         earlier: The result.json of the part before a resume; empty for a new run.
     """
@@ -38,13 +38,13 @@ class Result:
         }
 
     def seconds(self) -> float:
-        """Wall clock of all parts so far."""
+        """Wall-clock time of all parts so far."""
         return self.earlier_seconds + monotonic() - self.start
 
     def write(
         self, status: str, metrics: dict[str, float] | None = None, error: str | None = None
     ) -> None:
-        """Write it, and anew the summary of the sweep that a resumed job belongs to."""
+        """Write it, and update the summary of the sweep that a resumed job belongs to."""
         if not is_main_process():
             return
         end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
@@ -67,7 +67,7 @@ def save_first_views(data: DataModule, folder: RunFolder) -> dict[str, Path]:
 
 
 def save_last_figures(data: DataModule, folder: RunFolder, val: Features | None) -> dict[str, Path]:
-    """The curves, and a map of the validation features where a monitor made them."""
+    """The curves, and a map of the validation features if a monitor made them."""
     if not is_main_process():
         return {}
     figures = {"curves": save(draw_curves(folder.read_metrics()), folder.figures / "curves.png")}
@@ -83,7 +83,7 @@ def used_by_evaluation(config: dict[str, Any]) -> list[Any]:
 
 
 def report(folder: RunFolder, metrics: dict[str, float], seconds: float, trust: str) -> None:
-    """A short table, where the run lies, and how to score it.
+    """A short table, the run's folder, and how to score it.
 
     Args:
         folder: The run's.

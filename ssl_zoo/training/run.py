@@ -76,23 +76,23 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 
 def _go_on(folder: RunFolder) -> dict[str, float]:
-    """Go on with a stopped run, with its own config.
+    """Continue a stopped run with its own config.
 
     Raises:
-        UserError: If there is none, or overrides stand beside `resume`.
+        UserError: If there is none, or overrides are given with `resume`.
     """
     if not folder.last.is_file():
         raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
     beside = ("resume=", "trust=")
     others = [override for override in task_overrides() if not override.startswith(beside)]
     if others:
-        raise UserError(f"resume goes on with the run's own config: remove {', '.join(others)}")
+        raise UserError(f"resume continues with the run's own config: remove {', '.join(others)}")
     check_resumable(folder.last)
     config = folder.read_config()
     check_targets(config, RUN_PACKAGES)
     ended = folder.read_result()
     if ended.get("status") == "finished":
-        info(f"{config['run_dir']} is finished: nothing is left to do")
+        info(f"{config['run_dir']} is finished: nothing left to do")
         return dict(ended["metrics"])
     return _run(config, RunFolder(config["run_dir"]), earlier=ended, composed=config)
 
@@ -105,7 +105,7 @@ def _try_out(config: dict[str, Any]) -> dict[str, float]:
             metrics = _train(elsewhere, RunFolder(folder), resume=False, loggers=[])
     finally:
         release()
-        remove_if_empty(config["run_dir"])  # Hydra made it
+        remove_if_empty(config["run_dir"])  # Hydra created it
     info("trainer.fast_dev_run: it runs; nothing was kept")
     return metrics
 
@@ -116,9 +116,9 @@ def _run(
     earlier: dict[str, Any] | None,
     composed: DictConfig | dict[str, Any],
 ) -> dict[str, float]:
-    """Train in a folder, and keep its result.json; `earlier` is that of a run that goes on.
+    """Train in a folder, and maintain its result.json; `earlier` is that of a resumed run.
 
-    Errors name the knobs of `composed`, whose interpolations tell them.
+    Errors name the knobs of `composed`, found by its interpolations.
     """
     result = Result(folder, config, earlier or {})
     loggers: list[Logger] = []
@@ -130,7 +130,7 @@ def _run(
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
         info(
-            f"{stop}; go on with: python train.py resume={folder}{trust_for(config, RUN_PACKAGES)}"
+            f"{stop}; continue with: python train.py resume={folder}{trust_for(config, RUN_PACKAGES)}"
         )
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
@@ -152,7 +152,7 @@ def _train(
 ) -> dict[str, float]:
     """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
     cfg = OmegaConf.create(config)
-    loggers += build_loggers(cfg, folder)  # first, so that they show a failure of what follows
+    loggers += build_loggers(cfg, folder)  # first, so that they show a failure in what follows
     run_loggers.start(loggers, config)
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(cfg.data)
@@ -163,7 +163,7 @@ def _train(
     if any(isinstance(m, nn.Conv2d) for m in method.modules()):
         method = method.to(memory_format=torch.channels_last)
     if config["compile"]:
-        method.encoder.compile()  # monitors call the backbone itself, which stays as it is
+        method.encoder.compile()  # monitors call the backbone itself, which is not compiled
 
     features = CleanFeatures(config["monitor"]["bank_size"])
     callbacks = build_callbacks(cfg, features, folder)
@@ -175,14 +175,14 @@ def _train(
     if trainer.global_step < (method.facts.total_steps or 0):
         info(
             f"stopped after {trainer.global_step} of {method.facts.total_steps} steps, before the "
-            "learning rate's schedule ended: a run of fewer epochs ends with it"
+            "learning rate schedule ended: a run of fewer epochs completes it"
         )
     run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def release() -> None:
-    """Give back what the next run of this process must not inherit."""
+    """Release what the next run in this process must not inherit."""
     torch._dynamo.reset()
     gc.collect()
     if torch.cuda.is_available():

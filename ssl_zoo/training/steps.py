@@ -1,4 +1,4 @@
-"""How many optimizer steps a run has: the schedule, the EMA and the progress bar ask here."""
+"""The number of optimizer steps of a run, for the schedule, the EMA and the progress bar."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def count_steps(num_batches: int, trainer: Mapping[str, Any]) -> tuple[int, int]
         trainer: The arguments of Lightning's Trainer, as in conf/trainer.
 
     Raises:
-        BadValue: If a limit is none, or leaves nothing to train on.
+        BadValue: If a limit is invalid, or leaves nothing to train on.
     """
     epochs, max_steps = trainer["max_epochs"], trainer["max_steps"]
     limit = trainer["limit_train_batches"]
     if trainer["fast_dev_run"] < 0:
         raise BadValue("fast_dev_run", trainer["fast_dev_run"], "true, false or a count")
-    if trainer["fast_dev_run"]:  # Lightning: so many batches of one epoch
+    if trainer["fast_dev_run"]:  # Lightning: this many batches of one epoch
         epochs, max_steps, limit = 1, int(trainer["fast_dev_run"]), int(trainer["fast_dev_run"])
     _check_max_steps(max_steps)
     _check_least(trainer)

@@ -1,4 +1,4 @@
-"""What a multirun leaves beside its runs: summary.csv and one figure. Imports no torch."""
+"""The summary of a multirun: summary.csv and one figure. Imports no torch."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _draw(
     varied: list[str],
     objective: Metric,
 ) -> None:
-    """Each setting's score: a dot a seed, a bar at their mean."""
+    """Each setting's score: a dot per seed, a bar at their mean."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -200,7 +200,7 @@ def test_a_failed_export_leaves_all_as_it_was(
     for name, text in before.items():
         (tmp_path / name).write_text(text)
     corrupted(1, monkeypatch)
-    with pytest.raises(UserError, match=r"would give other features, by \S+ \(relative\): not"):
+    with pytest.raises(UserError, match=r"would give different features, by \S+ \(relative\): not"):
         export(resnet_file, "torchvision", tmp_path / "out.pth", force)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
@@ -262,9 +262,9 @@ def test_an_existing_file_is_kept(
 @pytest.mark.parametrize(
     ("name", "format", "said"),
     [
-        ("a.pth", "safetensors", "must end with .safetensors"),
-        ("a.pth", "onnx", "must end with .onnx"),
-        ("a.onnx", "torchvision", "that ending is for --format onnx"),
+        ("a.pth", "safetensors", "must end in .safetensors"),
+        ("a.pth", "onnx", "must end in .onnx"),
+        ("a.onnx", "torchvision", "this suffix is for --format onnx"),
         ("no/a.pth", "torchvision", "not a file in an existing folder"),
     ],
 )

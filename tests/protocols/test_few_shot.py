@@ -70,7 +70,7 @@ def test_a_class_that_would_get_none_gets_one_and_that_is_said(
     row = protocol("few_shot", **QUICK, fractions=[0.01], per_class=[1]).score(candidate)
     assert row["classes_raised_to_one"] == {"1pct": 5}  # of 32 images each, 0.32
     assert row["1pct"]["num_labels"] == 5
-    assert "classes that would get none get one image: {'1pct': 5}" in caplog.text
+    assert "classes that would get no image get one: {'1pct': 5}" in caplog.text
     again = protocol("few_shot", **QUICK, fractions=[0.01], per_class=[1]).score(small_candidate())
     assert again == row
     other_seed = protocol("few_shot", **QUICK, fractions=[0.01], per_class=[1])

@@ -187,7 +187,7 @@ def test_a_concatenated_backbone_prepares_images_for_each_of_its_own(runs: list[
 
 
 def test_random_beside_a_checkpoint_is_refused(runs: list[Path]) -> None:
-    with pytest.raises(UserError, match=r"random stands beside every other row already"):
+    with pytest.raises(UserError, match=r"random is a row of every table with baselines=true"):
         run_protocols(f"ckpt=[{runs[0]},random]")
 
 

@@ -1,4 +1,4 @@
-"""Foreign checkpoints, those of other repositories: `layouts` tells them apart."""
+"""Checkpoints of other repositories, which `layouts` recognises."""
 
 from ssl_zoo.checkpoints.official.layouts import KNOWN, LAYOUTS, Layout, load_official
 

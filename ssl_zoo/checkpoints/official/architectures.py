@@ -16,7 +16,7 @@ from ssl_zoo.types import UserError
 
 _STEMS: dict[int, Stem] = {7: "imagenet", 3: "cifar"}
 _VITS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"}
-_MAX_WIDTH = 8  # times a ResNet's own; SwAV's widest has 5
+_MAX_WIDTH = 8  # times the standard ResNet's; SwAV's widest has 5
 _MAX_IMAGE_SIZE = 1024
 
 
@@ -24,7 +24,7 @@ def architecture(weights: State, source: str) -> dict[str, Any]:
     """The config of the untrained network.
 
     Raises:
-        UserError: If it is not a known one.
+        UserError: If the architecture is unknown.
     """
     return _vit(weights, source) if has(weights, "blocks.") else _resnet(weights, source)
 
@@ -80,8 +80,8 @@ def _vit(weights: State, source: str) -> dict[str, Any]:
         "img_size": grid * patch,
         "patch_size": patch,
     }
-    # MoCo v3's small and tiny ViTs have 12 heads, which shows in no shape; their fixed position
-    # embedding, of sines, is 0 at the class token, where all others learn it.
+    # MoCo v3's small and tiny ViTs have 12 heads, which no shape reveals; their fixed sine position
+    # embedding is 0 at the class token, while all others learn it.
     if size in ("tiny", "small") and not weights["pos_embed"][:, 0].any():
         config["num_heads"] = 12
     return config

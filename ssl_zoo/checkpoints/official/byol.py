@@ -1,4 +1,4 @@
-"""BYOL's checkpoints: a pickled experiment of haiku's."""
+"""BYOL's checkpoints: a pickled haiku experiment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssl_zoo.types import UserError
 
 
 def _tree(node: Any) -> dict[str, Any]:
-    """A mapping of haiku's: a dict, or a foreign class that was made of one."""
+    """A haiku mapping: a dict, or a placeholder for a class made from one."""
     if isinstance(node, Placeholder) and node.args:
         node = node.args[0]
     items = node.items() if isinstance(node, Mapping) else ()

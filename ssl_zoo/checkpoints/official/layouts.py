@@ -1,4 +1,4 @@
-"""Checkpoint files of other repositories, told apart by their keys."""
+"""Checkpoint files of other repositories, recognised by their keys."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Layout:
     """How one repository saves.
 
     Attributes:
-        name: Of the repository's method.
-        prefix: Of the backbone's weights.
+        name: Name of the repository's method.
+        prefix: Prefix of the backbone's weights.
         places: Keys of the file under which the weights may lie; "" = the file is the weights.
-        marks: Prefixes of weights that must be there too.
-        without: Prefix of weights that must not, where another repository's names fit.
-        beside: Keys of the file that must be there too.
-        preprocess: Where it is not 224, 0.875 and ImageNet's statistics.
-        cifar: The same, of networks with the 3x3 stem.
+        marks: Prefixes of other weights that must be there.
+        without: Prefix of weights that must be absent, since they mark another repository.
+        beside: Other keys of the file that must be there.
+        preprocess: If it is not 224, 0.875 and ImageNet's statistics.
+        cifar: The same, for networks with the 3x3 stem.
         cifar_variant: How a network with the 3x3 stem differs from ours.
     """
 
@@ -69,7 +69,7 @@ _LIGHTNING = ("pytorch-lightning_version",)
 _OLD_CIFAR = {"mean": _CIFAR_MEAN, "std": (0.2023, 0.1994, 0.2010)}
 _SOLO = {"mean": _CIFAR_MEAN, "std": (0.2470, 0.2435, 0.2616)}
 
-# Read from the top; what comes later would fit some of what comes before.
+# The first that fits is taken; later ones would also fit some files of earlier ones.
 LAYOUTS = (
     Layout("MoCo v1/v2", "encoder_q.", _PLACES),
     Layout("MoCo v3", "base_encoder.", _PLACES),
@@ -81,7 +81,7 @@ LAYOUTS = (
     Layout("VICReg", "backbone.", _PLACES, marks=("projector.",), without="classifier."),
     Layout("DINO", "backbone.", ("teacher",), marks=("head.",), beside=("student",)),
     Layout("InstDisc", "", ("state_dict", "net"), beside=("lemniscate",), cifar=_OLD_CIFAR),
-    # its loader scales to [0, 1] and no more; 96 pixels are those of its STL-10 runs
+    # its loader only scales to [0, 1]; 96 pixels as in its STL-10 runs
     Layout(
         "SimCLR (sthalles)",
         "backbone.",
@@ -114,8 +114,8 @@ LAYOUTS = (
     Layout("lightly", "backbone.", beside=_LIGHTNING),
     Layout("a plain state dict", places=_PLACES),
 )
-# Not from the list: the first is a pickle of haiku's, the second a plain state dict but for its
-# statistics, which were never updated; its network takes images in [0, 1].
+# Not in the list: the first is a haiku pickle, the second a plain state dict except that its
+# statistics were never updated; its network takes images in [0, 1].
 _BYOL = Layout("BYOL")
 _CONVERTED = Layout("SimCLR (converted)", preprocess=_NOT_NORMALIZED)
 _PLAIN = LAYOUTS[-1]
@@ -188,7 +188,7 @@ def _preprocess(layout: Layout, cifar: bool, config: dict[str, Any]) -> Preproce
 
 
 def _check_tensors(state: State, layout: Layout, path: Path) -> None:
-    """Refuse odd tensors of the backbone before anything is read from them."""
+    """Refuse malformed tensors of the backbone before anything is read from them."""
     for name, value in state.items():
         if name.startswith(layout.prefix):
             check_plain(name.removeprefix(layout.prefix), value, f"{path} ({layout.name})")

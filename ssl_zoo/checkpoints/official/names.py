@@ -1,4 +1,4 @@
-"""The names of weights, made those of torchvision."""
+"""Weight names converted to torchvision's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LIGHTLY = {"0": "conv1", "1": "bn1", "2": "layer1", "3": "layer2", "4": "layer3
 
 
 def has(state: Mapping[str, Any], prefix: str) -> bool:
-    """Whether a name begins so."""
+    """Whether any name begins with the prefix."""
     return any(isinstance(name, str) and name.startswith(prefix) for name in state)
 
 
 def state_of(found: Any) -> State:
-    """The tensors of a state dict, without a parallel wrapper's prefix; else nothing."""
+    """The tensors of a state dict, without a parallel wrapper's prefix; empty if it is not one."""
     if not isinstance(found, Mapping):
         return {}
     tensors = {
@@ -39,7 +39,7 @@ def _renamed(name: str) -> str:
 
 
 def unnumbered(name: str, names: Mapping[str, Any]) -> str:
-    """The name of a ResNet's child where a Sequential numbers them."""
+    """The name of a ResNet's child that a Sequential numbers."""
     number, _, rest = name.partition(".")
     children = _LIGHTLY if has(names, "2.0.") else _CHILDREN if has(names, "4.0.") else {}
     return f"{children.get(number, number)}.{rest}" if rest else name

@@ -1,4 +1,4 @@
-"""What is done to each image in a view, drawn on the CPU: a function of integers only."""
+"""The random parameters of each image's view, drawn on the CPU: a function of integers only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssl_zoo.hashing import uniform
 
 _TRIES = 10  # of torchvision's RandomResizedCrop, before it takes the central crop
 # Which of an image's uniform numbers belong to which op: one hash serves all ops of a view.
-# Recorded results depend on these places: append, never move.
+# Recorded results depend on these positions: append, never move.
 _PLACES = {
     "crop": slice(0, 2 * _TRIES + 2),
     "flip": slice(22, 23),
@@ -25,18 +25,18 @@ _PLACES = {
 
 
 class ViewParameters(NamedTuple):
-    """What is done to N images in one view; CPU tensors.
+    """The parameters of N images in one view; CPU tensors.
 
     Attributes:
         boxes: (N, 4) int64: top, left, height, width of the crop in pixels.
         flip: (N,) bool.
-        brightness: (N,) float32 factor; 1 where there is no jitter, as for the next two.
+        brightness: (N,) float32 factor; 1 without jitter, as for the next two.
         contrast: (N,) float32 factor.
         saturation: (N,) float32 factor.
-        hue: (N,) float32, in turns; 0 where there is no jitter.
+        hue: (N,) float32, in turns; 0 without jitter.
         order: (N, 4) int64, permutations of 0 brightness, 1 contrast, 2 saturation, 3 hue.
         blur_sigma: (N,) float32, in pixels of the view.
-        jitter: (N,) bool, which images get it; likewise the next three.
+        jitter: (N,) bool, which images get it; likewise for the next three.
         grayscale: (N,) bool.
         blur: (N,) bool.
         solarize: (N,) bool.
@@ -66,14 +66,14 @@ def draw(
     """The parameters of one view.
 
     Args:
-        settings: Of the view.
+        settings: Settings of the view.
         index: Int64 CPU tensor (N,), the images' positions in the training split.
-        key: Seed, epoch and number of the view.
+        key: Seed, epoch and index of the view.
         height: Height of the images in pixels, one for all or (N,).
         width: Width likewise.
 
     Returns:
-        The same parameters for an index, whatever the other entries are.
+        The parameters; those of an index do not depend on the other entries.
     """
     u = uniform(index, _PLACES["solarize"].stop, *key)
     applied = {op: u[:, _PLACES[op].start] < settings.probability(op) for op in OPS[1:]}

@@ -17,7 +17,7 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Move a tensor; from CPU to GPU through pinned memory, so that the host does not wait."""
+    """Move a tensor; from CPU to GPU via pinned memory, so that the host does not wait."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -31,7 +31,7 @@ def _per_image(values: Tensor, images: Tensor) -> Tensor:
 def on_rows(
     images: Tensor, rows: Tensor, operation: Callable[..., Tensor], *parameters: Tensor
 ) -> Tensor:
-    """Apply an operation to some images of a batch, in place where those are not all.
+    """Apply an operation to some images of a batch, in place unless it is all of them.
 
     Args:
         images: Float tensor (N, 3, H, W); overwritten.
@@ -69,10 +69,10 @@ _FILTERS = {"bilinear": _triangle, "bicubic": _cubic}
 def _resize_matrix(
     start: Tensor, length: Tensor, in_size: int, size: int, interpolation: str, flip: Tensor | None
 ) -> Tensor:
-    """(N, size, in_size): row i of matrix n weighs the input pixels that make output pixel i.
+    """(N, size, in_size): row i of matrix n has the weights of the input pixels of output pixel i.
 
-    Pixels outside [start, start + length) weigh nothing, and each row sums to 1. The filter is
-    stretched by the shrink factor, which is what antialiasing means.
+    Pixels outside [start, start + length) have weight 0, and each row sums to 1. The filter is
+    stretched by the shrink factor, which antialiases.
     """
     position = torch.arange(in_size, device=start.device) + 0.5
     output = torch.arange(size, device=start.device) + 0.5
@@ -120,7 +120,7 @@ def resized_crop(
 
 
 def hflip(images: Tensor, where: Tensor) -> Tensor:
-    """Mirror left to right the images (N, 3, H, W) of any dtype whose `where` (N,) is true."""
+    """Flip left to right the images (N, 3, H, W) of any dtype whose `where` (N,) is true."""
     rows = where.cpu().nonzero()[:, 0]
     return on_rows(images.clone(), rows, lambda chosen: chosen.flip(-1))
 
@@ -139,7 +139,7 @@ def grayscale(images: Tensor) -> Tensor:
 def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
     """Turn the hue of images (N, 3, H, W) by factor (N,), in turns of the circle, [-0.5, 0.5].
 
-    Signs and offsets stand in for the cases of RGB to HSV, for `torch.where` is 20 times slower
+    Signs and offsets replace the cases of RGB to HSV, since `torch.where` is 20 times slower
     than arithmetic. From hue h, a channel is value - chroma * clamp(2 - 6 |h - h0|, 0, 1), where
     |.| is the distance on the circle and h0 the hue opposite to the channel: HSV to RGB without
     cases.
@@ -190,7 +190,7 @@ def color_jitter(
     hue: Tensor,
     order: Tensor | None = None,
 ) -> Tensor:
-    """Brightness, contrast, saturation and hue, in an order of each image's own.
+    """Brightness, contrast, saturation and hue, in a separate order for each image.
 
     Args:
         images: Float tensor (N, 3, H, W) in [0, 1].
@@ -211,7 +211,7 @@ def color_jitter(
     for slot in order.unbind(1):
         if bool((slot != HUE).any()):
             images = _blend_(images, slot, factors.gather(1, slot[:, None])[:, 0])
-        # Hue costs more than the rest together: only the images whose turn it is.
+        # Hue costs more than the rest together: only for the images that are due.
         rows = ((slot == HUE) & (hue != 0)).nonzero()[:, 0]
         images = on_rows(images, rows, adjust_hue, hue)
     return images

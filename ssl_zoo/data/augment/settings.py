@@ -1,4 +1,4 @@
-"""The settings of views: which knobs a view has, checked, and which settings each view gets."""
+"""The settings of views: a view's knobs, their checks, and the settings of each view."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class ViewSettings:
     solarize_threshold: float
 
     def probability(self, op: str) -> float:
-        """How often an op is applied; never when it is left out of `order`."""
+        """The probability of an op; 0 if it is left out of `order`."""
         return float(getattr(self, op)) if op in self.order else 0.0
 
     @property
     def blur_width(self) -> int:
-        """Of the kernel; SimCLR's tenth of the image, made odd: 23 for 224, 3 for 32."""
+        """Width of the kernel; SimCLR's tenth of the image, made odd: 23 for 224, 3 for 32."""
         return self.blur_kernel or max(3, 2 * (self.size // 20) + 1)
 
 
@@ -65,10 +65,10 @@ def settings_of_views(
     """The settings of each view, in the views' order.
 
     Args:
-        shared: What an entry does not name.
-        num_views: How many views, where there are no entries.
+        shared: Values of the knobs that an entry does not name.
+        num_views: How many views, if there are no entries.
         views: Entries, each the knobs that differ, and `count`, the number of views that it
-            stands for.
+            describes.
 
     Raises:
         UserError: If an entry makes no sense; the line names it.
@@ -106,7 +106,7 @@ def channel_scale(
     """Mean and standard deviation as (3, 1, 1) tensors, or neither.
 
     Raises:
-        UserError: If one is missing, or is not three numbers that make sense.
+        UserError: If one is missing, or is not three valid numbers.
     """
     if mean is None and std is None:
         return None, None
@@ -149,7 +149,7 @@ def _one_of(place: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def _check(settings: ViewSettings, prefix: str) -> None:
-    """Raise a UserError for the first knob that makes no sense; `prefix` says in which view."""
+    """Raise a UserError for the first invalid knob; `prefix` says in which view."""
     _whole(f"{prefix}size", settings.size)
     _check_order(f"{prefix}order", settings.order)
     for name in ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold"):

@@ -40,26 +40,26 @@ class Augmentation:
 
     Args:
         size: Side of the views in pixels; may be smaller than the images.
-        num_views: Number of views V; where `views` has entries, these say how many.
+        num_views: Number of views V; if `views` has entries, they determine it.
         order: Ops in the order they run, from crop, flip, jitter, grayscale, blur and solarize; one
             left out is off, and crop comes first. Without crop, the view is the central square.
         crop_scale: Least and greatest share of the image's area that a crop takes, before resizing.
         crop_ratio: Least and greatest width / height of a crop.
         interpolation: "bilinear" or "bicubic", antialiased.
-        flip: Probability of mirroring left to right.
+        flip: Probability of a horizontal flip.
         jitter: Probability of colour jitter.
         brightness: Strength x: the factor is uniform in [max(0, 1 - x), 1 + x].
         contrast: Likewise.
         saturation: Likewise.
-        hue: Strength x: the hue turns by a share of the circle uniform in [-x, x]; at most 0.5.
+        hue: Strength x: the hue turns by a fraction of the circle uniform in [-x, x]; at most 0.5.
         jitter_order: "random", an order of the four for each image as in torchvision, or "fixed".
-        grayscale: Probability of losing colour.
+        grayscale: Probability of grayscale.
         blur: Probability of Gaussian blur.
         blur_sigma: Least and greatest standard deviation in pixels; uniform in between.
         blur_kernel: Odd width of the kernel in pixels; None = a tenth of the size, as SimCLR.
         solarize: Probability of solarisation.
         solarize_threshold: Values from here on are inverted; in [0, 1].
-        views: For each view the knobs that differ, such as BYOL's [{"blur": 1.0}, {"blur": 0.1,
+        views: The knobs that differ for each view, such as BYOL's [{"blur": 1.0}, {"blur": 0.1,
             "solarize": 0.2}]; empty = all alike. `size` and all knobs from `order` to here may be
             named; `count` makes an entry stand for several views, as in multi-crop's
             [{"count": 2}, {"count": 6, "size": 96, "crop_scale": [0.05, 0.14]}].
@@ -134,7 +134,7 @@ class Augmentation:
         return draw(self._settings[view], index, (self.seed, epoch, view), height, width)
 
     def crop(self, image: Tensor, index: int, epoch: int) -> list[Tensor]:
-        """The crops of one image, for workers that load mixed sizes; the rest is `__call__`'s.
+        """The crops of one image, for workers that load mixed sizes; `__call__` does the rest.
 
         Args:
             image: Uint8 CPU tensor (3, H, W).
@@ -142,8 +142,8 @@ class Augmentation:
             epoch: Number of the epoch.
 
         Returns:
-            V uint8 tensors (3, S, S), each of its view's size, of the boxes that `draw` gives; not
-            yet flipped.
+            V uint8 tensors (3, S, S), each of its view's size, cropped to the boxes that `draw`
+            gives; not yet flipped.
         """
         height, width = image.shape[1:]
         crops = []
@@ -167,7 +167,8 @@ class Augmentation:
 
         Args:
             images: Uint8 tensor (N, 3, H, W), or V uint8 tensors (N, 3, S, S) from `crop`.
-            index: Int64 tensor (N,), positions in the training split; on a GPU, it is waited for.
+            index: Int64 tensor (N,), positions in the training split; a GPU tensor makes the host
+                wait.
             epoch: Number of the epoch.
             device: Where the views are made; None = where the images are.
 
@@ -189,7 +190,7 @@ class Augmentation:
         where = torch.device(device) if device is not None else batches[0].device
         batches = [image_ops.to_device(batch, where) for batch in batches]
         index, views = index.cpu(), []
-        # Not in half precision, even where the caller's forward pass is.
+        # Not in half precision, even if the caller's forward pass is.
         with torch.autocast(where.type, enabled=False):
             for view, settings in enumerate(self._settings):
                 batch = batches[view if cropped else 0]
@@ -201,7 +202,7 @@ class Augmentation:
         self, images: Tensor, parameters: ViewParameters, settings: ViewSettings, cropped: bool
     ) -> Tensor:
         p = parameters
-        # Every other op treats left and right alike, so the flip may come here, where it is free.
+        # All other ops are symmetric in left and right, so the flip may be here, where it is free.
         if cropped:
             view = image_ops.hflip(images, p.flip).float().div_(255)
         else:

@@ -1,8 +1,8 @@
-"""The default data set: ten classes of shape, drawn by the program: nothing to download.
+"""The default data set: ten classes of shape, drawn by the program, with nothing to download.
 
-The label is the shape only. Colour, contrast, position, size, rotation and lighting are drawn at
-random, which makes raw pixels a poor guide; and none of them survives the usual colour jitter and
-crops well enough for two views to be matched without looking at the shape.
+The label is the shape only. Colour, contrast, position, size, rotation and lighting are
+random, so raw pixels say little about the class; and none of them survives the usual colour jitter
+and crops well enough for two views to be matched without looking at the shape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK = 512  # images drawn at once: a few megabytes of float32, which stay in 
 _NUM_DRAWS = 13
 _SHIFT = 0.3  # of half the image's side, either way, on each axis
 _SMALLEST, _LARGEST = 0.5, 0.8  # the shape's outer radius, of half the image's side
-# Grounds differ more from one another than a shape from its ground: this is what blinds raw pixels.
+# Backgrounds differ more from each other than a shape from its own: so raw pixels classify badly.
 _DARKEST, _LIGHTEST = 0.1, 0.9  # luma
 
 
@@ -61,7 +61,7 @@ def _triangle(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _star(x: Tensor, y: Tensor) -> Tensor:
-    # A pentagram's points are those outside at most one of the five lines that bound it.
+    # A point is in a pentagram if it is outside at most one of its five lines.
     return _half_planes(x, y, 5, 0.32).topk(2, dim=0).values[1]
 
 
@@ -74,7 +74,7 @@ def _crescent(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _heart(x: Tensor, y: Tensor) -> Tensor:
-    # A square that stands on its corner, with a half disc on each of its upper sides.
+    # A square standing on a corner, with a half disc on each of its upper sides.
     y = y + 0.2
     right, left = (y + x) * math.sqrt(0.5), (y - x) * math.sqrt(0.5)
     lobes = torch.minimum(_circle(right - 0.5, left, 0.5), _circle(right, left - 0.5, 0.5))
@@ -152,7 +152,7 @@ def _draw(outline: Callable[[Tensor, Tensor], Tensor], draws: Tensor, size: int)
 def _coverage(
     outline: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, draws: Tensor, size: int
 ) -> Tensor:
-    """The share of each pixel (N, size, size) that the shape covers, by its distance in pixels."""
+    """The fraction of each pixel (N, size, size) that the shape covers, by distance in pixels."""
     angle = draws[:, 0] * (2 * math.pi)
     cos, sin = _per_pixel(angle.cos()), _per_pixel(angle.sin())
     radius = _per_pixel(_SMALLEST + (_LARGEST - _SMALLEST) * draws[:, 1])
@@ -163,9 +163,9 @@ def _coverage(
 
 
 def _colours(draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours (N, 3, 1, 1) of shape and ground, apart in luma too, so that grey images show it."""
+    """Colours (N, 3, 1, 1) of shape and background, which differ in luma too, for grey images."""
     ground = _DARKEST + (_LIGHTEST - _DARKEST) * draws[:, 0]
-    contrast = 0.3 + 0.1 * draws[:, 1]  # fits on at least one side of any ground
+    contrast = 0.3 + 0.1 * draws[:, 1]  # fits above or below any background's luma
     fits_up, fits_down = ground + contrast <= _LIGHTEST, ground - contrast >= _DARKEST
     up = fits_up & (~fits_down | (draws[:, 2] < 0.5))
     shape = torch.where(up, ground + contrast, ground - contrast)
@@ -192,7 +192,7 @@ def _per_pixel(value: Tensor) -> Tensor:
     return value.float()[:, None, None]
 
 
-_FIRST_TEST_SHAPE = 10**9  # above any training index: num_train does not move the test set
+_FIRST_TEST_SHAPE = 10**9  # above any training index: num_train does not change the test set
 
 
 def shapes(seed: int = 0, num_train: int = 10_000, num_test: int = 2_000) -> Splits:

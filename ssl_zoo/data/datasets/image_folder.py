@@ -38,7 +38,7 @@ def folder(
     skipped_list: str | None = None,
     num_threads: int | None = None,
 ) -> Splits:
-    """A tree of images: `root/train` and `root/test` where they exist, else all of `root` as train.
+    """A tree of images: `root/train` and `root/test` if they exist, else all of `root` as train.
 
     The folders directly below a split are its classes, at any depth below. Images that lie directly
     in the split, or fewer than two folders, make it unlabelled. With `class_depth` 2, classes are
@@ -48,11 +48,11 @@ def folder(
     Args:
         root: The folder.
         on_error: What to do about files that do not decode: "stop", or "skip" to leave them out.
-        labelled: Whether folders are classes; "auto" looks.
-        class_depth: How many folders below the split name the class; above 1, classes are a must.
+        labelled: Whether folders are classes; "auto" decides by the tree.
+        class_depth: How many folders below the split name the class; above 1, classes are required.
         cache_dir: Where decoded images and the results of checks are kept.
-        cache_limit_gb: Splits above this size together, in units of 1e9 bytes, are not cached.
-        skipped_list: Where to write the files left out, one a line with its reason.
+        cache_limit_gb: If all splits exceed this size, in units of 1e9 bytes, they are not cached.
+        skipped_list: Where to list the files left out, one per line with its reason.
         num_threads: Decoding threads; None leaves it to Python.
 
     Raises:
@@ -102,7 +102,7 @@ def _split_trees(root: Path, cache_dir: Path) -> list[Tree]:
     if (root / "train").is_dir():
         for name in ("val", "validation"):
             if (root / name).is_dir():
-                _log.info("%s is not read: val figures come from a part of train", root / name)
+                _log.info("%s is not read: val metrics use a part of train", root / name)
         parts = [root / name for name in ("train", "test") if (root / name).is_dir()]
         return [read_tree(part, cache_dir) for part in parts]
     if (root / "test").is_dir():  # taking all of root would train on the test images
@@ -117,7 +117,7 @@ def _top(name: str, depth: int) -> str:
 
 
 def _class_folders(root: Path, depth: int) -> list[str]:
-    """The folders `depth` levels below, and those above that hold none, sorted."""
+    """The folders `depth` levels below, and folders above those without subfolders, sorted."""
     folders = subfolders(root)
     if depth == 1:
         return folders
@@ -181,7 +181,7 @@ def _listed(names: list[str]) -> str:
 def _tensor_size(
     trees: list[Tree], headers: list[Headers], limit_gb: float
 ) -> tuple[int, int] | None:
-    """(H, W) when every image of all splits has it and they fit the cache together, else None."""
+    """(H, W) if every image of all splits has it and all fit the cache together, else None."""
     size = headers[0].size
     if size is None or any(header.size != size for header in headers):
         return None
@@ -206,7 +206,7 @@ def _report_skipped(
         for tree, failures in zip(trees, broken, strict=True)
         for name, reason in failures.items()
     ]
-    if skipped_list is not None:  # also when nothing was skipped, so that no old list stays behind
+    if skipped_list is not None:  # even if nothing was skipped, so that no old list remains
         path = Path(skipped_list).expanduser()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Data sets that a library brings: scikit-learn's digits, and torchvision's."""
+"""Data sets from libraries: scikit-learn's digits, and torchvision's."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def digits(test_fraction: float = 0.2) -> Splits:
 
 
 def _fetch(make: Callable[[], T], name: str, root: str | Path, place: str) -> T:
-    """What `make` returns, or one line on where it looked and how to fix it."""
+    """What `make` returns, or a one-line error that says where it looked and how to fix it."""
     try:
         return make()
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
@@ -139,7 +139,7 @@ def _stl10_train(binaries: Path, cache_dir: Path) -> NDArray[np.uint8]:
     names = ["train_X.bin", "unlabeled_X.bin"]
     cache = cache_stem(binaries, names, cache_dir).with_suffix(".npy")
     if not cache.exists():
-        # The files hold columns, not rows: the last two axes change places.
+        # The files hold columns, not rows: the last two axes are swapped.
         parts = [
             np.memmap(binaries / name, np.uint8, "r").reshape(-1, 3, 96, 96).swapaxes(2, 3)
             for name in names
@@ -153,7 +153,7 @@ def _stl10_train(binaries: Path, cache_dir: Path) -> NDArray[np.uint8]:
 def imagenet(root: str | Path) -> Splits:
     """ImageNet 2012: 1.28 million training images; its 50,000 validation images serve as test.
 
-    Not to be downloaded without an account: torchvision unpacks the archives it finds in `root`.
+    Downloading needs an account: torchvision unpacks the archives that it finds in `root`.
 
     Raises:
         UserError: The archives or the folders made from them are not in `root`.

@@ -1,4 +1,4 @@
-"""Images: in one array, in files, or wherever a class of this kind keeps them."""
+"""Images: in one array, in files, or wherever another such class keeps them."""
 
 from ssl_zoo.data.images.base import Images, Splits
 from ssl_zoo.data.images.files import FileImages

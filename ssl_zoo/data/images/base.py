@@ -1,4 +1,4 @@
-"""What images are to the rest of the program, and what a data set is made of."""
+"""The interface of images, and what a data set consists of."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Images(ABC):
-    """N images and their labels, wherever the pixels lie.
+    """N images and their labels, wherever the pixels are.
 
-    Nothing outside of this folder asks which kind it has: another format, such as a stream or an
-    array on disk, is one more class of this kind.
+    Nothing outside this folder depends on the class: another format, such as a stream or an
+    array on disk, is one more subclass.
 
     Attributes:
         labels: (N,) int64, -1 = unlabelled.
@@ -42,7 +42,7 @@ class Images(ABC):
 
     @abstractmethod
     def relabelled(self, labels: Tensor) -> Self:
-        """The same images under other labels (N,)."""
+        """The same images with other labels (N,)."""
 
     @abstractmethod
     def pooled(self, other: Self) -> Self:
@@ -52,24 +52,24 @@ class Images(ABC):
     def train_batches(
         self, sampler: EpochSampler, augmentation: Augmentation, num_workers: int
     ) -> Iterable[Tensor | list[Tensor]]:
-        """What training reads.
+        """The batches that training reads.
 
         Args:
             sampler: Each pass takes its pending batches, in their order.
-            augmentation: Its `crop` makes the crops of one image, where a batch of whole images
-                would not fit a tensor.
+            augmentation: Its `crop` makes the crops of one image, if whole images do not fit
+                one tensor.
             num_workers: Processes that may be used to read.
 
         Returns:
-            What is iterated anew in each epoch: a batch of uint8 images (n, 3, H, W), or the V
-            batches of its crops (n, 3, S, S), which may differ in S.
+            An iterable for each epoch: a batch of uint8 images (n, 3, H, W), or the V batches of
+            its crops (n, 3, S, S), which may differ in S.
         """
 
     @abstractmethod
     def clean_batches(
         self, batches: Sequence[Tensor], geometry: Callable[[Tensor], Tensor], num_workers: int
     ) -> Iterable[Tensor]:
-        """What evaluation reads, once.
+        """The batches that evaluation reads, once.
 
         Args:
             batches: The positions (n,) of each batch.
@@ -82,21 +82,21 @@ class Images(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash that tells these images from others, whatever folder they lie in."""
+        """A hash that identifies these images, in whatever folder they are."""
 
     @abstractmethod
     def places(self) -> NDArray[Any]:
-        """(N,) where each image is: a path, or a row number of what the data set came as."""
+        """(N,) where each image is: a path, or a row of the original array."""
 
 
 class Splits(NamedTuple):
-    """What a data set is made of.
+    """The parts of a data set.
 
     Attributes:
         train: Training images.
         test: Test images, of the same kind; None when the data set has none.
         class_names: Name of each label; empty when the images are unlabelled.
-        mean: Of R, G, B in [0, 1] over train; None when it is not known beforehand.
+        mean: Mean of R, G, B in [0, 1] over train; None when it is not known beforehand.
         std: Likewise.
     """
 

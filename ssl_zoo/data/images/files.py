@@ -23,7 +23,7 @@ from ssl_zoo.types import UserError
 
 @dataclass(frozen=True, eq=False)
 class FileImages(Images):
-    """Images of large or mixed sizes, decoded one by one when they are needed.
+    """Images of large or mixed sizes, decoded one by one on demand.
 
     Attributes:
         paths: N image files.
@@ -42,7 +42,7 @@ class FileImages(Images):
         return FileImages([self.paths[i] for i in index.tolist()], self.labels[index])
 
     def relabelled(self, labels: Tensor) -> FileImages:
-        """The same images under other labels (N,)."""
+        """The same images with other labels (N,)."""
         return replace(self, labels=labels)
 
     def pooled(self, other: FileImages) -> FileImages:
@@ -60,10 +60,10 @@ class FileImages(Images):
     def train_batches(
         self, sampler: EpochSampler, augmentation: Augmentation, num_workers: int
     ) -> Iterable[list[Tensor]]:
-        """Crops, made by workers that live as long as what is returned.
+        """Crops, made by workers that live as long as the returned object.
 
         Raises:
-            UserError: In iterating, if a file does not decode.
+            UserError: During iteration, if a file does not decode.
         """
         return _Decoded(
             DataLoader(
@@ -72,7 +72,7 @@ class FileImages(Images):
                 num_workers=num_workers,
                 collate_fn=_collate,
                 persistent_workers=num_workers > 0,
-                generator=torch.Generator(),  # leaves the global generator alone
+                generator=torch.Generator(),  # so that the global generator is not used
             )
         )
 
@@ -82,7 +82,7 @@ class FileImages(Images):
         """The images, resized one by one by workers.
 
         Raises:
-            UserError: In iterating, if a file does not decode.
+            UserError: During iteration, if a file does not decode.
         """
         workers = DataLoader(
             _CleanDataset(self, geometry),
@@ -94,7 +94,7 @@ class FileImages(Images):
         return (images for (images,) in _Decoded(workers))
 
     def fingerprint(self) -> str:
-        """A hash of the files' names with their folders'."""
+        """A hash of the names of the files and of their folders."""
         names = ["/".join(Path(path).parts[-2:]) for path in self.paths]
         return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
@@ -113,12 +113,12 @@ class _CropDataset(Dataset[Any]):
         epoch, i = key
         try:
             return self.augmentation.crop(self.images.load(i), i, epoch)
-        except UserError as error:  # raised by the main process, free of the worker's stack trace
+        except UserError as error:  # raised in the main process, without the worker's stack trace
             return error
 
 
 class _CleanDataset(Dataset[Any]):
-    """Single images as the backbone sees them, before normalisation."""
+    """Single images as the backbone's input, before normalisation."""
 
     def __init__(self, images: FileImages, geometry: Callable[[Tensor], Tensor]) -> None:
         self.images, self.geometry = images, geometry
@@ -154,7 +154,7 @@ class _Keys:
 
 
 class _Decoded:
-    """What workers send; the error of a file that does not decode is raised here."""
+    """The workers' results; the error of a file that does not decode is raised here."""
 
     def __init__(self, workers: DataLoader[Any]) -> None:
         self.workers = workers

@@ -47,8 +47,8 @@ class TensorImages(Images):
     Attributes:
         images: (M, 3, H, W) uint8; a numpy array may be memory-mapped.
         labels: (N,) int64, -1 = unlabelled.
-        rows: (N,) int64, the array's row of each image; None when M = N and they stand in order.
-        paths: The N files that they were decoded from; None where there are none.
+        rows: (N,) int64, the array's row of each image; None if M = N and they are in order.
+        paths: The N files that they were decoded from; None if there are none.
     """
 
     images: NDArray[np.uint8] | Tensor | TwoArrays
@@ -69,7 +69,7 @@ class TensorImages(Images):
         return TensorImages(self.images, self.labels[index], rows, paths)
 
     def relabelled(self, labels: Tensor) -> TensorImages:
-        """The same images under other labels (N,)."""
+        """The same images with other labels (N,)."""
         return replace(self, labels=labels)
 
     def pooled(self, other: TensorImages) -> TensorImages:
@@ -111,12 +111,12 @@ class TensorImages(Images):
         return hashlib.sha256(self.batch(some).numpy().tobytes()).hexdigest()
 
     def places(self) -> NDArray[Any]:
-        """The files' paths, else the rows of the array that the data set came as."""
+        """The files' paths, else the rows of the original array."""
         return np.array(self.paths) if self.paths is not None else self._own_rows().cpu().numpy()
 
 
 class _Epochs:
-    """The sampler's pending batches of images, anew in each pass."""
+    """The sampler's pending batches of images, in each pass."""
 
     def __init__(self, images: TensorImages, sampler: EpochSampler) -> None:
         self.images, self.sampler = images, sampler

@@ -43,7 +43,7 @@ def train_batches(
     """`num_iterations` batches of shuffled epochs, each image flipped half the time.
 
     Order and flips are functions of (seed, epoch, index); the last batch of an epoch is filled
-    from the next. Ignored boxes are taken out.
+    from the next. Ignored boxes are removed.
     """
     shown = [
         image._replace(
@@ -59,7 +59,7 @@ def train_batches(
 def eval_batches(
     images: list[BoxedImage], batch_size: int, num_workers: int = 0
 ) -> Iterable[Batch]:
-    """All images in their order, all boxes, never flipped."""
+    """All images in order, with all boxes, never flipped."""
     keys = [(i, False) for i in range(len(images))]
     batches = (keys[i : i + batch_size] for i in range(0, len(keys), batch_size))
     return _loader(images, batches, num_workers)

@@ -1,4 +1,4 @@
-"""Faster R-CNN with FPN on a pretrained ResNet: built, trained, and asked for boxes."""
+"""Faster R-CNN with FPN on a pretrained ResNet: building, training and predicting."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _STAGES = ("layer1", "layer2", "layer3", "layer4")
 class InAutocast(nn.Module):
     """A module that computes in bfloat16 where it is native and returns float32.
 
-    Only the parts that cost time are wrapped, since torchvision gives anchors and boxes the type of
-    the features: bfloat16 rounds a coordinate above 256 to an even number.
+    Only the parts that cost time are wrapped, since torchvision gives anchors and boxes the dtype
+    of the features: bfloat16 rounds a coordinate above 256 to an even number.
     """
 
     def __init__(self, module: nn.Module, context: Callable[[], AbstractContextManager[Any]]):
@@ -58,19 +58,19 @@ def build_detector(
 ) -> FasterRCNN:
     """A copy of the backbone in Faster R-CNN with FPN, all layers trainable, on its device.
 
-    Normalisation is batch norm that trains, in the backbone as it was pretrained and new in the
-    FPN; the heads have none (He et al. 2020, section 4.2 and appendix; there synchronised over
-    GPUs, here one process sees the whole batch).
+    All batch norms are trained: the backbone's start as pretrained, the FPN's are new; the heads
+    have none (He et al. 2020, section 4.2 and appendix; there synchronised over GPUs, here one
+    process sees the whole batch).
 
     Args:
-        backbone: A ResNet with the ImageNet stem, of torchvision or timm; it stays as it is.
+        backbone: A ResNet with the ImageNet stem, of torchvision or timm; it is not changed.
         preprocess: Its mean and std normalise the images.
         num_classes: Without the background.
-        image_size: Shorter side in pixels; of several, training draws one, testing takes the last.
-        max_size: The longer side at most.
-        boxes_per_image: Proposals an image that the box head is trained on.
-        fpn_channels: Of each level of the FPN and of the RPN's head.
-        seed: Of the new layers, drawn without touching the global generator.
+        image_size: Shorter side in pixels; from a list, training draws one, testing takes the last.
+        max_size: Maximum of the longer side.
+        boxes_per_image: Proposals per image that the box head is trained on.
+        fpn_channels: Channels of each level of the FPN and of the RPN's head.
+        seed: For the new layers, drawn without touching the global generator.
 
     Raises:
         UserError: If the backbone is not such a ResNet.
@@ -115,7 +115,7 @@ def _stage_widths(backbone: Any) -> list[int]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global generators start from `seed` inside, and go on afterwards as if nothing was.
+    """The global generators start from `seed` inside, and are restored afterwards.
 
     Torchvision draws its new layers, and its samples of anchors and proposals, from them.
     """
@@ -125,13 +125,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class Schedule(NamedTuple):
-    """SGD as in Detectron2: linear warm-up from lr / 1000, a tenth at each decay.
+    """SGD as in Detectron2: linear warm-up from lr / 1000, a tenth of the rate at each decay.
 
     Attributes:
         num_iterations: Optimizer steps.
         lr: Highest learning rate.
-        momentum: Of SGD.
-        weight_decay: Of all parameters but those of norms.
+        momentum: For SGD.
+        weight_decay: On all parameters except those of norms.
         warmup_iterations: Steps until `lr` is reached.
         decay_at: Fractions of `num_iterations`.
     """
@@ -144,7 +144,7 @@ class Schedule(NamedTuple):
     decay_at: Sequence[float]
 
     def factor(self, step: int) -> float:
-        """What `lr` is multiplied by at a step, from 0."""
+        """The factor on `lr` at a step, counted from 0."""
         milestones = [int(part * self.num_iterations) for part in self.decay_at]
         warmup = warm_up(step, self.warmup_iterations, first=0.001)
         return warmup * steps_down(step, milestones)
@@ -160,10 +160,10 @@ def train_detector(
     """Train all parameters; on_step(steps done, loss).
 
     Args:
-        detector: In place.
-        batches: As many as `schedule.num_iterations`.
-        schedule: Of the optimizer.
-        seed: Of torchvision's samples of anchors and proposals.
+        detector: Trained in place.
+        batches: `schedule.num_iterations` batches.
+        schedule: Schedule of the optimizer.
+        seed: For torchvision's samples of anchors and proposals.
         on_step: Called after each step.
 
     Raises:
@@ -183,7 +183,7 @@ def train_detector(
                 parts = ", ".join(
                     f"{name} {float(value.detach()):g}" for name, value in losses.items()
                 )
-                raise UserError(f"the loss of step {step} is not finite ({parts}): lower the lr")
+                raise UserError(f"the loss of step {step} is not finite ({parts}): lower lr")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

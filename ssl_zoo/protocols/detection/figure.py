@@ -1,4 +1,4 @@
-"""A picture of detections beside the truth. Made without a display."""
+"""A figure of detections beside the ground truth. Drawn without a display."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def draw_detections(
     predictions: Sequence[dict[str, Tensor]],
     class_names: Sequence[str],
 ) -> Figure:
-    """A row an image: the true boxes, and the detections with a score above 0.5.
+    """A row per image: the true boxes, and the detections with a score above 0.5.
 
     Args:
         images: N files.
@@ -30,7 +30,7 @@ def draw_detections(
         predictions: boxes (K, 4), labels (K,), scores (K,).
         class_names: Label i is class_names[i - 1].
     """
-    pairs = min(2, len(images))  # two images a row
+    pairs = min(2, len(images))  # two images per row
     rows = -(-len(images) // pairs)
     figure, axes = subplots(rows, 2 * pairs, (6.4 * pairs, 2.6 * rows))
     for axis in axes.flat:

@@ -1,4 +1,4 @@
-"""Annotations as Pascal VOC and COCO write them down; `splits` checks them against the images."""
+"""Annotations as Pascal VOC and COCO store them; `splits` checks them against the images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from ssl_zoo.data.decode import EXTENSIONS
 from ssl_zoo.types import UserError
 
-_NO_BOXES = ("image_info", "captions")  # COCO's files of these names
+_NO_BOXES = ("image_info", "captions")  # COCO's files with these names
 
 
 class Object(NamedTuple):
@@ -23,7 +23,7 @@ class Object(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One image as it was written down; `place` says where, for messages."""
+    """One image as annotated; `place` says where, for messages."""
 
     place: str
     path: Path
@@ -35,13 +35,13 @@ class Record(NamedTuple):
 
 
 def voc_lists(folder: Path) -> dict[str, Path]:
-    """The lists of images that there are, by split."""
+    """The existing lists of images, by split."""
     paths = {s: folder / f"ImageSets/Main/{s}.txt" for s in ("train", "trainval", "val", "test")}
     return {split: path for split, path in paths.items() if path.is_file()}
 
 
 def read_voc(path: Path) -> list[Record]:
-    """What the annotations of a list say.
+    """The annotations of a list.
 
     Raises:
         UserError: If one is missing or does not parse.
@@ -68,7 +68,7 @@ def _voc_record(root: Path, name: str, listed_in: Path) -> Record:
 
 
 def _voc_size(tree: ElementTree.Element) -> tuple[int, int] | None:
-    """(H, W) as written down; None where it is not, or is 0, as some tools write."""
+    """(H, W) as stated; None if missing or 0, as some tools write."""
     size = [tree.findtext(f"size/{side}", "0").strip() for side in ("height", "width")]
     if not all(side.isdigit() and int(side) > 0 for side in size):
         return None
@@ -76,7 +76,7 @@ def _voc_size(tree: ElementTree.Element) -> tuple[int, int] | None:
 
 
 def _voc_object(node: ElementTree.Element, place: str) -> Object:
-    """Corners count pixels from 1 and belong to the box: xmin=1, xmax=W is the whole width."""
+    """Corners are pixels, counted from 1, inside the box: xmin=1, xmax=W is the whole width."""
     name = node.findtext("name", "").strip()
     if not name:
         raise UserError(f"{place} has no name")
@@ -96,9 +96,9 @@ def _voc_object(node: ElementTree.Element, place: str) -> Object:
 
 
 def coco_lists(folder: Path) -> dict[str, Path]:
-    """Files whose name has a word train, val or test, digits after it allowed.
+    """Files whose name has a word train, val or test, optionally followed by digits.
 
-    `instances_*` goes before others such as `person_keypoints_*`; two kinds hold no boxes.
+    `instances_*` is preferred to others such as `person_keypoints_*`; two kinds hold no boxes.
     """
     lists = {}
     for split in ("train", "val", "test"):
@@ -118,7 +118,7 @@ def coco_lists(folder: Path) -> dict[str, Path]:
 
 
 def read_coco(path: Path) -> list[Record]:
-    """What a JSON file of annotations says.
+    """The annotations of a JSON file.
 
     Raises:
         UserError: If it does not parse, or a part of it is missing.

@@ -32,28 +32,28 @@ Boxes = dict[str, Tensor]
 
 
 class Detection(Protocol):
-    """Train a detector on train, read val, and read test once, with the last weights.
+    """Train a detector on train, and score the last weights on val and, once, on test.
 
     Args:
         root: Folder of the data set.
         format: auto, voc or coco.
-        image_size: Shorter side in pixels; of several, training draws one, testing takes the last.
-        max_size: The longer side at most.
+        image_size: Shorter side in pixels; from a list, training draws one, testing takes the last.
+        max_size: Maximum of the longer side.
         num_iterations: Optimizer steps.
-        batch_size: Images a step.
+        batch_size: Images per step.
         lr: Highest learning rate, for this batch size.
-        momentum: Of SGD.
-        weight_decay: Of all parameters but those of norms.
+        momentum: For SGD.
+        weight_decay: On all parameters except those of norms.
         warmup_iterations: Steps of linear warm-up.
-        decay_at: Fractions of the iterations after which the rate is a tenth.
-        boxes_per_image: Proposals an image that the box head is trained on.
-        fpn_channels: Of each level of the FPN; 256 in the papers.
-        val_fraction: Of train, where there is no list for val.
-        split_seed: Of that draw.
-        num_workers: Processes that decode; 0 = this one.
+        decay_at: Fractions of the iterations, at each of which the rate falls to a tenth.
+        boxes_per_image: Proposals per image that the box head is trained on.
+        fpn_channels: Channels of each level of the FPN; 256 in the papers.
+        val_fraction: Part of train held out if there is no list for val.
+        split_seed: For that draw.
+        num_workers: Processes that decode; 0 = the main one.
 
     Raises:
-        BadValue: If a number makes no sense.
+        BadValue: If a number is out of range.
         UserError: If pycocotools is missing.
 
     Source: He et al. 2020 (MoCo), section 4.2 and appendix; schedules of Detectron2.
@@ -92,7 +92,7 @@ class Detection(Protocol):
             num_iterations, lr, momentum, weight_decay, warmup_iterations, decay_at
         )
         self._check_settings()
-        box_metric()  # an error now, and not after the training
+        box_metric()  # an error now instead of after training
 
     def _check_settings(self) -> None:
         counts = {
@@ -115,11 +115,11 @@ class Detection(Protocol):
 
     @cached_property
     def splits(self) -> DetectionSplits:
-        """Read once for all rows."""
+        """The splits, read once for all rows."""
         return read_detection(self.root, self.format, self.val_fraction, self.split_seed)
 
     def check(self, data: object) -> None:
-        """Read the annotations, and refuse those that do not fit."""
+        """Read the annotations, and refuse inconsistent ones."""
         _ = self.splits
 
     def identity(self, data: object) -> list[Any]:
@@ -130,7 +130,7 @@ class Detection(Protocol):
         ]
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """`val_ap`, `val_ap50`, `test_ap`, `test_ap50`, `test_ap75`, test AP of each class.
+        """`val_ap`, `val_ap50`, `test_ap`, `test_ap50`, `test_ap75`, and test AP of each class.
 
         AP is COCO's: the mean over IoU 0.5, 0.55 ... 0.95; AP50 and AP75 are at one IoU. All lie
         between 0 and 1.
@@ -182,7 +182,7 @@ class Detection(Protocol):
     def _evaluate(
         self, detector: FasterRCNN, candidate: Candidate, split: str
     ) -> tuple[dict[str, Any], tuple[list[Boxes], list[Boxes]]]:
-        """Scores, and truths and predictions of the first images."""
+        """Scores, and the ground truth and predictions of the first images."""
         images: list[BoxedImage] = getattr(self.splits, split)
         batches = eval_batches(images, self.batch_size, self.num_workers)
         truths: list[Boxes] = []
@@ -213,16 +213,17 @@ def box_ap(
 ) -> dict[str, Any]:
     """COCO's box AP.
 
-    A detection counts neither way if its part within a truth with `iscrowd` (VOC's difficult) is,
-    of its own area, at least the IoU asked for. That is COCO's rule; VOC's tool takes the IoU.
+    A detection counts neither as right nor as wrong if the share of its area inside a truth with
+    `iscrowd` (VOC's difficult) is at least the IoU threshold. That is COCO's rule; VOC's tool uses
+    the IoU.
 
     Args:
-        predictions: An image each: boxes (K, 4), labels (K,) from 1, scores (K,).
-        truths: An image each: boxes (K, 4), labels (K,), iscrowd (K,).
+        predictions: For each image: boxes (K, 4), labels (K,) from 1, scores (K,).
+        truths: For each image: boxes (K, 4), labels (K,), iscrowd (K,).
         class_names: Label i is class_names[i - 1].
 
     Returns:
-        `ap`, `ap50`, `ap75`, and `ap_per_class` by name, None where no truth has the class.
+        `ap`, `ap50`, `ap75`, and `ap_per_class` by name, None if no truth has the class.
     """
     metric = box_metric()
     metric.update(predictions, truths)

@@ -1,4 +1,4 @@
-"""Images with boxes: the three splits of a data set in the layout of Pascal VOC or of COCO."""
+"""Images with boxes: the three splits of a data set in Pascal VOC's or COCO's layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ssl_zoo.types import BadValue, UserError
 
 Format = Literal["auto", "voc", "coco"]
 
-# A side of at most this many pixels is no area. VOC's two corners are pixels of the box, so equal
+# A side of at most this many pixels has no area. VOC's two corners are pixels of the box, so equal
 # ones make one pixel: labelling tools write that for a click. COCO writes widths and heights.
 _NO_AREA = {"voc": 1.0, "coco": 0.0}
 
@@ -33,7 +33,7 @@ class BoxedImage(NamedTuple):
     """One image and its objects.
 
     Attributes:
-        path: Of the image.
+        path: Its file.
         size: (H, W) in pixels.
         boxes: (K, 4) float32, x1 y1 x2 y2 in pixels; (0, 0, W, H) is the whole image.
         labels: (K,) int64 from 1; 0 is the background.
@@ -53,7 +53,7 @@ class DetectionSplits(NamedTuple):
     Attributes:
         train: Images with at least one box that is not ignored.
         val: The list called val, or split off train.
-        test: The list called test; where there is none, the list called val.
+        test: The list called test; if there is none, the list called val.
         class_names: Sorted; label i is class_names[i - 1].
     """
 
@@ -71,13 +71,13 @@ def read_detection(
 ) -> DetectionSplits:
     """Read all annotations and check them against the headers of the images.
 
-    Boxes are clipped to their image, those without area left out; both are counted and told.
+    Boxes are clipped to their image, those without area left out; both are counted and reported.
 
     Args:
         root: VOC: holds ImageSets/Main, Annotations, JPEGImages. COCO: holds annotations/*.json.
-        format: `auto` goes by those folders.
-        val_fraction: Fraction of train that is split off where no list is left for val.
-        split_seed: Of that draw, a hash of the image's place in the list.
+        format: `auto` decides by those folders.
+        val_fraction: Fraction of train that is split off if no list is left for val.
+        split_seed: For that draw, a hash of the image's place in the list.
 
     Raises:
         UserError: If a list, an image or an annotation is missing or does not fit the others.
@@ -155,7 +155,7 @@ def _check_disjoint(splits: dict[str, list[Record]]) -> None:
 
 
 def _usable(folder: Path, splits: DetectionSplits) -> DetectionSplits:
-    """The splits without training images that have nothing to train on."""
+    """The splits without the training images that have no box to train on."""
     train = [image for image in splits.train if not bool(image.ignored.all())]
     for split, images in (("train", train), ("val", splits.val), ("test", splits.test)):
         if all(bool(image.ignored.all()) for image in images):
@@ -169,7 +169,7 @@ def _usable(folder: Path, splits: DetectionSplits) -> DetectionSplits:
 
 
 class _Check:
-    """Turns records into images with good boxes, and counts the bad ones."""
+    """Turns records into images with valid boxes, and counts the invalid ones."""
 
     def __init__(self, names: list[str], no_area: float, total: int) -> None:
         self.labels = {name: i + 1 for i, name in enumerate(names)}
@@ -206,7 +206,7 @@ class _Check:
         if record.stated_size not in (None, size):
             raise UserError(
                 f"{record.place} says {record.stated_size} (height, width), but {record.path} has "
-                f"{size}: its boxes belong to another picture"
+                f"{size}: its boxes belong to another image"
             )
         return size
 
@@ -224,7 +224,7 @@ class _Check:
         return x1, y1, x2, y2
 
     def tell(self, folder: Path) -> None:
-        """One line for each kind of bad box."""
+        """One line for each kind of invalid box."""
         if self.clipped:
             count = len(self.clipped)
             warn(f"{folder}: {count} boxes clipped to their image, the first: {self.clipped[0]}")

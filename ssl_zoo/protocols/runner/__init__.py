@@ -1,1 +1,1 @@
-"""Protocols run on checkpoints, beside random weights and raw pixels."""
+"""Protocols run on checkpoints, with random weights and raw pixels for comparison."""

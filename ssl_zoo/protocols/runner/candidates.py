@@ -1,4 +1,4 @@
-"""The rows of an evaluation: what is scored, and the floors beside it."""
+"""The rows of an evaluation: the checkpoints, and the floors that they are compared with."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Concatenated(nn.Module):
 
     Args:
         backbones: Each (N, 3, S, S) -> (N, D_i).
-        preprocesses: Of each; images come as the first one normalises them.
+        preprocesses: One for each; images come normalised by the first one.
 
     Source: Musgrave et al. 2020, sec. 3.2 (the concatenated 512 dimensions of four models).
     """
@@ -79,12 +79,12 @@ def candidates(
         members.append(candidate)
     if len(members) > 1:
         yield _concatenated(members, shared)
-    members.clear()  # and with them their features
+    members.clear()  # which also frees their features
     if not loaded or config["baselines"]:
         if config["backbone"] is None:
-            info(f"no row of {RANDOM_INIT}: the file holds no architecture to start anew")
+            info(f"no row of {RANDOM_INIT}: the file holds no architecture to initialise")
         else:
-            with torch.random.fork_rng():  # the same weights whatever was built before
+            with torch.random.fork_rng():  # the same weights, whatever was built before
                 torch.manual_seed(config["seed"])
                 backbone = build_backbone(config["backbone"]).eval().to(device)
             yield Candidate(RANDOM_INIT, backbone, preprocess or make_data().preprocess, **shared)
@@ -93,16 +93,16 @@ def candidates(
 
 
 def _names(sources: list[Source]) -> list[str]:
-    """Of the rows: the folders' names where several checkpoints are scored and they differ."""
+    """Names of the rows: the folders' names if several checkpoints are scored and these differ."""
     if any(source.pretrained is None for source in sources):
         if len(sources) > 1:
-            raise UserError("ckpt: random stands beside every other row already, remove it")
+            raise UserError("ckpt: random is a row of every table with baselines=true, remove it")
         return []
     if len(sources) == 1:
         return ["pretrained"]
     whole = [source.ckpt for source in sources]
     if len(set(whole)) < len(whole):
-        raise UserError(f"ckpt={whole}: each checkpoint once")
+        raise UserError(f"ckpt={whole}: name each checkpoint once")
     short = [Path(ckpt).name for ckpt in whole]
     return short if len(set(short)) == len(short) else whole
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a JSON file for each protocol, and a table."""
+"""The output of an evaluation: a JSON file for each protocol, and a table."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_text
 
-# Where things lie and how fast they are read: not what a score means.
+# Where things are and how fast they are read: no part of what a score means.
 _PLACES = {"root", "out", "num_workers"}
 _VERSION = 1  # raise it when code changes what a protocol's settings mean
 
 
 def protocol_id(settings: Any, data: Any) -> str:
-    """A hash of what defines a score; figures of different ids do not belong in one column.
+    """A hash of what defines a score; scores with different ids do not belong in one column.
 
     Args:
         settings: The protocol's config; knobs that name places do not count.
@@ -45,9 +45,9 @@ def _without_places(node: Any) -> Any:
 def result_folder(
     sources: list[Source], dataset: str, own: bool, features: str
 ) -> tuple[Path, str]:
-    """Where results lie by default, and what their names end with to tell them apart.
+    """Where results are by default, and the suffix that distinguishes their names.
 
-    Several runs' lie beside the runs, which a sweep holds in one folder, and carry their names.
+    Those of several runs are beside the runs, which a sweep has in one folder, and name them.
 
     Args:
         sources: What is scored.
@@ -76,21 +76,21 @@ def result_folder(
 
 
 def data_of(protocol: Protocol, make_data: Callable[[], DataModule]) -> Any:
-    """What a protocol's `check` and `identity` are given; None where it reads images of its own."""
+    """The argument of a protocol's `check` and `identity`; None if it reads its own images."""
     return None if protocol.own_data else make_data()
 
 
 class Results:
-    """Collects rows and writes them as they come.
+    """Collects rows and writes each as it arrives.
 
     Args:
-        config: Of the evaluation, plain.
+        config: Config of the evaluation, plain.
         sources: The checkpoints.
         make_data: The data module.
         own: Whether the data set is the first checkpoint's own.
 
     Attributes:
-        written: By protocol, what its file holds.
+        written: What the file of each protocol holds.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Results:
         self.paths: dict[str, Path] = {}
 
     def placed(self, candidate: Candidate, name: str, pictures: bool) -> Candidate:
-        """The candidate with its files beside the results of a protocol.
+        """The candidate, with its files placed beside the results of a protocol.
 
         Args:
             candidate: A row.
-            name: Of the protocol.
+            name: Name of the protocol.
             pictures: Whether the row has any.
         """
         stem = self.folder / "figures" / (name + self.suffix) if pictures else None
@@ -128,7 +128,7 @@ class Results:
     def add(
         self, name: str, protocol: Protocol, candidate: Candidate, scores: dict[str, Any]
     ) -> None:
-        """Keep one row, and write the file anew."""
+        """Add one row, and rewrite the file."""
         if name not in self.written:
             self.written[name] = self._head(name, protocol)
             self.paths[name] = self._path(name)
@@ -141,7 +141,7 @@ class Results:
         write_text(self.paths[name], json.dumps(result, indent=2) + "\n", fix="give out=FOLDER")
 
     def _path(self, name: str) -> Path:
-        """A file of other settings or data keeps its place; this one gets its id in its name."""
+        """A file with other settings or data is kept; the new one gets its id in its name."""
         path = self.folder / f"{name}{self.suffix}.json"
         new = self.written[name]["protocol_id"]
         if path.exists() and json.loads(path.read_text()).get("protocol_id") != new:
@@ -171,7 +171,7 @@ class Results:
         return head | {"protocol_id": protocol_id(settings, [identity, output]), "rows": {}}
 
     def report(self, protocols: dict[str, Protocol]) -> None:
-        """Print what the rows scored, and where it is written."""
+        """Print the rows' scores, and where they are written."""
         if len(protocols) == 1:
             ((name, protocol),) = protocols.items()
             columns = {_title(key): (name, key) for key in protocol.columns}
@@ -196,14 +196,14 @@ def _title(key: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A share as per cent, a count as it is, nothing where a row has no such score."""
+    """A share in per cent, a count unchanged, nothing if a row has no such score."""
     if value is None:
         return ""
     return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of each figure that all rows have."""
+    """The mean of each number that all rows have."""
     scored = ("test_", "val_")
     keys = [k for k, value in rows[0].items() if isinstance(value, float) and k.startswith(scored)]
     return {key: sum(row[key] for row in rows) / len(rows) for key in keys}

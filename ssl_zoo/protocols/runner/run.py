@@ -1,4 +1,4 @@
-"""Protocols on one or several backbones, beside random weights and raw pixels."""
+"""Protocols on one or several backbones, with random weights and raw pixels for comparison."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _as_list(ckpt: Any) -> list[str]:
 
 
 def _data_module(config: dict[str, Any], source: Source) -> Callable[[], DataModule]:
-    """What builds the data module, once, when a protocol first asks for it."""
+    """A function that builds the data module once, when a protocol first needs it."""
     size = source.pretrained.preprocess.image_size if source.pretrained else None
     wiring = config["data"] | {"image_size": config["data"]["image_size"] or size}
 
@@ -95,7 +95,7 @@ def _check(name: str, protocol: Protocol, make_data: Callable[[], DataModule]) -
     data = data_of(protocol, make_data)
     try:
         protocol.check(data)
-    except BadValue:  # the knob's name will tell whose it is
+    except BadValue:  # the knob's name will show whose it is
         raise
     except UserError as error:
         raise UserError(f"protocol={name}: {error}") from error
@@ -117,5 +117,5 @@ def _scores(name: str, protocol: Protocol, row: Candidate) -> dict[str, Any]:
 
 
 def _takes(protocol: Protocol, candidate: Candidate) -> bool:
-    """Whether a protocol scores a row; floors are not for all of them."""
+    """Whether a protocol scores a row; not all protocols have all floors."""
     return candidate.name not in FLOORS or candidate.name in protocol.floors

@@ -16,7 +16,7 @@ _NOT_GIVEN = "saved"  # the value of a knob in conf/dataset/saved.yaml
 
 
 def is_saved(dataset: dict[str, Any]) -> bool:
-    """Whether this is the config of conf/dataset/saved.yaml, still without a data set in it."""
+    """Whether this is the config of conf/dataset/saved.yaml, not yet filled in."""
     return "otherwise" in dataset
 
 
@@ -24,7 +24,7 @@ def settled(cfg: DictConfig, source: Source) -> dict[str, Any]:
     """The config as plain values, with the backbone and the data set that the source brings.
 
     With `dataset=saved` the data set is the one that the checkpoint was trained on; knobs given
-    beside it replace the saved ones. Random weights are scored on `dataset.otherwise`; another
+    with it replace the saved ones. Random weights are scored on `dataset.otherwise`; another
     source that brings no data set leaves it at `saved`.
 
     Args:
@@ -38,7 +38,7 @@ def settled(cfg: DictConfig, source: Source) -> dict[str, Any]:
     dataset = config["dataset"]
     if is_saved(dataset) and source.pretrained is None:
         name = dataset["otherwise"]["name"]
-        info(f"ckpt=random is scored on {name}; dataset=NAME takes another data set")
+        info(f"ckpt=random is scored on {name}; dataset=NAME chooses another data set")
         config = to_plain(_with_dataset(cfg, dataset["otherwise"], _given(dataset)))
     elif is_saved(dataset) and source.extras is not None:
         config |= _own_data(source.extras["config"], _given(dataset), config)
@@ -48,14 +48,14 @@ def settled(cfg: DictConfig, source: Source) -> dict[str, Any]:
 
 
 def _given(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The knobs beside `dataset=saved` that have a value of their own."""
+    """The knobs that were given beside `dataset=saved`."""
     knobs = {k: v for k, v in dataset.items() if k != "otherwise" and v != _NOT_GIVEN}
     nested = {k: _given(v) if isinstance(v, dict) else v for k, v in knobs.items()}
     return {k: v for k, v in nested.items() if v != {}}
 
 
 def _with_dataset(cfg: DictConfig, dataset: dict[str, Any], given: dict[str, Any]) -> DictConfig:
-    """The config with another data set, which the wiring then reads."""
+    """The config with another data set, which the wiring then uses."""
     dataset = copy.deepcopy(dataset)
     _replace(dataset, given, f"dataset={dataset['name']}")
     other = cfg.copy()
