@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_backbone"]
+__all__ = ["__version__", "embed", "load_backbone"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +14,8 @@ def __getattr__(name: str) -> Any:
         from ssl_zoo.checkpoints.load import load_backbone
 
         return load_backbone
+    if name == "embed":
+        from ssl_zoo.checkpoints.embedding import embed
+
+        return embed
     raise AttributeError(f"module 'ssl_zoo' has no attribute {name!r}")

@@ -11,9 +11,12 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from helpers.files import write_image
 from helpers.paths import ROOT
+from helpers.programs import composed
 from helpers.tiers import every
 from ssl_zoo.config import CONFIG_DIR, TRAIN_ROOTS, check_overrides, instantiate
+from ssl_zoo.data import Preprocess
 from ssl_zoo.types import Facts
 
 DOCS = ROOT / "docs"
@@ -27,6 +30,43 @@ def test_the_bare_loop_of_library_md_learns(capsys: pytest.CaptureFixture[str]) 
     losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
     assert len(losses) == 2
     assert losses[1] < losses[0]
+
+
+def test_the_rest_of_library_md_runs(
+    make_config: Callable[..., DictConfig],
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a folder with a run, runs/RUN, and images, photos/."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    run.rename(tmp_path / "runs" / "RUN")
+    sizes = {"a.jpg": (40, 50), "b.jpg": (50, 40), "more/c.jpg": (32, 32)}
+    for seed, (name, size) in enumerate(sizes.items()):
+        write_image(tmp_path / "photos" / name, seed, size)
+    names = {
+        "__name__": "docs",
+        "train_cfg": make_config(run="runs/NEW"),
+        "evaluate_cfg": composed("ckpt=runs/RUN", "baselines=false"),
+    }
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(), re.S)
+    for block in blocks:
+        if "method.step" not in block:
+            exec(compile(block, "library.md", "exec"), names)
+    width = names["backbone"].num_features
+    assert names["features"].shape == (2, width)
+    out = capsys.readouterr().out
+    assert "['a.jpg', " in out  # the nearest to an image is itself
+    assert f"\n{names['preprocess']}\n" in out
+    assert {"train/loss", "val/knn_top1"} <= names["metrics"].keys()
+    assert (tmp_path / "runs" / "NEW" / "checkpoints" / "last.ckpt").exists()
+    assert names["results"]["knn"]["rows"]
+
+
+def test_library_md_prints_what_preprocess_prints() -> None:
+    assert f"    {Preprocess(224, 0.875)}\n" in (DOCS / "library.md").read_text()
 
 
 def ablations() -> list[str]:

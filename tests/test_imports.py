@@ -38,7 +38,7 @@ ALLOWED = {
     "data": BASE,
     "methods": BASE | {"losses", "modules"},
     "callbacks": BASE | {"evaluation", "run_folder"},
-    "checkpoints": BASE | {"config", "run_folder", "backbones", "data"},
+    "checkpoints": BASE | {"config", "run_folder", "backbones", "evaluation", "data"},
     "protocols": BASE
     | {"config", "run_folder", "backbones", "optim", "evaluation", "figures", "data"}
     | {"checkpoints"},

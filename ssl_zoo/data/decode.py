@@ -41,7 +41,20 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+def rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """A PIL image as `decode` gives its file.
+
+    Raises:
+        ValueError: It has 32-bit values; or whatever Pillow raises on a damaged file.
+    """
+    turn = _TRANSPOSES.get(_orientation(image))
+    image.load()
+    if image.mode in ("F", "I"):  # no range is agreed on for these: do not guess one
+        raise ValueError(f"mode {image.mode}, 32 bits per pixel; save it with 8 or 16 bits")
+    return _converted(image if turn is None else image.transpose(turn))
+
+
+def _converted(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
         # 65535 / 257 = 255. Pillow's own conversion clips everything above 255 instead.
         gray = np.asarray(image).astype(np.uint32)
@@ -64,11 +77,7 @@ def decode(path: str | Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            turn = _TRANSPOSES.get(_orientation(image))
-            image.load()
-            if image.mode in ("F", "I"):  # these have no agreed range: do not guess one
-                raise ValueError(f"mode {image.mode}, 32 bits per pixel; save it with 8 or 16 bits")
-            return _rgb(image if turn is None else image.transpose(turn))
+            return rgb(image)
     except Exception as error:  # Pillow's plugins raise nearly anything on corrupt files
         raise UserError(f"{path} does not decode: {error}") from error
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
+from ssl_zoo.data.pixels import is_nchw, not_uint8, readers
 from ssl_zoo.types import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -16,7 +17,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Preprocess(nn.Module):
-    """uint8 images (N, 3, H, W) -> float32 (N, 3, image_size, image_size), normalised.
+    """Images -> float32 (N, 3, image_size, image_size), normalised; print it to see what it does.
+
+    Called with a uint8 tensor (N, 3, H, W), on any device; or with whatever `readers` takes: an
+    image file's path, a PIL image, a uint8 array or tensor of one image or of several, channels
+    first or last, or a list of these, whose sizes may differ. A single image comes out as a batch
+    of one.
 
     Args:
         image_size: Side of what the backbone sees, in pixels.
@@ -26,7 +32,7 @@ class Preprocess(nn.Module):
         std: Per channel.
 
     Raises:
-        UserError: At a call, if the images are not uint8.
+        UserError: At a call, if the images are not uint8, or not of a kind that is known.
     """
 
     def __init__(
@@ -47,22 +53,37 @@ class Preprocess(nn.Module):
         """Resize the shorter side and crop the centre: uint8 (..., 3, H, W) -> (..., 3, S, S)."""
         if images.shape[-2:] == (self.image_size, self.image_size):
             return images
-        shorter = round(self.image_size / self.crop_fraction)
-        resized = functional.resize(images, [shorter], antialias=True)
+        resized = functional.resize(images, [self._shorter], antialias=True)
         cropped: Tensor = functional.center_crop(resized, [self.image_size, self.image_size])
         return cropped
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (..., 3, H, W) -> normalised float32, on the images' device."""
         if images.dtype != torch.uint8:
-            raise UserError(
-                f"images of {images.dtype}: preprocess takes uint8 images from 0 to 255"
-            )
+            raise UserError(not_uint8(images))
         mean, std = self.mean.to(images.device), self.std.to(images.device)
         return images.float().div_(255).sub_(mean).div_(std)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.normalize(self.geometry(images))
+    def forward(self, images: Any) -> Tensor:
+        if is_nchw(images):
+            return self.normalize(self.geometry(images))
+        return self.normalize(torch.stack([self.geometry(read()) for read in readers(images)]))
+
+    @property
+    def _shorter(self) -> int:
+        """What the shorter side of an image is resized to."""
+        return round(self.image_size / self.crop_fraction)
+
+    def extra_repr(self) -> str:
+        """What is done to an image, in one line."""
+        size, shorter = f"{self.image_size} x {self.image_size}", self._shorter
+        kept = "" if shorter == self.image_size else f" (images of {size} stay as they are)"
+        mean, std = ([float(f"{v:.4g}") for v in x.flatten()] for x in (self.mean, self.std))
+        steps = [f"resize the shorter side to {shorter}", f"crop the centre {size}{kept}"]
+        steps.append("scale to [0, 1]")
+        if mean != [0, 0, 0] or std != [1, 1, 1]:
+            steps.append(f"normalise by mean {mean} and std {std}")
+        return ", ".join(steps)
 
     def options(self) -> dict[str, Any]:
         """The arguments that make this again, as plain data."""

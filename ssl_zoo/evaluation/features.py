@@ -41,6 +41,33 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
             m.training = training
 
 
+def representer(
+    forward: nn.Module,
+    normalize: Callable[[Tensor], Tensor],
+    device: torch.device,
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Callable[[Tensor], Tensor]:
+    """What makes uint8 images (N, 3, S, S) float32 features (N, D), as `forward` likes its input.
+
+    Args:
+        forward: (N, 3, S, S) -> (N, D), on the device.
+        normalize: uint8 images -> what `forward` expects.
+        device: Of `forward`.
+        precision: Context of the forward pass, such as an autocast.
+    """
+    channels_last = any(p.ndim == 4 for p in forward.parameters())
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    dtype = next((p.dtype for p in forward.parameters()), torch.float32)  # precision=bf16-true
+
+    def represent(images: Tensor) -> Tensor:
+        prepared = normalize(images.to(device)).to(dtype).contiguous(memory_format=layout)
+        with precision():
+            features: Tensor = forward(prepared).float()
+        return features
+
+    return represent
+
+
 @torch.inference_mode()
 def encode(
     forward: nn.Module,
@@ -60,15 +87,11 @@ def encode(
         precision: Context of the forward pass, such as an autocast.
         on_batch: Called after each batch, for a progress bar.
     """
-    channels_last = any(p.ndim == 4 for p in forward.parameters())
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    dtype = next((p.dtype for p in forward.parameters()), torch.float32)  # precision=bf16-true
+    represent = representer(forward, normalize, device, precision)
     features, labels = [], []
     with eval_mode(forward):
         for batch in batches:
-            images = normalize(batch.images.to(device)).to(dtype).contiguous(memory_format=layout)
-            with precision():
-                features.append(forward(images).float())
+            features.append(represent(batch.images))
             labels.append(batch.label.to(device))
             if on_batch is not None:
                 on_batch()

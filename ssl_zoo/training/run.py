@@ -129,9 +129,8 @@ def _run(
     except Interrupted as stop:
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
-        info(
-            f"{stop}; continue with: python train.py resume={folder}{trust_for(config, RUN_PACKAGES)}"
-        )
+        trust = trust_for(config, RUN_PACKAGES)
+        info(f"{stop}; continue with: python train.py resume={folder}{trust}")
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
         sys.exit(128 + stop.signum)

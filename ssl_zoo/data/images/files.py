@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.decode import decode
 from ssl_zoo.data.images.base import Images
+from ssl_zoo.data.pixels import to_chw
 from ssl_zoo.data.samplers import EpochSampler
 from ssl_zoo.types import UserError
 
@@ -55,7 +56,7 @@ class FileImages(Images):
         Raises:
             UserError: The file does not decode; the line names it.
         """
-        return torch.from_numpy(decode(self.paths[i])).permute(2, 0, 1).contiguous()
+        return to_chw(decode(self.paths[i]))
 
     def train_batches(
         self, sampler: EpochSampler, augmentation: Augmentation, num_workers: int
