@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config import (
@@ -19,7 +18,6 @@ from ssl_zoo.config import (
     check_overrides,
     fail,
     naming_knobs,
-    options_of,
     register_resolvers,
     run_cli,
     task_overrides,
@@ -27,22 +25,7 @@ from ssl_zoo.config import (
 )
 from ssl_zoo.types import UserError
 
-
-def options_with_comments(group: str) -> str:
-    """A group's options, a line each, with the first comment in the option's file."""
-    options = options_of(group)
-    width = max(map(len, options)) + 3
-    return "\n".join(f"{option:<{width}}{_first_comment(group, option)}" for option in options)
-
-
-def _first_comment(group: str, option: str) -> str:
-    text = (Path(CONFIG_DIR) / group / f"{option}.yaml").read_text()
-    comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-    return next((comment for comment in comments if not comment.startswith("@package")), "")
-
-
 register_resolvers()
-OmegaConf.register_new_resolver("options_with_comments", options_with_comments, replace=True)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:

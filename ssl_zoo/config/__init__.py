@@ -11,6 +11,7 @@ from ssl_zoo.config.choices import (
 )
 from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
+from ssl_zoo.config.presets import preset_line
 from ssl_zoo.config.resolvers import (
     LR_RULES,
     norm_splits,
@@ -54,6 +55,7 @@ __all__ = [
     "norm_splits",
     "options_of",
     "overridden_keys",
+    "preset_line",
     "register_resolvers",
     "remove_if_empty",
     "run_cli",

@@ -21,6 +21,7 @@ from ssl_zoo.config import (
     check_types,
     instantiate,
     naming_knobs,
+    preset_line,
     remove_if_empty,
     task_overrides,
     to_plain,
@@ -34,6 +35,7 @@ from ssl_zoo.run_folder import RunFolder, moved
 from ssl_zoo.training import loggers as run_loggers
 from ssl_zoo.training.build import build_callbacks, build_loggers, build_method, build_trainer
 from ssl_zoo.training.report import Result, report, save_first_views, save_last_figures
+from ssl_zoo.training.watched import ended_early
 from ssl_zoo.types import UserError
 
 
@@ -52,6 +54,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if cfg.resume:
         return _go_on(RunFolder(Path(cfg.resume).expanduser()))
     config = to_plain(cfg)
+    if preset := preset_line(cfg):
+        info(preset)
     with naming_knobs(cfg, task_overrides()):
         check_types(config["trainer"], "trainer")
     if config["trainer"]["fast_dev_run"]:
@@ -156,11 +160,8 @@ def _train(
     checkpoint = str(folder.last) if resume else None
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
-    if trainer.global_step < (method.facts.total_steps or 0):
-        info(
-            f"stopped after {trainer.global_step} of {method.facts.total_steps} steps, before the "
-            "learning rate's schedule ended: a run of fewer epochs ends with it"
-        )
+    if why := ended_early(trainer, method.facts.total_steps or 0):
+        info(why)
     run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
