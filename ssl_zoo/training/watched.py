@@ -10,11 +10,13 @@ from pytorch_lightning.callbacks import EarlyStopping as LightningsEarlyStopping
 from ssl_zoo.callbacks import EarlyStopping
 from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.config import nearest
-from ssl_zoo.metric_names import METRICS, SPEED
+from ssl_zoo.console import warn
+from ssl_zoo.metric_names import LOSS, METRICS, SPEED
 from ssl_zoo.types import UserError
 
 # What Lightning's callbacks see of ours; lr/ and speed go to the loggers only.
 _BY_EPOCH = [m.name for m in METRICS if m is not SPEED and not m.name.endswith("/")]
+_BETTER = {metric.name: "max" for metric in METRICS if metric.is_share} | {LOSS.name: "min"}
 _KNOWN_PACKAGES = ("ssl_zoo", "pytorch_lightning")
 
 
@@ -44,6 +46,10 @@ class Watched(Callback):
             if ours and metric not in _BY_EPOCH and not metric.startswith("train/"):
                 raise UserError(f"{knob}={metric}: nothing logs it: {nearest(metric, _BY_EPOCH)}")
             self._check_rhythm(knob, metric, watcher)
+            mode, better = getattr(watcher, "mode", None), _BETTER.get(metric)
+            if mode and better and mode != better:  # Lightning's default is min
+                knob = knob.replace(".monitor", ".mode")
+                warn(f"{knob}={mode} takes the worst {metric} for the best: set {knob}={better}")
 
     def _check_rhythm(self, knob: str, metric: str, watcher: Callback) -> None:
         """Lightning's own looks every epoch, and counts an old value as one that is no better."""
@@ -66,7 +72,7 @@ class Watched(Callback):
             if metric not in logged:
                 raise UserError(
                     f"{knob}={metric}: this run logs {', '.join(sorted(logged))}: give one of "
-                    "them, or the monitors too, as in callbacks=[default,early_stopping]"
+                    "them, or choose the monitors too: callbacks=[default,...]"
                 )
 
 

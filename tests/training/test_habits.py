@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from helpers.command_line import command_line
 from helpers.configs import Make
+from helpers.tiers import every
 from ssl_zoo.config import (
     TRAIN_ROOTS,
     check_choices,
@@ -135,7 +136,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, folder: Path, line: str) -> dict[str,
         return explain(error, "train")
 
 
-@pytest.mark.parametrize("line", WORKS)
+@pytest.mark.parametrize("line", every(7, WORKS))
 def test_a_habit_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str) -> None:
     config = typed(monkeypatch, tmp_path, line)
     assert isinstance(config, dict), config

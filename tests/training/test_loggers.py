@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
+from omegaconf import DictConfig
 
 from helpers.configs import Make
 from helpers.wandb_reader import read_run
+from ssl_zoo.config import naming_knobs
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.train import train
+from ssl_zoo.training.build import build_loggers
+from ssl_zoo.training.loggers import start
 from ssl_zoo.types import UserError
 
 SHORT = ["callbacks=none", "trainer.max_steps=1"]
@@ -30,6 +35,12 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     yield
     wandb.teardown()
+
+
+def opened(cfg: DictConfig, message: str) -> None:
+    """The loggers of a run whose W&B does not open."""
+    with pytest.raises(UserError, match=message), naming_knobs(cfg):
+        start(build_loggers(cfg, RunFolder(cfg.run_dir)), {})
 
 
 def test_wandb_holds_its_knobs(
@@ -61,16 +72,16 @@ def test_what_wandb_does_not_take_is_one_line(
     make_config: Make, monkeypatch: pytest.MonkeyPatch, override: str, message: str
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    with pytest.raises(UserError, match=message):
-        train(make_config("logger=wandb", *SHORT, override))
+    opened(make_config("logger=wandb", override), message)
 
 
 @pytest.mark.usefixtures("no_key")
 def test_wandb_without_a_key_is_one_line(make_config: Make) -> None:
-    with pytest.raises(UserError, match=r"no valid API key: run `wandb login`, .*mode=offline"):
-        train(make_config("logger=wandb", *SHORT, "logger.wandb.mode=online"))
+    message = r"no valid API key: run `wandb login`, .*mode=offline"
+    opened(make_config("logger=wandb", "logger.wandb.mode=online"), message)
 
 
+@pytest.mark.slow
 def test_another_logger_is_a_config_line(make_config: Make, tmp_path: Path) -> None:
     other = ["+logger.other._target_=pytorch_lightning.loggers.CSVLogger"]
     metrics = train(make_config(*SHORT, *other, f"+logger.other.save_dir={tmp_path / 'other'}"))
