@@ -7,6 +7,7 @@ import socket
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import matplotlib.image
@@ -149,7 +150,7 @@ def _opened(logger: WandbLogger) -> Any:
     try:
         return logger.experiment
     except (Error, TypeError, ValueError) as error:
-        text = " ".join(str(error).split())
+        text = shorten(str(error), 300)
         if "api key" in text.lower():
             fix = "run `wandb login`, or set WANDB_API_KEY"
             raise UserError(f"logger=wandb: W&B has no valid API key: {fix}; {here}") from error
