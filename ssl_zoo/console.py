@@ -16,6 +16,7 @@ from ssl_zoo.distributed import is_main_process
 # Warnings of Lightning to hide, and why each is intended.
 _NOISE = (
     "You passed in a `val_dataloader` but have no",  # the monitors score val
+    "Checkpoint directory .* exists and is not empty",  # it is the run's, which goes on
     "The number of training batches .* is smaller than the logging interval",
     r".*LeafSpec.* is deprecated",  # Lightning 2.6.6 on torch 2.14
     "`broadcast_buffers` is deprecated",  # its successor is not in torch before 2.13

@@ -8,7 +8,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config import (
@@ -17,9 +17,7 @@ from ssl_zoo.config import (
     check_counts,
     check_overrides,
     fail,
-    first_comment,
     naming_knobs,
-    options_of,
     register_resolvers,
     run_cli,
     task_overrides,
@@ -28,16 +26,7 @@ from ssl_zoo.config import (
 )
 from ssl_zoo.types import UserError
 
-
-def options_with_comments(group: str) -> str:
-    """A group's options, one per line, with the first comment in the option's file."""
-    options = options_of(group)
-    width = max(map(len, options)) + 3
-    return "\n".join(f"{option:<{width}}{first_comment(group, option)}" for option in options)
-
-
 register_resolvers()
-OmegaConf.register_new_resolver("options_with_comments", options_with_comments, replace=True)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor
+from ssl_zoo.callbacks.early_stopping import EarlyStopping
 from ssl_zoo.callbacks.finite_loss import FiniteLoss
 from ssl_zoo.callbacks.knn_monitor import KNNMonitor
 from ssl_zoo.callbacks.learning_rates import LearningRates
@@ -15,6 +16,7 @@ __all__ = [
     "Checkpoints",
     "CleanFeatures",
     "CollapseMonitor",
+    "EarlyStopping",
     "FiniteLoss",
     "Interrupted",
     "KNNMonitor",

@@ -5,6 +5,7 @@ from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options,
 from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli
 from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
+from ssl_zoo.config.presets import preset_line
 from ssl_zoo.config.resolvers import (
     LR_RULES,
     norm_splits,
@@ -56,6 +57,7 @@ __all__ = [
     "norm_splits",
     "options_of",
     "overridden_keys",
+    "preset_line",
     "read_option",
     "register_resolvers",
     "remove_if_empty",

@@ -31,7 +31,7 @@ from ssl_zoo.config.choices import (
     slots_of,
 )
 from ssl_zoo.config.groups import CONFIG_DIR, all_groups, options_of, own_folders, search
-from ssl_zoo.config.words import check_words
+from ssl_zoo.config.words import beside, check_words
 from ssl_zoo.types import UserError, first_line
 
 _FLAGS_WITH_VALUE = (
@@ -99,11 +99,11 @@ def _no_key(text: str, config_name: str) -> str | None:
     if not key:
         return None
     name = key.group(1).split("@")[0]
-    for group in ("protocol", "logger"):
+    for group in ("protocol", "logger", "callbacks"):
         option = name.removeprefix(f"{group}.").split(".")[0]
         chosen = chosen_options(sys.argv[1:]).get(group, [])
         if name.startswith(f"{group}.") and option in set(options_of(group)) - set(chosen):
-            return f"{name} is set, but {group}={option} is not chosen: add {group}={option}"
+            return f"{name} is set, but {group}={option} is not chosen: add {beside(group, option)}"
     if name.startswith("method/") and options_of(name):
         method = chosen_method(sys.argv[1:])
         return f"{name} is not a slot of {method}: it has {', '.join(slots_of(method))}"

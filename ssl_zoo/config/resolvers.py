@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from ssl_zoo.config.groups import first_comment, options_of
 from ssl_zoo.types import UserError
 
 LR_RULES: dict[str, Callable[[float], float]] = {
@@ -54,8 +55,16 @@ def sweep_group() -> str | None:
     return Path(HydraConfig.get().sweep.dir).name
 
 
+def options_with_comments(group: str) -> str:
+    """A group's options, a line each, with the first comment in the option's file."""
+    options = options_of(group)
+    width = max(map(len, options)) + 3
+    return "\n".join(f"{option:<{width}}{first_comment(group, option)}" for option in options)
+
+
 def register_resolvers() -> None:
     """Make the configs' own resolvers known: those of this file and product."""
+    OmegaConf.register_new_resolver("options_with_comments", options_with_comments, replace=True)
     OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
     OmegaConf.register_new_resolver("scaled_lr", scaled_lr, replace=True)

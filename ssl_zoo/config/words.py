@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import yaml
@@ -11,7 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config.choices import groups_of
 from ssl_zoo.config.groups import options_of, read_option
+from ssl_zoo.metric_names import OBJECTIVES
 from ssl_zoo.types import UserError
+
+_OBJECTIVES = " or ".join(metric.name for metric in OBJECTIVES)
 
 # The words of Lightning, timm, solo-learn, lightly and the Hydra template, and what to type for
 # them: their value, or what it should be, follows.
@@ -20,7 +24,7 @@ _OF_BOTH = {
     **dict.fromkeys(("train_batch_size", "optimizer.batch_size"), "batch_size={}"),
     **dict.fromkeys(("datamodule", "ds", "data.name", "dataset_name"), "dataset={}"),
     **dict.fromkeys(("root", "data_dir", "data_path", "data.root"), "dataset.root={}"),
-    **dict.fromkeys(("data_root", "path", "train_dir"), "dataset.root={}"),
+    **dict.fromkeys(("data_root", "path", "train_dir", "paths.data_dir"), "dataset.root={}"),
     **dict.fromkeys(("workers", "n_workers", "data.num_workers"), "dataset.num_workers={}"),
     **dict.fromkeys(("img_size", "input_size", "resolution"), "dataset.image_size={}"),
     **dict.fromkeys(("arch", "net", "network", "encoder"), "backbone={}"),
@@ -30,6 +34,7 @@ _OF_BOTH = {
 }
 _OF_TRAIN = _OF_BOTH | {
     **dict.fromkeys(("lr", "learning_rate", "base_lr", "optimizer.learning_rate"), "_rate"),
+    **dict.fromkeys(("model.lr", "model.optimizer.lr"), "_rate"),
     **dict.fromkeys(("wd", "optimizer.wd", "decay"), "optimizer.weight_decay={}"),
     **dict.fromkeys(("max_epochs", "num_epochs", "n_epochs", "epoch", "ep"), "epochs={}"),
     **dict.fromkeys(("max_steps", "steps", "num_steps"), "trainer.max_steps={}"),
@@ -52,13 +57,31 @@ _OF_TRAIN = _OF_BOTH | {
     **dict.fromkeys(("amp", "fp16", "mixed_precision"), "precision=16-mixed"),
     "bf16": "precision=bf16-mixed",
     **dict.fromkeys(("syncbn", "sync_bn"), "sync_batchnorm={}"),
-    **dict.fromkeys(("exp_name", "run_name", "experiment_name"), "name={}"),
+    **dict.fromkeys(("exp_name", "run_name", "experiment_name", "task_name"), "name={}"),
+    **dict.fromkeys(("wandb.name", "logger.wandb.run_name"), "name={}"),
     **dict.fromkeys(("output_dir", "out_dir", "save_dir", "log_dir", "out"), "hydra.run.dir={}"),
+    **dict.fromkeys(("paths.output_dir", "paths.log_dir", "paths.root_dir"), "hydra.run.dir={}"),
     **dict.fromkeys(("wandb", "use_wandb"), "logger=wandb"),
     **dict.fromkeys(("project", "wandb.project", "wandb_project"), "logger.wandb.project={}"),
+    **dict.fromkeys(("entity", "wandb.entity", "wandb_entity"), "logger.wandb.entity={}"),
+    **dict.fromkeys(("tags", "wandb.tags"), "logger=wandb logger.wandb.tags={}"),
+    **dict.fromkeys(("notes", "wandb.notes"), "logger=wandb logger.wandb.notes={}"),
+    **dict.fromkeys(("wandb.mode", "wandb_mode"), "logger.wandb.mode={}"),
+    **dict.fromkeys(("offline", "wandb.offline"), "logger.wandb.mode=offline"),
     **dict.fromkeys(("strategy.name", "distributed"), "strategy=ddp"),
     **dict.fromkeys(("val_split", "val_size"), "dataset.val_fraction={}"),
+    "data.train_val_test_split": "dataset.val_fraction=0.1",
     **dict.fromkeys(("callback", "trainer.callback"), "callbacks={}"),
+    "patience": "callbacks.early_stopping.patience={}",
+    "early_stopping": "callbacks=[default,early_stopping]",
+    "callbacks.model_summary.max_depth": "trainer.enable_model_summary=true",
+    "model.compile": "compile={}",
+    **dict.fromkeys(("print_config", "extras.print_config"), "--cfg job, which prints the config"),
+    "extras.enforce_tags": "logger=wandb logger.wandb.tags=[a,b]",
+    "extras.ignore_warnings": "python -W ignore train.py",
+    **dict.fromkeys(("train", "test"), "nothing for it: train.py trains, evaluate.py tests"),
+    "hparams_search": "-m and several values for a knob (a grid), or see docs/wandb_sweep.yaml",
+    "optimized_metric": f"nothing for it: a sweep sees {_OBJECTIVES}, the first that is logged",
 }
 _OF_EVALUATE = _OF_BOTH | {
     **dict.fromkeys(("checkpoint", "ckpt_path", "weights", "pretrained", "init"), "ckpt={}"),
@@ -70,6 +93,42 @@ _OF_EVALUATE = _OF_BOTH | {
     **dict.fromkeys(("k", "knn_k", "knn.k"), "protocol=knn protocol.knn.k={}"),
 }
 _WORDS = {"train": _OF_TRAIN, "evaluate": _OF_EVALUATE}
+
+# The Hydra template's `model`: the method, with its network and its optimizer.
+_PARTS_OF_MODEL = {"net": "backbone", "optimizer": "optimizer", "scheduler": "scheduler"}
+# Options that groups have elsewhere, and what to type for them.
+_OPTIONS = {
+    "debug": {
+        **dict.fromkeys(("fdr", "fast_dev_run"), "debug=fast"),
+        **dict.fromkeys(("default", "true"), "debug=fast, limit, overfit or profile"),
+        "profiler": "debug=profile",
+    },
+    "trainer": {
+        **{name: f"trainer.accelerator={name}" for name in ("cpu", "gpu", "mps")},
+        "ddp": "strategy=ddp devices=N",
+        "ddp_sim": "strategy=ddp devices=2 trainer.accelerator=cpu",
+    },
+    "logger": {
+        **{
+            name.lower(): f"+logger.x._target_=pytorch_lightning.loggers.{name}Logger"
+            for name in ("Comet", "MLFlow", "Neptune")
+        },
+        "many_loggers": "logger=[wandb,tensorboard]",
+        **dict.fromkeys(("none", "false"), "logger=csv, which every run writes"),
+    },
+    "callbacks": {
+        "model_summary": "trainer.enable_model_summary=true",
+        "rich_progress_bar": "callbacks=default, which has a bar",
+    },
+    "experiment": {"example": "experiment=simclr_quick"},
+    "hydra/launcher": {
+        "joblib": "pip install hydra-joblib-launcher",
+        **dict.fromkeys(
+            ("submitit_local", "submitit_slurm"), "pip install hydra-submitit-launcher"
+        ),
+    },
+    "hydra/sweeper": {"optuna": "pip install hydra-optuna-sweeper"},
+}
 
 # What a run hands to Lightning's Trainer itself, and what there is instead.
 _OWN = {
@@ -83,7 +142,7 @@ _OWN = {
     "use_distributed_sampler": "dataset= and batch_size=, since the loaders shard themselves",
 }
 _KNOB = re.compile(r"\$\{([\w.]+)\}")
-_REMOVABLE = ("logger", "experiment", "ablation")
+_REMOVABLE = ("logger", "experiment", "ablation", "debug")
 
 
 def check_words(args: Iterable[str], program: str = "train") -> None:
@@ -98,6 +157,8 @@ def check_words(args: Iterable[str], program: str = "train") -> None:
     """
     for arg in args:
         key, equals, value = arg.lstrip("+").partition("=")
+        if equals:
+            _check_option(key, value)
         if key.startswith("~"):
             _check_removed(key[1:], program)
         elif equals and (ours := _meant(key, value, program)):
@@ -128,6 +189,9 @@ def _meant(key: str, value: str, program: str) -> str | None:
     if key == "data" and value not in options_of("data"):
         return f"dataset={value}"
     ours = _WORDS[program].get(key)
+    if ours is None and key.startswith("model.") and program == "train":
+        part, _, name = key.removeprefix("model.").partition(".")
+        ours = ".".join(filter(None, [_PARTS_OF_MODEL.get(part, f"method.{part}"), name])) + "={}"
     if ours == "_rate":
         return f"optimizer.base_lr={value}, for 256 images, or optimizer.lr={value}, for the batch"
     if ours == "_model":
@@ -144,6 +208,26 @@ def _model(values: str) -> str:
     if value in options_of("method"):
         return f"method={values}"
     return f"method=, one of {', '.join(options_of('method'))}, or backbone="
+
+
+def _check_option(group: str, values: str) -> None:
+    """Refuse an option that a group has elsewhere."""
+    for value in values.strip("[]").split(","):
+        answer = _OPTIONS.get(group, {}).get(value.lower())
+        if answer and value not in options_of(group) and not _installed(answer):
+            raise UserError(f"{group}={value} is not an option here: give {answer}")
+
+
+def _installed(answer: str) -> bool:
+    """Whether an answer is to install a plugin of Hydra that is there already."""
+    plugin = answer.removeprefix("pip install ").replace("-", "_")
+    there = answer != plugin and find_spec("hydra_plugins")
+    return bool(there and find_spec(f"hydra_plugins.{plugin}"))
+
+
+def beside(group: str, option: str) -> str:
+    """How to choose an option of a group that takes several, beside those that stand there."""
+    return f"{group}=[default,{option}]" if group == "callbacks" else f"{group}={option}"
 
 
 def _check_removed(key: str, program: str) -> None:

@@ -10,7 +10,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
@@ -28,6 +28,7 @@ from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.init import with_init
 from ssl_zoo.training.loggers import CSVLog
 from ssl_zoo.training.steps import count_steps
+from ssl_zoo.training.watched import Watched
 from ssl_zoo.types import BadValue, Facts, UserError, first_line
 
 METRIC_LIBRARY = "pytorch_metric_learning"
@@ -151,8 +152,8 @@ def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:
 
 
 def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder) -> list[Callback]:
-    """The callbacks of the config, which share the clean features, and the checkpoints' one."""
-    callbacks: list[Callback] = [FiniteLoss()]
+    """The callbacks of the config, those that need clean features sharing them, and checkpoints."""
+    made: dict[str, Callback] = {}
     for name, node in cfg.callbacks.items():
         callback = instantiate(node)
         if isinstance(callback, partial):
@@ -160,9 +161,14 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder)
         if not isinstance(callback, Callback):
             kind = type(callback).__name__
             raise UserError(f"callbacks.{name} is a {kind}, which is not a Lightning Callback")
-        callbacks.append(callback)
+        made[name] = callback
+    watched = Watched(made, cfg.monitor.every_n_epochs)
+    # those that stop a run look at what the others log; Lightning itself puts checkpoints last
+    stoppers: list[Callback] = [c for c in made.values() if isinstance(c, EarlyStopping)]
+    others = [callback for callback in made.values() if callback not in stoppers]
     if not cfg.trainer.enable_progress_bar:
-        callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
+        others = [c for c in others if not isinstance(c, ProgressBar)]
+    callbacks = [FiniteLoss(), *others, watched, *stoppers]
     if cfg.trainer.fast_dev_run:
         return callbacks
     return [*callbacks, Checkpoints(folder, cfg.save_every_n_minutes)]

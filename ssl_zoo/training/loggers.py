@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import matplotlib.image
@@ -16,7 +18,7 @@ from ssl_zoo.config import flatten
 from ssl_zoo.console import info
 from ssl_zoo.metric_names import OBJECTIVES
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, UserError
 
 _WANDB_MODES = ("auto", "online", "offline", "disabled")
 
@@ -34,7 +36,7 @@ class CSVLog(Logger):
 
     @property
     def name(self) -> str:
-        return "csv"
+        return ""  # ModelCheckpoint's folder is then ours: run_dir/NAME/VERSION/checkpoints
 
     @property
     def version(self) -> str:
@@ -64,7 +66,15 @@ def _wandb_reachable() -> bool:
 
 
 def wandb_logger(
-    folder: str, project: str, name: str, group: str | None = None, mode: str = "auto"
+    folder: str,
+    project: str,
+    name: str,
+    group: str | None = None,
+    mode: str = "auto",
+    entity: str | None = None,
+    tags: str | Sequence[str] | None = None,
+    notes: str | None = None,
+    **options: Any,
 ) -> WandbLogger:
     """A W&B run of its own for this run; offline where there is no network.
 
@@ -74,19 +84,53 @@ def wandb_logger(
         name: The run's name.
         group: The sweep that it belongs to.
         mode: auto, online, offline or disabled; WANDB_MODE, where set, goes before auto.
+        entity: The team or user that the project is of; None = as W&B is set up.
+        tags: Of the run.
+        notes: Of the run.
+        **options: Further arguments of Lightning's WandbLogger and of wandb.init.
+
+    Raises:
+        BadValue: If the mode is none of these, or a text or a tag is none.
     """
+    if group is not None:
+        name = f"{name}-{Path(folder).name}"  # a sweep's jobs by their number
+    texts = {"project": project, "name": name, "group": group, "entity": entity, "notes": notes}
+    return WandbLogger(
+        **{argument: _text(argument, value) for argument, value in texts.items()},  # type: ignore[arg-type]
+        tags=_tags(tags),
+        save_dir=folder,
+        # wandb's own: Lightning's `offline` changes the environment of the runs after this
+        mode=_wandb_mode(mode),
+        **{"job_type": "train"} | options,
+    )
+
+
+def _wandb_mode(mode: str) -> str:
     if mode not in _WANDB_MODES:
         raise BadValue("mode", mode, f"one of {', '.join(_WANDB_MODES)}")
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _wandb_reachable() else "offline")
-        if mode == "offline":
-            info("W&B is offline: `wandb sync` sends the run later")
-    # by wandb's own `mode`: Lightning's `offline` changes the environment of the runs after this
-    if group is not None:
-        name = f"{name}-{Path(folder).name}"  # a sweep's jobs by their number
-    return WandbLogger(
-        project=project, name=name, group=group, save_dir=folder, job_type="train", mode=mode
-    )
+    if mode == "offline":
+        info("W&B is offline: `wandb sync` sends the run later")
+    return mode
+
+
+def _text(argument: str, value: object) -> str | None:
+    """A number too, since name=123 is one to Hydra."""
+    if value is None:
+        return None
+    if not isinstance(value, str | int | float):
+        raise BadValue(argument, value, "a text")
+    return str(value)
+
+
+def _tags(tags: str | Sequence[Any] | None) -> list[str] | None:
+    if tags is None:
+        return None
+    listed = [tags] if isinstance(tags, str | int | float) else list(tags)
+    if not all(isinstance(tag, str | int | float) and 1 <= len(str(tag)) <= 64 for tag in listed):
+        raise BadValue("tags", tags, "texts of 1 to 64 characters, as in [a,b]")
+    return [str(tag) for tag in listed]
 
 
 def tensorboard_logger(folder: str) -> TensorBoardLogger:
@@ -94,12 +138,31 @@ def tensorboard_logger(folder: str) -> TensorBoardLogger:
     return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
 
 
+def _opened(logger: WandbLogger) -> Any:
+    """The logger's W&B run.
+
+    Raises:
+        UserError: If W&B has no key, is not reached, or refuses an argument.
+    """
+    from wandb.errors import Error
+
+    here = "logger.wandb.mode=offline keeps the run here, for `wandb sync`"
+    try:
+        return logger.experiment
+    except (Error, TypeError, ValueError) as error:
+        text = shorten(str(error), 300)
+        if "api key" in text.lower():
+            fix = "run `wandb login`, or set WANDB_API_KEY"
+            raise UserError(f"logger=wandb: W&B has no valid API key: {fix}; {here}") from error
+        raise UserError(f"logger=wandb: {text}; {here}") from error
+
+
 def start(loggers: list[Logger], config: dict[str, Any]) -> None:
     """Hand the resolved config, flattened by dots, to the loggers."""
     flat = flatten(config)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            run = logger.experiment
+            run = _opened(logger)
             run.config.update(flat, allow_val_change=True)
             run.define_metric("trainer/global_step")
             for metric in OBJECTIVES:

@@ -23,6 +23,7 @@ from ssl_zoo.config import (
     check_types,
     instantiate,
     naming_knobs,
+    preset_line,
     remove_if_empty,
     task_overrides,
     to_plain,
@@ -43,6 +44,7 @@ from ssl_zoo.training.report import (
     save_last_figures,
     used_by_evaluation,
 )
+from ssl_zoo.training.watched import ended_early
 from ssl_zoo.types import UserError
 
 
@@ -62,6 +64,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
         return _go_on(RunFolder(Path(cfg.resume).expanduser()))
     config = to_plain(cfg)
     del config["trust"]  # a file must not vouch for itself
+    if preset := preset_line(cfg):
+        info(preset)
     with naming_knobs(cfg, task_overrides()):
         check_types(config["trainer"], "trainer")
     if config["trainer"]["fast_dev_run"]:
@@ -171,11 +175,8 @@ def _train(
     checkpoint = str(folder.last) if resume else None
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
-    if trainer.global_step < (method.facts.total_steps or 0):
-        info(
-            f"stopped after {trainer.global_step} of {method.facts.total_steps} steps, before the "
-            "learning rate schedule ended: a run of fewer epochs completes it"
-        )
+    if why := ended_early(trainer, method.facts.total_steps or 0):
+        info(why)
     run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 

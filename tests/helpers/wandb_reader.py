@@ -64,6 +64,11 @@ class OfflineRun:
 
     id: str = ""
     group: str = ""
+    name: str = ""
+    project: str = ""
+    entity: str = ""
+    notes: str = ""
+    tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +92,9 @@ def read_run(path: Path) -> OfflineRun:
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run.id, run.group = record.run.run_id, record.run.run_group
+            run.name, run.project = record.run.display_name, record.run.project
+            run.entity, run.notes = record.run.entity, record.run.notes
+            run.tags = list(record.run.tags)
             run.config.update(_values(record.run.config.update))
         elif kind == "config":
             run.config.update(_values(record.config.update))

@@ -1,0 +1,93 @@
+"""Callbacks that look at a metric by its name, such as EarlyStopping and ModelCheckpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping as LightningsEarlyStopping
+
+from ssl_zoo.callbacks import EarlyStopping
+from ssl_zoo.callbacks.due import epoch_due
+from ssl_zoo.config import nearest
+from ssl_zoo.console import warn
+from ssl_zoo.metric_names import LOSS, METRICS, SPEED
+from ssl_zoo.types import UserError
+
+# What Lightning's callbacks see of ours; lr/ and speed go to the loggers only.
+_BY_EPOCH = [m.name for m in METRICS if m is not SPEED and not m.name.endswith("/")]
+_BETTER = {metric.name: "max" for metric in METRICS if metric.is_share} | {LOSS.name: "min"}
+_KNOWN_PACKAGES = ("ssl_zoo", "pytorch_lightning")
+
+
+class Watched(Callback):
+    """Refuses a callback whose metric nobody logs, as early as that is known.
+
+    It stands behind the monitors and before what looks at their metrics.
+
+    Args:
+        callbacks: By their names in the config.
+        every_n_epochs: How often the monitors run.
+    """
+
+    def __init__(self, callbacks: Mapping[str, Callback], every_n_epochs: int) -> None:
+        self.every_n_epochs = every_n_epochs
+        self.watchers = {
+            f"callbacks.{name}.monitor": callback
+            for name, callback in callbacks.items()
+            if isinstance(getattr(callback, "monitor", None), str)
+        }
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        parts = [*trainer.callbacks, pl_module]  # type: ignore[attr-defined]
+        ours = all(type(part).__module__.split(".")[0] in _KNOWN_PACKAGES for part in parts)
+        for knob, watcher in self.watchers.items():
+            metric: str = watcher.monitor  # type: ignore[attr-defined]
+            if ours and metric not in _BY_EPOCH and not metric.startswith("train/"):
+                raise UserError(f"{knob}={metric}: nothing logs it: {nearest(metric, _BY_EPOCH)}")
+            self._check_rhythm(knob, metric, watcher)
+            mode, better = getattr(watcher, "mode", None), _BETTER.get(metric)
+            if mode and better and mode != better:  # Lightning's default is min
+                knob = knob.replace(".monitor", ".mode")
+                warn(f"{knob}={mode} takes the worst {metric} for the best: set {knob}={better}")
+
+    def _check_rhythm(self, knob: str, metric: str, watcher: Callback) -> None:
+        """Lightning's own looks every epoch, and counts an old value as one that is no better."""
+        lightnings = isinstance(watcher, LightningsEarlyStopping)
+        if not lightnings or isinstance(watcher, EarlyStopping) or self.every_n_epochs == 1:
+            return
+        if metric.startswith("val/"):
+            raise UserError(
+                f"{knob}={metric} is looked at every epoch, but measured every "
+                f"{self.every_n_epochs}: set monitor.every_n_epochs=1, or choose "
+                "callbacks=[default,early_stopping], which looks when it is measured"
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not epoch_due(trainer, self.every_n_epochs):
+            return
+        logged = trainer.callback_metrics
+        for knob, watcher in self.watchers.items():
+            metric: str = watcher.monitor  # type: ignore[attr-defined]
+            if metric not in logged:
+                raise UserError(
+                    f"{knob}={metric}: this run logs {', '.join(sorted(logged))}: give one of "
+                    "them, or choose the monitors too: callbacks=[default,...]"
+                )
+
+
+def ended_early(trainer: Trainer, total_steps: int) -> str | None:
+    """Why a run ended before its last step; None where it did not."""
+    if trainer.global_step >= total_steps:
+        return None
+    done = f"stopped after {trainer.global_step} of {total_steps} steps"
+    reasons = [callback.stopping_reason_message for callback in _stoppers(trainer)]
+    if trainer.should_stop and any(reasons):
+        reason = " ".join(filter(None, reasons))
+        reason = reason.replace("Monitored metric ", "").replace(" Signaling Trainer to stop.", "")
+        return f"early stopping: {done}: {reason}"
+    return f"{done}, before the learning rate's schedule ended: a run of fewer epochs ends with it"
+
+
+def _stoppers(trainer: Trainer) -> list[LightningsEarlyStopping]:
+    return [c for c in trainer.callbacks if isinstance(c, LightningsEarlyStopping)]  # type: ignore[attr-defined]
