@@ -36,7 +36,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train one run and return its last metrics.
 
     Args:
-        cfg: As composed from conf/train.yaml, with `run_dir` and `name` set.
+        cfg: As composed from conf/train.yaml.
 
     Raises:
         UserError: If the config or the data is bad.

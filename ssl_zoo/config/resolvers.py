@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config.groups import first_comment, options_of
 from ssl_zoo.types import UserError
@@ -43,6 +45,26 @@ def run_dir(resume: str | None, new: str) -> str:
     return str(folder)
 
 
+def run_name(*, _root_: DictConfig) -> str:
+    """The default name of a run, METHOD_DATASET.
+
+    Of the options chosen; in a notebook, where no program of Hydra runs, of class and data set.
+    """
+    if HydraConfig.initialized():
+        choices = HydraConfig.get().runtime.choices
+        return f"{choices.method}_{choices.dataset}"
+    root: Any = _root_
+    method = str(root.method.module._target_).rpartition(".")[2]
+    return f"{method.lower()}_{root.dataset.name}"
+
+
+def output_dir(name: str) -> str:
+    """The run folder: Hydra's, or where no program of Hydra runs a new one, runs/TIME_NAME."""
+    if HydraConfig.initialized():
+        return str(HydraConfig.get().runtime.output_dir)
+    return f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+
+
 def norm_splits(devices: int | str) -> int:
     """Parts of a batch with norms of their own in MoCo: those of eight devices, on one."""
     return 8 if devices == 1 else 1
@@ -67,6 +89,9 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("options_with_comments", options_with_comments, replace=True)
     OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    # the time is that of the first look at it
+    OmegaConf.register_new_resolver("output_dir", output_dir, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("scaled_lr", scaled_lr, replace=True)
     OmegaConf.register_new_resolver("norm_splits", norm_splits, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
