@@ -127,7 +127,7 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
         ("method.temperature=foo", r"^method\.temperature=foo: give a number$"),
         ("method.temperature=true", r"^method\.temperature=True: give a number$"),
         ("method=moco method.queue_size=10.5", r"^method\.queue_size=10\.5: give a whole"),
-        ("method=moco method.momentum=null", r"momentum=None: must be in \[0, 1\]$"),
+        ("method=moco method.momentum=null", r"momentum=null: must be in \[0, 1\]$"),
         ("method=moco method.embed_dim=0", r"_dim=0: must be at least 1$"),
         ("method.hidden_dim=0", r"hidden_dim=0: must be at least 1$"),
         ("method=instdisc method.num_negatives=2.5", r"=2\.5: give a whole number or null$"),
@@ -139,15 +139,15 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
         ("method=moco batch_size=32 accumulate=4", r"num_splits=8 .* 8 images .* two or more"),
         (
             "method/loss=nt_logistic method.loss.margin=0.1",
-            r"margin is read by mode=semi_hard only, not by mode=all$",
+            r"margin=0\.1 is read by mode=semi_hard only, not by all$",
         ),
         (
             "method/loss=nt_logistic method.loss.num_subsampled=4",
-            r"num_subsampled is read by mode=subsample only, not by mode=all$",
+            r"num_subsampled=4 is read by mode=subsample only, not by all$",
         ),
         (
             "method.same_view_negatives=false method/negatives=queue",
-            r"same_view_negatives=False: must be true where negatives are not in-batch$",
+            r"same_view_negatives=false: must be true where negatives are not in-batch$",
         ),
         (
             "method=metric_learning method.metric_loss.neg_margin=abc",
@@ -174,7 +174,7 @@ def test_distances_of_unit_vectors_need_cosines(make_config: Make, method: str, 
     slots = ["method/negatives=in_batch", f"method/loss={loss}"]
     dot_products = "method.negatives.normalize=false"
     with pytest.raises(
-        UserError, match=r"negatives\.normalize=False: must be true: .* unit vectors$"
+        UserError, match=r"negatives\.normalize=false: must be true: .* unit vectors$"
     ):
         step(make_config(f"method={method}", *slots, dot_products))
 

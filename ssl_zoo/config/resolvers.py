@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from ssl_zoo.config.groups import first_comment, options_of
 from ssl_zoo.types import UserError
@@ -45,7 +45,7 @@ def run_dir(resume: str | None, new: str) -> str:
     return str(folder)
 
 
-def run_name(*, _root_: DictConfig) -> str:
+def run_name(*, _root_: Any) -> str:
     """The default name of a run, METHOD_DATASET.
 
     Of the options chosen; in a notebook, where no program of Hydra runs, of class and data set.
@@ -53,9 +53,8 @@ def run_name(*, _root_: DictConfig) -> str:
     if HydraConfig.initialized():
         choices = HydraConfig.get().runtime.choices
         return f"{choices.method}_{choices.dataset}"
-    root: Any = _root_
-    method = str(root.method.module._target_).rpartition(".")[2]
-    return f"{method.lower()}_{root.dataset.name}"
+    method = str(_root_.method.module._target_).rpartition(".")[2]
+    return f"{method.lower()}_{_root_.dataset.name}"
 
 
 def output_dir(name: str) -> str:

@@ -180,7 +180,8 @@ def check_trainer(cfg: DictConfig) -> None:
     for name, default in read_option("trainer", "default").items():
         if name not in node:
             raise UserError(f"trainer.{name} is missing: its default is {_yaml(default)}")
-        if (knob := _knob_of_trainer(name)) and node[name] != default:
+        knob = _knob_of_trainer(name)
+        if knob and node[name] != default and cfg.trainer[name] != OmegaConf.select(cfg, knob):
             raise UserError(f"trainer.{name} has its value from {knob}: set {knob} instead")
 
 

@@ -38,6 +38,10 @@ def _check_images(name: str, images: Any, num_classes: int) -> None:
         raise UserError(
             f"labels of {name} are {_described(labels)}: give an int64 tensor of shape (N,)"
         )
+    if not num_classes and len(labels) and int(labels.max()) >= 0:
+        raise UserError(
+            f"labels of {name} go up to {int(labels.max())}, but class_names is empty: fill it"
+        )
     if len(labels) and not -1 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise UserError(
             f"labels of {name} go from {int(labels.min())} to {int(labels.max())}, but there are "

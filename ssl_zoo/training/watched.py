@@ -43,7 +43,8 @@ class Watched(Callback):
         ours = all(type(part).__module__.split(".")[0] in _KNOWN_PACKAGES for part in parts)
         for knob, watcher in self.watchers.items():
             metric: str = watcher.monitor  # type: ignore[attr-defined]
-            if ours and metric not in _BY_EPOCH and not metric.startswith("train/"):
+            of_the_step = metric.rpartition("/")[0] == LOSS.name.rpartition("/")[0]
+            if ours and metric not in _BY_EPOCH and not of_the_step:
                 raise UserError(f"{knob}={metric}: nothing logs it: {nearest(metric, _BY_EPOCH)}")
             self._check_rhythm(knob, metric, watcher)
             mode, better = getattr(watcher, "mode", None), _BETTER.get(metric)
@@ -56,7 +57,7 @@ class Watched(Callback):
         lightnings = isinstance(watcher, LightningsEarlyStopping)
         if not lightnings or isinstance(watcher, EarlyStopping) or self.every_n_epochs == 1:
             return
-        if metric.startswith("val/"):
+        if any(metric == known.name and known.is_share for known in METRICS):  # the monitors'
             raise UserError(
                 f"{knob}={metric} is looked at every epoch, but measured every "
                 f"{self.every_n_epochs}: set monitor.every_n_epochs=1, or choose "

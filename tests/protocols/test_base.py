@@ -104,12 +104,14 @@ def test_every_option_is_a_protocol_whose_headline_comes_first(name: str) -> Non
 # --- checks of the data ---------------------------------------------------------------------------
 
 
-def images(count: int) -> TensorImages:
-    return TensorImages(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
+def images(count: int, labelled: bool = True) -> TensorImages:
+    labels = torch.arange(count) % 2 if labelled else torch.full((count,), -1)
+    return TensorImages(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), labels)
 
 
 def data(test: bool = True, names: tuple[str, ...] = ("a", "b"), **options: Any) -> DataModule:
-    splits = Splits(images(40), images(20) if test else None, list(names))
+    labelled = bool(names)
+    splits = Splits(images(40, labelled), images(20, labelled) if test else None, list(names))
     return DataModule(splits, Augmentation, num_workers=0, **options)
 
 

@@ -58,7 +58,7 @@ def test_a_run_stops_where_nothing_improves(
     assert line.startswith(f"early stopping: stopped after {4 * epochs} of 36 steps: val/knn_top1")
     with caplog.at_level(logging.INFO):
         assert train(make_config(f"resume={folder}")) == metrics
-    assert caplog.messages[-1].endswith("is finished: nothing is left to do")
+    assert caplog.messages[-1].endswith("is finished: nothing left to do")
 
 
 @pytest.mark.slow
