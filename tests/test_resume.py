@@ -75,7 +75,7 @@ def test_a_stop_at_any_step_loses_nothing(
     assert rows(folder) == rows(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("case", every(3, cases("RESUMES")))
+@pytest.mark.parametrize("case", every(6, cases("RESUMES")))
 def test_what_a_method_needs_is_saved(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:

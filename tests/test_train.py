@@ -62,6 +62,7 @@ def test_same_seed_same_weights_other_seed_others(make_config: Make, tmp_path: P
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+@pytest.mark.slow
 def test_callbacks_change_no_weight(make_config: Make, tmp_path: Path) -> None:
     train(make_config("epochs=2", run="with"))
     train(make_config("epochs=2", "callbacks=none", run="without"))

@@ -52,7 +52,7 @@ def run_name(*, _root_: Any) -> str:
     """
     if HydraConfig.initialized():
         choices = HydraConfig.get().runtime.choices
-        return f"{choices.method}_{choices.dataset}"
+        return f"{choices['method']}_{choices['dataset']}"
     method = str(_root_.method.module._target_).rpartition(".")[2]
     return f"{method.lower()}_{_root_.dataset.name}"
 

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import WandbLogger
 from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from helpers.runs import state
-from helpers.tiers import every, only
+from helpers.tiers import every
 from ssl_zoo.config import options_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.train import train
@@ -26,13 +26,9 @@ def tried(folder: Path, *overrides: str) -> RunFolder:
     return RunFolder(folder)
 
 
-@pytest.mark.parametrize(
-    ("preset", "method"),
-    only(
-        [("limit", "simsiam")],
-        [(preset, method) for preset in options_of("debug") for method in options_of("method")],
-    ),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", options_of("debug"))
+@pytest.mark.parametrize("method", options_of("method"))
 def test_presets_run_with_every_method(tmp_path: Path, preset: str, method: str) -> None:
     few = [] if preset == "fast" else ["trainer.max_steps=2"]
     more = ["method.images_per_class=8"] if method == "metric_learning" else []

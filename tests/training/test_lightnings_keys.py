@@ -76,9 +76,8 @@ def test_overfitting_takes_the_same_first_images_each_epoch(
     assert not torch.equal(few.views[0], few.views[2]), "views are drawn anew each epoch"
 
 
-@pytest.mark.parametrize(
-    "limit", every(2, ["trainer.overfit_batches=3", "trainer.limit_train_batches=3"])
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["trainer.overfit_batches=3", "trainer.limit_train_batches=3"])
 def test_a_resume_of_a_limited_run_is_exact(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
@@ -92,6 +91,7 @@ def test_a_resume_of_a_limited_run_is_exact(
         assert_equal(state(tmp_path / "stopped")[part], state(tmp_path / "whole")[part], part)
 
 
+@pytest.mark.slow
 def test_a_limited_epoch_of_files_is_followed_by_another(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
