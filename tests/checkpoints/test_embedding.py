@@ -119,6 +119,7 @@ class Watched(nn.Module):
         self.calls: list[tuple[int, bool, bool]] = []
 
     def forward(self, images: Tensor) -> Tensor:
+        assert images.dtype == self.scale.dtype
         self.calls.append((len(images), self.inner.training, torch.is_grad_enabled()))
         return self.inner(images.mean(dim=(2, 3))) * self.scale
 
