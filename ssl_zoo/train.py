@@ -41,10 +41,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: If the config or the data is bad.
     """
-    to_plain(cfg)  # a missing value is told before torch comes in
+    to_plain(cfg)  # a missing value is reported before torch is imported
     check_knobs(cfg)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
-    from ssl_zoo.training.run import run  # torch comes in here, once the command line is parsed
+    from ssl_zoo.training.run import run  # imports torch, once the command line is parsed
 
     with trusting(cfg.trust):
         return run(cfg)
@@ -74,7 +74,7 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def command() -> None:
-    """The command line; bad input ends in one line on stderr and exit code 2."""
+    """The command line; bad input gives one line on stderr and exit code 2."""
     run_cli(main, "train")
 
 

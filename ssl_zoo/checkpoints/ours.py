@@ -43,7 +43,7 @@ def check_format(found: object, path: Path) -> None:
 
 
 def check_resumable(path: Path) -> None:
-    """Refuse to go on with a checkpoint that this version did not save.
+    """Refuse to resume from a checkpoint that this version did not save.
 
     Raises:
         UserError: Also if it is damaged.

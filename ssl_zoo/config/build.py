@@ -66,7 +66,7 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
 
 
 def _refusal(error: InstantiationException) -> Exception:
-    """The user's error behind one of Hydra's, which it stays where there is none."""
+    """The user's error behind one of Hydra's, or Hydra's own if there is none."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__

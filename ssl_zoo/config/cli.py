@@ -170,7 +170,7 @@ def _flags_first(args: list[str]) -> list[str]:
 
 
 def run_cli(main: Callable[[], None], config_name: str) -> None:
-    """Run a Hydra main; bad input ends in one line on stderr and exit code 2."""
+    """Run a Hydra main; bad input gives one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
     sys.argv[1:] = _flags_first(sys.argv[1:])
     search(sys.argv[1:])

@@ -23,7 +23,7 @@ _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number",
 
 
 def check_counts(cfg: DictConfig, names: Iterable[str]) -> None:
-    """Refuse a count below 1, and a seed that is none.
+    """Refuse a count below 1, and an invalid seed.
 
     Raises:
         UserError: Naming the knob.

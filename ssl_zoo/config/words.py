@@ -1,4 +1,4 @@
-"""Keys that people type and that have another name here. Imports no torch."""
+"""Keys of other tools that people type, and what they are called here. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ssl_zoo.types import UserError
 
 _OBJECTIVES = " or ".join(metric.name for metric in OBJECTIVES)
 
-# The words of Lightning, timm, solo-learn, lightly and the Hydra template, and what to type for
-# them: their value, or what it should be, follows.
+# Words of Lightning, timm, solo-learn, lightly and the Hydra template, and what to type instead;
+# {} is the value that was given.
 _OF_BOTH = {
     **dict.fromkeys(("bs", "batch", "batchsize", "data.batch_size"), "batch_size={}"),
     **dict.fromkeys(("train_batch_size", "optimizer.batch_size"), "batch_size={}"),
@@ -96,7 +96,7 @@ _WORDS = {"train": _OF_TRAIN, "evaluate": _OF_EVALUATE}
 
 # The Hydra template's `model`: the method, with its network and its optimizer.
 _PARTS_OF_MODEL = {"net": "backbone", "optimizer": "optimizer", "scheduler": "scheduler"}
-# Options that groups have elsewhere, and what to type for them.
+# Options that such groups have in other tools, and what to type instead.
 _OPTIONS = {
     "debug": {
         **dict.fromkeys(("fdr", "fast_dev_run"), "debug=fast"),
@@ -130,7 +130,7 @@ _OPTIONS = {
     "hydra/sweeper": {"optuna": "pip install hydra-optuna-sweeper"},
 }
 
-# What a run hands to Lightning's Trainer itself, and what there is instead.
+# Arguments of Lightning's Trainer that the run sets itself, and what to use instead.
 _OWN = {
     "callbacks": "callbacks=",
     "logger": "logger=",
@@ -146,7 +146,7 @@ _REMOVABLE = ("logger", "experiment", "ablation", "debug")
 
 
 def check_words(args: Iterable[str], program: str = "train") -> None:
-    """Refuse a key of the command line that another key stands for, and name that one.
+    """Refuse a key of the command line that has another name here, and name it.
 
     Args:
         args: The command line.
@@ -168,7 +168,7 @@ def check_words(args: Iterable[str], program: str = "train") -> None:
 
 
 def check_trainer(cfg: DictConfig) -> None:
-    """Refuse a config, such as a recipe's file, that gives Lightning what a knob gives it.
+    """Refuse a config that sets an argument of Lightning which a knob sets, as a recipe's file may.
 
     Args:
         cfg: As composed from conf/train.yaml, not resolved.
@@ -186,7 +186,7 @@ def check_trainer(cfg: DictConfig) -> None:
 
 
 def _meant(key: str, value: str, program: str) -> str | None:
-    """What to type for a word of others; None where it is none, or is a key of ours too."""
+    """What to type for another tool's word; None if it is not in the table."""
     if key == "data" and value not in options_of("data"):
         return f"dataset={value}"
     ours = _WORDS[program].get(key)
@@ -212,7 +212,7 @@ def _model(values: str) -> str:
 
 
 def _check_option(group: str, values: str) -> None:
-    """Refuse an option that a group has elsewhere."""
+    """Refuse an option that such a group has in other tools."""
     for value in values.strip("[]").split(","):
         answer = _OPTIONS.get(group, {}).get(value.lower())
         if answer and value not in options_of(group) and not _installed(answer):

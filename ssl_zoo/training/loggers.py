@@ -90,7 +90,7 @@ def wandb_logger(
         **options: Further arguments of Lightning's WandbLogger and of wandb.init.
 
     Raises:
-        BadValue: If the mode is none of these, or a text or a tag is none.
+        BadValue: If the mode is unknown, or a text or tag is not valid.
     """
     if group is not None:
         name = f"{name}-{Path(folder).name}"  # a sweep's jobs by their number

@@ -83,7 +83,7 @@ def _go_on(folder: RunFolder) -> dict[str, float]:
     """Continue a stopped run with its own config.
 
     Raises:
-        UserError: If there is none, or overrides are given with `resume`.
+        UserError: If there is no checkpoint, or overrides are given with `resume`.
     """
     if not folder.last.is_file():
         raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
