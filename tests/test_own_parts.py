@@ -86,6 +86,8 @@ def test_each_way_to_trust(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_ZOO_TRUST", "other, mylab")
     by_variable, _ = ssl_zoo.load_backbone(mine)
     assert by_argument(images).equal(inside(images))
+    features = ssl_zoo.embed(images.byte(), mine, trust=["mylab"])
+    assert features.shape == (2, 32)
     assert by_argument(images).equal(by_variable(images))
     with pytest.raises(UserError, match=r"^trust=os;: give names of packages"):
         ssl_zoo.load_backbone(mine, trust=["os;"])

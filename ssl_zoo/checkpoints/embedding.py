@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.checkpoints.load import load_backbone
+from ssl_zoo.config import trusting
 from ssl_zoo.console import bar, info
 from ssl_zoo.data.decode import EXTENSIONS
 from ssl_zoo.data.pixels import Reader, readers
@@ -33,6 +34,7 @@ def embed(
     *,
     batch_size: int = 64,
     device: str | torch.device | None = None,
+    trust: Sequence[str] = (),
 ) -> Tensor:
     """Features of images by a pretrained backbone, in eval mode and without gradients.
 
@@ -45,6 +47,7 @@ def embed(
         batch_size: Images that are encoded at once.
         device: Where; None = the GPU if there is one, else the CPU. A backbone that was given is
             moved there, and back at the end.
+        trust: As in `load_backbone`, for backbones of your own.
 
     Returns:
         (N, num_features) float32 on the CPU, a row for each image, in the order given.
@@ -56,7 +59,8 @@ def embed(
         raise BadValue("batch_size", batch_size, "a whole number from 1")
     reads = readers(_files(images) if isinstance(images, str | Path) else images)
     where = _device(device)
-    backbone, preprocess = _opened(source)
+    with trusting(trust):
+        backbone, preprocess = _opened(source)
     features = _encoded(reads, backbone, preprocess, batch_size, where)
     what = images if isinstance(images, str | Path) else "the images given"
     info(f"embed: {what}: {len(features)} images x {features.shape[1]} features, on {where}")
