@@ -1,6 +1,6 @@
 """A folder of images: pretrain, evaluate, and find the images most like one of them.
 
-python examples/own_data.py photos        (root/train and root/test, or all in class folders)
+python examples/own_data.py photos        (with photos/train/CLASS and photos/test/CLASS)
 """
 
 import sys

@@ -54,7 +54,9 @@ def test_a_folder_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    root = make_classes(tmp_path / "photos", ["cats", "dogs"], per_class=20, size=32)
+    root = tmp_path / "photos"
+    for split in ("train", "test"):
+        make_classes(root / split, ["cats", "dogs"], per_class=20, size=32)
     cheap = ["epochs=1", "batch_size=8", "backbone.widths=[8,16]", "backbone.strides=[2,2]"]
     run_example("own_data.py", monkeypatch, str(root), *cheap, "precision=32-true")
     assert "most like" in capsys.readouterr().out

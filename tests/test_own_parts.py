@@ -132,4 +132,4 @@ def test_options_of_the_user_are_listed_and_named(own: Path) -> None:
     assert "experiment=vicreg_array is of method=vicreg" in answer(
         "experiment=vicreg_array", "method=simclr"
     )
-    assert "did you mean method.weights" in answer("method=vicreg", "weights=[1,1,1]")
+    assert "did you mean method.weights" in answer("method=vicreg", "method.wieghts=1")
