@@ -118,6 +118,10 @@ BAD = {
         "train.py logger.wandb.project=x",
         ["logger.wandb.project is set, but logger=wandb is not chosen: add logger=wandb"],
     ),
+    "key of the second of two options": (
+        "train.py callbacks=[default,early_stopping] callbacks.early_stopping.patiance=3",
+        ["did you mean callbacks.early_stopping.patience"],
+    ),
     "a plus too many": ("train.py +trainer.max_steps=3", ["leave out the +"]),
     "overrides on both sides of a flag": (
         "train.py seed=1 --config-dir . method.temprature=1",

@@ -38,6 +38,7 @@ _FLAGS_WITH_VALUE = (
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
     *("--package", "-p", "--cfg", "-c"),
 )
+_LISTS = ("protocol", "logger", "callbacks")  # groups that take several options
 # A folder that may not be written, a disk that is full: not faults of ours, so no stack trace.
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
@@ -99,7 +100,7 @@ def _no_key(text: str, config_name: str) -> str | None:
     if not key:
         return None
     name = key.group(1).split("@")[0]
-    for group in ("protocol", "logger", "callbacks"):
+    for group in _LISTS:
         option = name.removeprefix(f"{group}.").split(".")[0]
         chosen = chosen_options(sys.argv[1:]).get(group, [])
         if name.startswith(f"{group}.") and option in set(options_of(group)) - set(chosen):
@@ -115,8 +116,14 @@ def _no_key(text: str, config_name: str) -> str | None:
 
 def _chosen_options() -> list[str]:
     """The group choices of this process's command line; of a sweep, the first one each."""
-    chosen = chosen_options(sys.argv[1:])
-    return [f"{g}={names[0]}" for g, names in chosen.items() if names[0] in options_of(g)]
+    overrides = []
+    for group, names in chosen_options(sys.argv[1:]).items():
+        known = [name for name in names if name in options_of(group)]
+        if group in _LISTS and known:
+            overrides.append(f"{group}=[{','.join(known)}]")
+        elif names[0] in known:
+            overrides.append(f"{group}={names[0]}")
+    return overrides
 
 
 def _known_keys(config_name: str) -> list[str]:
