@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssl_zoo.config import (
     CONFIG_DIR,
     TRAIN_ROOTS,
+    check_dataset,
     check_knobs,
     check_overrides,
     fail,
@@ -41,6 +42,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: If the config or the data is bad.
     """
+    check_dataset(cfg)
     to_plain(cfg)  # a missing value is reported before torch is imported
     check_knobs(cfg)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
@@ -63,6 +65,8 @@ def main(cfg: DictConfig) -> float | None:
                 f"again in every process: run each job by itself, as in: {command}"
             )
         metrics = train(cfg)
+        if not multirun:
+            remove_if_empty(HydraConfig.get().runtime.output_dir)  # where run_dir= is elsewhere
         objective = objective_of(metrics)
         return None if objective is None else metrics[objective.name]
     except (UserError, HydraException, OmegaConfBaseException) as error:

@@ -43,6 +43,7 @@ BROKEN = [
     (lambda z: [z], 4, r"makes list of a batch"),
     (lambda z: z.round().long(), 4, r"returns torch\.int64: it must return floating"),
     (lambda z: z.detach(), 4, r"returns a tensor without a gradient: remove detach"),
+    (lambda z: z.double(), 4, r"makes torch\.float64 of torch\.float32: it must keep the dtype"),
     (lambda z: z @ z, 4, r"does not take images of 8 pixels: mat1 and mat2"),
 ]
 
@@ -105,11 +106,13 @@ def test_what_is_not_a_data_set() -> None:
         [torch.zeros(4, 3, 8, 8), torch.zeros(3, 3, 8, 8)],
         [torch.zeros(4, 3, 8, 8, dtype=torch.uint8)] * 2,
         [torch.zeros(4, 8, 8, 3)] * 2,
+        [torch.zeros(4, 3, 8, 8).double()] * 2,
+        [torch.zeros(4, 3, 8, 6)] * 2,
     ],
 )
 def test_augmentations(views: Any) -> None:
     check_views([torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 4, 4)], 4, 2)
-    with pytest.raises(UserError, match=r"a list of num_views=2 float tensors of shape \(4, 3"):
+    with pytest.raises(UserError, match=r"a list of num_views=2 float32 tensors of shape \(4, 3"):
         check_views(views, 4, 2)
 
 
@@ -120,7 +123,10 @@ W = torch.ones(4, requires_grad=True)
     ("output", "line"),
     [
         (W.sum(), r"^objective returns a Tensor: return a StepOutput$"),
-        (StepOutput(W, W[:, None], W, {}), r"^the loss is a shape \(4,\): return a scalar"),
+        (
+            StepOutput(W, W[:, None], W, {}),
+            r"^the loss is a tensor of shape \(4,\): return a scalar",
+        ),
         (StepOutput(W.sum().detach(), W[:, None], W, {}), r"^the loss has no gradient"),
         (StepOutput(1.0, W[:, None], W, {}), r"^the loss is a float"),  # type: ignore[arg-type]
         (StepOutput(W.sum(), W, W, {}), r"^the representation has shape \(4,\), not \(4, num"),

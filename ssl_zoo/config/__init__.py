@@ -29,7 +29,7 @@ from ssl_zoo.config.unread import (
     task_overrides,
     unread_overrides,
 )
-from ssl_zoo.config.values import check_counts, check_knobs, check_types
+from ssl_zoo.config.values import check_counts, check_dataset, check_knobs, check_types
 
 __all__ = [
     "ALLOWED_PACKAGES",
@@ -41,6 +41,7 @@ __all__ = [
     "ErrorAt",
     "check_choices",
     "check_counts",
+    "check_dataset",
     "check_knobs",
     "check_overrides",
     "check_targets",

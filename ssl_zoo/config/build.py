@@ -72,7 +72,7 @@ def _refusal(error: InstantiationException) -> Exception:
         cause = cause.__cause__
     if cause is not None:
         return cause
-    if not isinstance(error.__cause__, TypeError | ValueError):
+    if not isinstance(error.__cause__, TypeError | ValueError | OSError):
         return error
     text = first_line(error.__cause__)
     place = re.search(r"full_key: (\S+)", str(error))

@@ -37,6 +37,10 @@ def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
             continue
         if value is None:
             raise UserError(f"{override.input_line}: leave it out, or give an option")
+        if value == []:
+            raise UserError(f"{override.input_line}: give an option: {', '.join(options)}")
+        if any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value])):
+            raise UserError(f"{override.input_line} is not an option: known: {', '.join(options)}")
         if isinstance(value, Glob):
             names = value.filter(options)
             if not names:

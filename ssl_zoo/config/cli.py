@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
     ConfigCompositionException,
@@ -34,6 +35,11 @@ from ssl_zoo.config.groups import CONFIG_DIR, all_groups, options_of, own_folder
 from ssl_zoo.config.words import beside, check_words
 from ssl_zoo.types import UserError, first_line
 
+_FLAGS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--info"),
+    *("--multirun", "--shell-completion", "--experimental-rerun"),
+    *("--config-path", "--config-name", "--config-dir"),
+)
 _FLAGS_WITH_VALUE = (
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
     *("--package", "-p", "--cfg", "-c"),
@@ -63,6 +69,9 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def explain(error: BaseException, config_name: str) -> str:
     """One line for a Hydra, OmegaConf or user error, with the nearest valid names."""
     line = None
+    several = re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", str(error))
+    if several:
+        return f"{several[0][30:-1]}: a list is {several[1]}=[{several[2]}], a sweep needs -m"
     if isinstance(error, MissingConfigException):
         line = _no_option(str(error))
     elif isinstance(error, ConfigCompositionException):
@@ -83,7 +92,8 @@ def _no_option(text: str) -> str | None:
     )
     if one:
         group, _, name = one.group(1).rpartition("/")
-        return f"{group}={name} is not an option: {nearest(name, one.group(2).split())}"
+        own = "" if own_folders else " (options of your own: --config-dir DIR)"
+        return f"{group}={name} is not an option: {nearest(name, one.group(2).split())}{own}"
     listed = re.search(r"Could not load '([^']+)'", text)  # one of a list, protocol=[a,b]
     if listed:
         group, _, name = listed.group(1).rpartition("/")
@@ -147,7 +157,8 @@ def _known_keys(config_name: str) -> list[str]:
                 walk(value, f"{prefix}{key}.")
 
     walk(raw, "")
-    return [*keys, *all_groups()]
+    wiring = re.compile(r"data\.|.*(\.module|\.splits)(\.|$)")
+    return [*(key for key in keys if not wiring.match(key)), *all_groups()]
 
 
 def remove_if_empty(folder: str) -> None:
@@ -167,6 +178,10 @@ def _flags_first(args: list[str]) -> list[str]:
     """Hydra's flags before the overrides: its parser refuses overrides on both sides of a flag."""
     flags, overrides, rest = [], [], iter(args)
     for arg in rest:
+        name, _, typed = arg.partition("=")
+        if name.startswith("--") and name not in _FLAGS:
+            given = typed or next(rest, "VALUE")
+            raise UserError(f"{name} is not a flag: give {name[2:].replace('-', '_')}={given}")
         if not arg.startswith("-"):
             overrides.append(arg)
         elif arg in _FLAGS_WITH_VALUE:
@@ -179,14 +194,16 @@ def _flags_first(args: list[str]) -> list[str]:
 def run_cli(main: Callable[[], None], config_name: str) -> None:
     """Run a Hydra main; bad input gives one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
-    sys.argv[1:] = _flags_first(sys.argv[1:])
-    search(sys.argv[1:])
     try:
+        sys.argv[1:] = _flags_first(sys.argv[1:])
+        search(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)
         main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         fail(error, config_name)
+    except yaml.YAMLError as error:
+        fail(UserError(f"a config file is not YAML: {' '.join(str(error).split())}"), config_name)
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
             raise

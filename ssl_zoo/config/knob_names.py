@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config.groups import options_of
 from ssl_zoo.config.interpolations import references, select
+from ssl_zoo.config.locate import locate
 from ssl_zoo.config.unread import overridden_keys
 from ssl_zoo.types import BadValue, UserError
 
@@ -135,7 +135,7 @@ def _parts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any], Any
 
 def _called(target: str) -> Any:
     try:
-        return pkgutil.resolve_name(target)
+        return locate(target)
     except Exception:  # whatever its import raises: a part that is not there does not run
         return None
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import pkgutil
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from ssl_zoo.types import UserError, first_line
+from ssl_zoo.config.locate import locate
+from ssl_zoo.types import UserError
 
 # Names in a checkpoint are called only from these packages, and from those that the user trusts.
 ALLOWED_PACKAGES = ("ssl_zoo", "torch.optim", "torch.nn")
@@ -33,6 +33,8 @@ def trusting(packages: Iterable[str] | str | None) -> Iterator[None]:
     Raises:
         UserError: If one is not the name of a package.
     """
+    if not isinstance(packages, str | Iterable | None) or isinstance(packages, Mapping):
+        raise UserError(f"trust={packages}: give names of packages, as in trust=[mypackage]")
     listed = [packages] if isinstance(packages, str) else list(packages or ())
     for package in listed:
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", str(package)):
@@ -46,7 +48,7 @@ def trusting(packages: Iterable[str] | str | None) -> Iterator[None]:
 
 def trusted_packages() -> tuple[str, ...]:
     """The packages that the user trusts at present."""
-    named = os.environ.get(VARIABLE, "").replace(" ", "").split(",")
+    named = os.environ.get(VARIABLE, "").replace(" ", "").strip("[]").split(",")
     return tuple(dict.fromkeys([*_trusted.get(), *filter(None, named)]))
 
 
@@ -97,12 +99,9 @@ def _check(target: str, packages: tuple[str, ...]) -> None:
             f"the package, give trust=[{package}], in Python trust=[{package!r}], or set {VARIABLE}"
         )
     try:
-        found = pkgutil.resolve_name(target)
-    except Exception as error:  # whatever its import raises
-        raise UserError(
-            f"the checkpoint's config calls {target}, which does not import, {first_line(error)}: "
-            "install its package, or put the folder that holds it on PYTHONPATH"
-        ) from error
+        found = locate(target)
+    except UserError as error:
+        raise UserError(f"the checkpoint's config calls {error}") from error
     defined = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
     if not _within(defined, packages):  # ssl_zoo.config.os.system begins well too
         raise UserError(

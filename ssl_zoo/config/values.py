@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
 import typing
 from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ssl_zoo.config.groups import read_option
 from ssl_zoo.config.knob_names import ErrorAt
+from ssl_zoo.config.locate import locate
 from ssl_zoo.config.words import check_trainer
 from ssl_zoo.types import UserError
 
@@ -34,6 +35,22 @@ def check_counts(cfg: DictConfig, names: Iterable[str]) -> None:
             raise UserError(f"{name}={value}: give a whole number of at least 1")
     if not _is_a(cfg.seed, "int") or not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: give a whole number from 0 to {2**32 - 1}")
+
+
+def check_dataset(cfg: DictConfig) -> None:
+    """Refuse a data set whose file lacks what every data set has.
+
+    Raises:
+        UserError: Naming the line to add.
+    """
+    lacking = [
+        key for key in read_option("dataset", "base") if key not in cfg.dataset and key != "name"
+    ]
+    if lacking:
+        raise UserError(
+            f"dataset.{lacking[0]} is missing: begin the data set's YAML with the line "
+            "`defaults: [base, _self_]`"
+        )
 
 
 def check_knobs(cfg: DictConfig) -> None:
@@ -68,6 +85,9 @@ def check_knobs(cfg: DictConfig) -> None:
         if not _is_a(rate, "float"):
             raise UserError(f"{name}={rate}: give a number")
     check_trainer(cfg)
+    for name in ("resume", "init"):
+        if not isinstance(cfg[name], str | None):
+            raise UserError(f"{name}={cfg[name]}: give a path or a name, or null")
     if "/" in str(cfg.name):
         raise UserError(f"name={cfg.name} must not hold a slash: it names a folder")
     if str(cfg.precision) not in PRECISIONS:
@@ -95,30 +115,32 @@ def check_types(node: Any, place: str) -> None:
         node = dict(enumerate(node))
     if not isinstance(node, dict):
         return
-    types = _types(str(node["_target_"]), place) if "_target_" in node else {}
+    target = str(node.get("_target_", ""))
+    types = _types(target, place) if target else {}
     for key, value in node.items():
         at = f"{place}.{key}" if place else str(key)
         check_types(value, at)
-        kinds = types.get(key, ["any"])
-        if value is None and node.get("_partial_"):
+        kinds = types.get(key)
+        if kinds is None or (value is None and node.get("_partial_")):
             continue  # the caller of the factory may give it
         known = all(kind in _KINDS or kind.startswith("'") for kind in kinds)
+        # a number or a flag is no object of a class, such as a profiler
+        known = known or (
+            target.startswith("pytorch_lightning.") and isinstance(value, int | float)
+        )
         if known and not any(_is_a(value, kind) for kind in kinds):
             shown = [kind for kind in kinds if kind != "int" or "float" not in kinds]
             allowed = " or ".join(_KINDS.get(kind, kind.strip("'")) for kind in shown)
+            allowed = allowed.replace("str", "a text")
             raise ErrorAt(at, f"={value}: give {allowed}")
 
 
 def _types(target: str, place: str) -> dict[Any, list[str]]:
     """The names of the types that each argument may have; of our parts and Lightning's."""
     try:
-        called = pkgutil.resolve_name(target)
-    except Exception as error:  # whatever its import raises
-        fix = "install its package, or put the folder that holds it on PYTHONPATH"
-        reason = f"{type(error).__name__}, {error}"
-        raise ErrorAt(
-            f"{place}._target_", f"={target} does not import ({reason}): {fix}"
-        ) from error
+        called = locate(target)
+    except UserError as error:
+        raise ErrorAt(f"{place}._target_", f"={error}") from error
     if target.split(".")[0] not in ("ssl_zoo", "pytorch_lightning"):
         return {}
     parameters = inspect.signature(called).parameters
@@ -140,7 +162,7 @@ def _names(annotation: Any) -> list[str]:
 def _is_a(value: Any, kind: str) -> bool:
     if kind == "None":
         return value is None
-    if kind.startswith("'"):
+    if kind not in _KINDS:  # of a Literal, or a class
         return repr(value) == kind
     if kind == "bool" or isinstance(value, bool):
         return kind == "bool" and isinstance(value, bool)

@@ -22,6 +22,11 @@ def check_splits(splits: Any) -> None:
             f"the data set is a {type(splits).__name__}: return ssl_zoo.data.images.Splits(train=, "
             "test=, class_names=)"
         )
+    twice = sorted({name for name in splits.class_names if splits.class_names.count(name) > 1})
+    if twice:
+        raise UserError(
+            f"class_names has {', '.join(map(str, twice[:3]))} twice: name each class once"
+        )
     for name, images in (("train", splits.train), ("test", splits.test)):
         if images is not None:
             _check_images(name, images, len(splits.class_names))
@@ -66,15 +71,16 @@ def check_views(views: Any, num_images: int, num_views: int) -> None:
     if (
         isinstance(views, list)
         and len(views) == num_views
-        and all(isinstance(view, Tensor) and view.is_floating_point() for view in views)
+        and all(isinstance(view, Tensor) and view.dtype == torch.float32 for view in views)
         and all(view.ndim == 4 and view.shape[:2] == (num_images, 3) for view in views)
+        and all(view.shape[2] == view.shape[3] for view in views)
     ):
         return
     parts = views if isinstance(views, list | tuple) else [views]
     made = ", ".join(map(_described, parts))
     raise UserError(
         f"the augmentation returns a {type(views).__name__} of {made}: it must return a list of "
-        f"num_views={num_views} float tensors of shape ({num_images}, 3, S, S)"
+        f"num_views={num_views} float32 tensors of shape ({num_images}, 3, S, S)"
     )
 
 

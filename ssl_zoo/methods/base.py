@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_zoo.methods.checks import built, check_output
+from ssl_zoo.methods.checks import built, check_embeddings, check_output
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import BadValue, Embeddings, Facts, MultiViewBatch, StepOutput
 
@@ -79,7 +79,8 @@ class Method(LightningModule, ABC):
     @final
     def step(self, batch: MultiViewBatch) -> StepOutput:
         """Loss and outputs for one micro-batch."""
-        return self.objective(self.embed(batch.views), batch.index, batch.label)
+        embeddings = check_embeddings(self.embed(batch.views))
+        return self.objective(embeddings, batch.index, batch.label)
 
     def before_step(self, progress: float) -> None:
         """Limits gradients, once before each optimizer step; `progress` as in `update`."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.modules import Negatives
-from ssl_zoo.types import BadValue, StepOutput, UserError
+from ssl_zoo.types import BadValue, Embeddings, StepOutput, UserError
 
 if TYPE_CHECKING:  # its base builds the optimizer by what is here
     from ssl_zoo.methods.base import Method
@@ -61,6 +61,20 @@ def stacked(views: list[Tensor]) -> Tensor:
     return torch.cat(views)
 
 
+def check_embeddings(embeddings: Any) -> Embeddings:
+    """Refuse what is not `Embeddings`.
+
+    Raises:
+        UserError: Saying what it is.
+    """
+    if not isinstance(embeddings, Embeddings):
+        raise UserError(
+            f"embed returns a {type(embeddings).__name__}: return "
+            "Embeddings(representation, online=[...], target={...}, prediction=[...])"
+        )
+    return embeddings
+
+
 def check_output(output: Any, num_images: int) -> StepOutput:
     """Refuse what is not a `StepOutput` whose loss is a scalar with a gradient.
 
@@ -71,7 +85,8 @@ def check_output(output: Any, num_images: int) -> StepOutput:
         raise UserError(f"objective returns a {type(output).__name__}: return a StepOutput")
     loss, h = output.loss, output.representation
     if not isinstance(loss, Tensor) or loss.ndim != 0:
-        made = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        shape = tuple(loss.shape) if isinstance(loss, Tensor) else ()
+        made = f"tensor of shape {shape}" if isinstance(loss, Tensor) else type(loss).__name__
         raise UserError(f"the loss is a {made}: return a scalar tensor, such as the mean over rows")
     if not loss.requires_grad:
         raise UserError("the loss has no gradient: remove detach(), no_grad() or item()")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from ssl_zoo.types import UserError, first_line
 
@@ -41,6 +42,10 @@ def check_head(head: nn.Module, in_dim: int, what: str) -> None:
 
 
 def _check(name: str, module: nn.Module, x: Tensor, width: str, inputs: str) -> None:
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{name} is not a torch.nn.Module")
+    if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
+        raise UserError(f"{name} has lazy layers: give them their widths")
     expected = getattr(module, width, None)
     if not isinstance(expected, int) or isinstance(expected, bool) or expected < 1:
         raise UserError(f"{name} has {width}={expected}: set it to the width of the output, an int")
@@ -61,6 +66,8 @@ def _check(name: str, module: nn.Module, x: Tensor, width: str, inputs: str) -> 
         )
     if not out.is_floating_point():
         raise UserError(f"{name} returns {out.dtype}: it must return floating-point numbers")
+    if out.dtype != x.dtype:
+        raise UserError(f"{name} makes {out.dtype} of {x.dtype}: it must keep the dtype")
     if first is not None and first.requires_grad and not out.requires_grad:
         raise UserError(f"{name} returns a tensor without a gradient: remove detach() or no_grad()")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
-from pytorch_lightning.callbacks import EarlyStopping, ProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
@@ -49,11 +50,38 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     module = with_init(cfg.method.module, init) if init else cfg.method.module
     # a partial, since Hydra itself would pass the facts on as a list
     make = instantiate(module, _partial_=True)
-    method: Method = built("method", make, facts=facts_of(cfg, data))
+    check_wired(module)
+    method: Method = _with_widths(make, facts_of(cfg, data))
     check_parts(method, data)
     check_views(cfg, method, data)
     check_norms(cfg, method)
     return method
+
+
+def check_wired(module: DictConfig) -> None:
+    """Refuse a method's config without an optimizer or schedule, or whose backbone is no part.
+
+    Raises:
+        UserError: Naming the line to add.
+    """
+    if "_target_" not in module.get("backbone", {"_target_": ""}):
+        raise UserError("backbone has no _target_: name the class or function in its YAML")
+    for name, line in (("optimizer", "${optimizer.module}"), ("scheduler", "${scheduler}")):
+        if name not in module:
+            raise UserError(f"method.module has no {name}: add `{name}: {line}` to its YAML")
+
+
+def _with_widths(make: Callable[..., Any], facts: Facts) -> Any:
+    """The method; a backbone or head without its width is refused by name."""
+    try:
+        return built("method", make, facts=facts)
+    except AttributeError as error:
+        lacking = re.search(r"'(\w+)' object has no attribute '(num_features|out_dim)'", str(error))
+        if lacking is None:
+            raise
+        raise UserError(
+            f"{lacking[1]} has no {lacking[2]}: set it to the width of its output, an int"
+        ) from error
 
 
 def check_parts(method: Method, data: DataModule) -> None:
@@ -155,12 +183,22 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder)
     """The callbacks of the config, those that need clean features sharing them, and checkpoints."""
     made: dict[str, Callback] = {}
     for name, node in cfg.callbacks.items():
+        if not isinstance(node, DictConfig):
+            raise UserError(
+                f"callbacks.{name}={node} is not a callback: its file needs an outer key, the "
+                "callback's name, with _target_ below it"
+            )
         callback = instantiate(node)
         if isinstance(callback, partial):
             callback = built(f"callbacks.{name}", callback, features)
         if not isinstance(callback, Callback):
             kind = type(callback).__name__
             raise UserError(f"callbacks.{name} is a {kind}, which is not a Lightning Callback")
+        if isinstance(callback, ModelCheckpoint) and callback.filename in ("last", "best"):
+            raise UserError(
+                f"callbacks.{name}.filename={callback.filename}: that file is the run's own, give "
+                "another name"
+            )
         made[name] = callback
     watched = Watched(made, cfg.monitor.every_n_epochs)
     # those that stop a run look at what the others log; Lightning itself puts checkpoints last

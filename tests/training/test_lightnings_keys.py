@@ -117,7 +117,13 @@ def test_a_fast_dev_run_leaves_nothing_behind(
     run.mkdir()  # as Hydra does
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    overrides = [*TINY, f"run_dir={run}", f"logger={logger}", "trainer.fast_dev_run=2"]
+    overrides = [
+        *TINY,
+        f"run_dir={run}",
+        f"logger={logger}",
+        f"hydra.runtime.output_dir={run}",
+        "trainer.fast_dev_run=2",
+    ]
     with command_line("train", *overrides) as cfg:
         assert program.main.__wrapped__(cfg) > 0  # type: ignore[attr-defined]
     assert list(tmp_path.rglob("*")) == [temporary]

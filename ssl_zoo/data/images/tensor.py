@@ -15,6 +15,7 @@ from torch import Tensor
 from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.images.base import Images
 from ssl_zoo.data.samplers import EpochSampler
+from ssl_zoo.types import UserError
 
 _SAMPLED = 256  # images of a split whose pixels identify it
 
@@ -55,6 +56,12 @@ class TensorImages(Images):
     labels: Tensor
     rows: Tensor | None = None
     paths: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows is None and self.images.shape[0] != len(self.labels):
+            raise UserError(
+                f"{len(self.labels)} labels for {self.images.shape[0]} images: give one each, or -1"
+            )
 
     @property
     def size(self) -> tuple[int, int]:

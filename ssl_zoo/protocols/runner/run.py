@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -81,6 +82,11 @@ def _data_module(config: dict[str, Any], source: Source) -> Callable[[], DataMod
 
 
 def _build(name: str, settings: dict[str, Any]) -> Protocol:
+    if not isinstance(settings.get(name), dict):
+        raise UserError(
+            f"protocol.{name}={settings.get(name)} is not a protocol: its file must begin with the "
+            "line `# @package protocol.NAME`, NAME being the file's"
+        )
     protocol = instantiate(OmegaConf.create({"protocol": settings}).protocol[name])
     if not isinstance(protocol, Protocol):
         raise UserError(
@@ -113,7 +119,26 @@ def _scores(name: str, protocol: Protocol, row: Candidate) -> dict[str, Any]:
             f"protocol={name}: score returned {scores!r:.80}, without its headline "
             f"{protocol.headline}: return a dict that has it"
         )
-    return scores
+    plain = {column: _plain(value) for column, value in scores.items()}
+    for column, value in plain.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"protocol={name}: score returned {column} of type {type(value).__name__}, which "
+                "JSON does not hold: return numbers, texts, lists or dicts of these"
+            ) from error
+    if not isinstance(plain[protocol.headline], int | float | None):
+        raise UserError(
+            f"protocol={name}: its headline {protocol.headline} is "
+            f"{plain[protocol.headline]!r:.40}: return a number"
+        )
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """A numpy or torch scalar as Python's number."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
 def _takes(protocol: Protocol, candidate: Candidate) -> bool:
