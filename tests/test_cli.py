@@ -122,6 +122,20 @@ BAD = {
         "train.py callbacks=[default,early_stopping] callbacks.early_stopping.patiance=3",
         ["did you mean callbacks.early_stopping.patience"],
     ),
+    "a flag that is no flag": (
+        "train.py seed=1 --epochs 3",
+        ["--epochs is not a flag: give epochs=3"],
+    ),
+    "a list without brackets": (
+        "train.py trust=a,b",
+        ["trust=a,b: a list is trust=[a,b], a sweep needs -m"],
+    ),
+    "no option of a list": ("train.py callbacks=[]", ["callbacks=[]: give an option", "none"]),
+    "true for a group": ("train.py logger=true", ["logger=true is not an option: known: csv"]),
+    "an option of ones own without its folder": (
+        "train.py backbone=mine",
+        ["backbone=mine is not an option", "(options of your own: --config-dir DIR)"],
+    ),
     "a plus too many": ("train.py +trainer.max_steps=3", ["leave out the +"]),
     "overrides on both sides of a flag": (
         "train.py seed=1 --config-dir . method.temprature=1",

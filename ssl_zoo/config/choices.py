@@ -12,6 +12,40 @@ from hydra.errors import OverrideParseException
 from ssl_zoo.config.groups import defaults_of, options_of
 from ssl_zoo.types import UserError
 
+_FLAGS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--info"),
+    *("--multirun", "--shell-completion", "--experimental-rerun"),
+    *("--config-path", "--config-name", "--config-dir"),
+)
+_FLAGS_WITH_VALUE = (
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--package", "-p", "--cfg", "-c"),
+)
+
+
+def flags_first(args: list[str]) -> list[str]:
+    """Hydra's flags before the overrides: its parser refuses overrides on both sides of a flag.
+
+    Args:
+        args: The command line.
+
+    Raises:
+        UserError: For a flag that Hydra does not have, with the override to type.
+    """
+    flags, overrides, rest = [], [], iter(args)
+    for arg in rest:
+        name, _, typed = arg.partition("=")
+        if name.startswith("--") and name not in _FLAGS:
+            given = typed or next(rest, "VALUE")
+            raise UserError(f"{name} is not a flag: give {name[2:].replace('-', '_')}={given}")
+        if not arg.startswith("-"):
+            overrides.append(arg)
+        elif arg in _FLAGS_WITH_VALUE:
+            flags += [arg, *([value] if (value := next(rest, None)) is not None else [])]
+        else:
+            flags.append(arg)
+    return flags + overrides
+
 
 def groups_of(program: str) -> list[str]:
     """The config groups of train or evaluate."""

@@ -28,6 +28,7 @@ from ssl_zoo.config.choices import (
     check_choices,
     chosen_method,
     chosen_options,
+    flags_first,
     groups_of,
     slots_of,
 )
@@ -35,15 +36,6 @@ from ssl_zoo.config.groups import CONFIG_DIR, all_groups, options_of, own_folder
 from ssl_zoo.config.words import beside, check_words
 from ssl_zoo.types import UserError, first_line
 
-_FLAGS = (
-    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--info"),
-    *("--multirun", "--shell-completion", "--experimental-rerun"),
-    *("--config-path", "--config-name", "--config-dir"),
-)
-_FLAGS_WITH_VALUE = (
-    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
-    *("--package", "-p", "--cfg", "-c"),
-)
 _LISTS = ("protocol", "logger", "callbacks")  # groups that take several options
 # A folder that may not be written, a disk that is full: not faults of ours, so no stack trace.
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
@@ -71,7 +63,8 @@ def explain(error: BaseException, config_name: str) -> str:
     line = None
     several = re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", str(error))
     if several:
-        return f"{several[0][30:-1]}: a list is {several[1]}=[{several[2]}], a sweep needs -m"
+        key, values = several.groups()
+        return f"{key}={values}: a list is {key}=[{values}], a sweep needs -m"
     if isinstance(error, MissingConfigException):
         line = _no_option(str(error))
     elif isinstance(error, ConfigCompositionException):
@@ -174,28 +167,11 @@ def fail(error: Exception, config_name: str = "train") -> NoReturn:
     sys.exit(2)
 
 
-def _flags_first(args: list[str]) -> list[str]:
-    """Hydra's flags before the overrides: its parser refuses overrides on both sides of a flag."""
-    flags, overrides, rest = [], [], iter(args)
-    for arg in rest:
-        name, _, typed = arg.partition("=")
-        if name.startswith("--") and name not in _FLAGS:
-            given = typed or next(rest, "VALUE")
-            raise UserError(f"{name} is not a flag: give {name[2:].replace('-', '_')}={given}")
-        if not arg.startswith("-"):
-            overrides.append(arg)
-        elif arg in _FLAGS_WITH_VALUE:
-            flags += [arg, *([value] if (value := next(rest, None)) is not None else [])]
-        else:
-            flags.append(arg)
-    return flags + overrides
-
-
 def run_cli(main: Callable[[], None], config_name: str) -> None:
     """Run a Hydra main; bad input gives one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
     try:
-        sys.argv[1:] = _flags_first(sys.argv[1:])
+        sys.argv[1:] = flags_first(sys.argv[1:])
         search(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)

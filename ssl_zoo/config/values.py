@@ -21,6 +21,7 @@ COUNTS = (
     *("monitor.every_n_epochs", "monitor.k"),
 )
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "None": "null"}
+_SHOWN = _KINDS | {"str": "a text"}
 
 
 def check_counts(cfg: DictConfig, names: Iterable[str]) -> None:
@@ -130,8 +131,7 @@ def check_types(node: Any, place: str) -> None:
         )
         if known and not any(_is_a(value, kind) for kind in kinds):
             shown = [kind for kind in kinds if kind != "int" or "float" not in kinds]
-            allowed = " or ".join(_KINDS.get(kind, kind.strip("'")) for kind in shown)
-            allowed = allowed.replace("str", "a text")
+            allowed = " or ".join(_SHOWN.get(kind, kind.strip("'")) for kind in shown)
             raise ErrorAt(at, f"={value}: give {allowed}")
 
 
