@@ -70,7 +70,7 @@ def test_without_trust_nothing_of_the_package_is_called(own: Path, mine: Path) -
     ):
         evaluate(cfg)
     with (
-        command_line("train", f"resume={mine}", f"hydra.runtime.output_dir={mine}") as cfg,
+        command_line("train", f"resume={mine}") as cfg,
         pytest.raises(UserError, match=r"give trust=\[mylab\]"),
     ):
         train(cfg)

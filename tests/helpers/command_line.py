@@ -17,7 +17,11 @@ def command_line(config_name: str, *overrides: str) -> Iterator[DictConfig]:
     """The config that Hydra hands to a program started with these overrides, of which it knows."""
     register_resolvers()
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        cfg = compose(config_name, ["hydra.mode=RUN", *overrides], return_hydra_config=True)
+        started = [
+            "hydra.mode=RUN",
+            "hydra.runtime.output_dir=nowhere",
+        ]  # as Hydra's main sets them
+        cfg = compose(config_name, [*started, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]

@@ -121,7 +121,6 @@ def test_a_fast_dev_run_leaves_nothing_behind(
         *TINY,
         f"run_dir={run}",
         f"logger={logger}",
-        f"hydra.runtime.output_dir={run}",
         "trainer.fast_dev_run=2",
     ]
     with command_line("train", *overrides) as cfg:
