@@ -20,7 +20,7 @@ def command_line(config_name: str, *overrides: str) -> Iterator[DictConfig]:
         started = [
             "hydra.mode=RUN",
             "hydra.runtime.output_dir=nowhere",
-        ]  # as Hydra's main sets them
+        ]  # by its main
         cfg = compose(config_name, [*started, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
