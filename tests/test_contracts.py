@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from helpers.configs import Make
@@ -146,3 +147,23 @@ def test_methods_and_callbacks(make_config: Make) -> None:
     cfg = make_config("+callbacks.mine={_target_: torch.nn.Flatten}")
     with pytest.raises(UserError, match=r"^callbacks\.mine is a .*, which is not a Lightning"):
         build_callbacks(cfg, CleanFeatures(), RunFolder("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "line"),
+    [
+        ("backbone", "torch.nn.Flatten", r"^the backbone Flatten has num_features=None: set it"),
+        ("backbone", "torch.Size", r"^the backbone Size is not a torch\.nn\.Module$"),
+        ("method.projector", "torch.nn.Identity", r"^the projector Identity has out_dim=None: "),
+    ],
+)
+def test_widths_are_checked_before_a_method_is_built(
+    make_config: Make, place: str, target: str, line: str
+) -> None:
+    cfg = make_config()
+    OmegaConf.set_struct(cfg, False)
+    node = {"_target_": target} | ({"_partial_": True} if "." in place else {})
+    OmegaConf.update(cfg, place, node, merge=False)
+    data: DataModule = instantiate(cfg.data)
+    with pytest.raises(UserError, match=line):
+        build_method(cfg, data)

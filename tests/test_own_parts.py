@@ -13,7 +13,7 @@ import torch
 
 import ssl_zoo
 from helpers.command_line import command_line
-from helpers.own_parts import commands, write_own_parts
+from helpers.own_parts import commands, importable, write_own_parts
 from helpers.paths import ROOT
 from ssl_zoo.config import trusting
 from ssl_zoo.evaluate import evaluate
@@ -30,11 +30,8 @@ OWN = [
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = write_own_parts(tmp_path_factory.mktemp("own"))
-    sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
-    for name in [name for name in sys.modules if name.split(".")[0] == "mylab"]:
-        del sys.modules[name]
+    with importable(folder, "mylab"):
+        yield folder
 
 
 def searched(own: Path) -> str:

@@ -37,6 +37,8 @@ class EarlyStopping(LightningsEarlyStopping):
     ) -> None:
         if mode not in ("max", "min"):
             raise BadValue("mode", mode, "max or min")
+        if patience < 0:
+            raise BadValue("patience", patience, "at least 0")
         super().__init__(
             monitor,
             min_delta,

@@ -67,6 +67,7 @@ class DataModule(LightningDataModule):
         num_images: Images in the training split.
         num_classes: Classes; 0 = unlabelled.
         num_train_classes: The classes of train are 0 to this.
+        view_size: Side of the training views, where a view does not set its own.
         class_split: The classes of train and val and of test; None = they share all classes.
     """
 
@@ -101,11 +102,11 @@ class DataModule(LightningDataModule):
         self.images_per_class = images_per_class
         self.overfit_batches = overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
-        self.preprocess = _preprocess(
-            self.train, image_size, mean or splits.mean, std or splits.std
-        )
+        mean, std = mean or splits.mean, std or splits.std
+        self.preprocess = _preprocess(self.train, image_size, mean, std)
+        self.view_size = self.preprocess.image_size if view_size is None else view_size
         self.augmentation = augmentation(
-            size=self.preprocess.image_size if view_size is None else view_size,
+            size=self.view_size,
             mean=self.preprocess.mean.flatten().tolist(),
             std=self.preprocess.std.flatten().tolist(),
             seed=seed,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,21 +17,23 @@ from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
 from ssl_zoo.config import instantiate
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
-from ssl_zoo.extras import need
 from ssl_zoo.hardware import resolve_precision
 from ssl_zoo.methods import Method
 from ssl_zoo.methods.checks import built
-from ssl_zoo.modules import Encoder, SplitBatchNorm
-from ssl_zoo.modules.contract import check_backbone, check_head
-from ssl_zoo.modules.targets import check_splits
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.checks import (
+    check_kind,
+    check_library,
+    check_norms,
+    check_parts,
+    check_views,
+    check_wired,
+)
 from ssl_zoo.training.init import with_init
 from ssl_zoo.training.loggers import CSVLog
 from ssl_zoo.training.steps import count_steps
 from ssl_zoo.training.watched import Watched
 from ssl_zoo.types import BadValue, Facts, UserError, first_line
-
-METRIC_LIBRARY = "pytorch_metric_learning"
 
 
 def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> Method:
@@ -51,74 +52,12 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     # a partial, since Hydra itself would pass the facts on as a list
     make = instantiate(module, _partial_=True)
     check_wired(module)
-    method: Method = _with_widths(make, facts_of(cfg, data))
-    check_parts(method, data)
+    check_parts(make.keywords, data.view_size)
+    method: Method = built("method", make, facts=facts_of(cfg, data))
+    check_kind(method)
     check_views(cfg, method, data)
     check_norms(cfg, method)
     return method
-
-
-def check_wired(module: DictConfig) -> None:
-    """Refuse a method's config without an optimizer or schedule, or whose backbone is no part.
-
-    Raises:
-        UserError: Naming the line to add.
-    """
-    if "_target_" not in module.get("backbone", {"_target_": ""}):
-        raise UserError("backbone has no _target_: name the class or function in its YAML")
-    for name, line in (("optimizer", "${optimizer.module}"), ("scheduler", "${scheduler}")):
-        if name not in module:
-            raise UserError(f"method.module has no {name}: add `{name}: {line}` to its YAML")
-
-
-def _with_widths(make: Callable[..., Any], facts: Facts) -> Any:
-    """The method; a backbone or head without its width is refused by name."""
-    try:
-        return built("method", make, facts=facts)
-    except AttributeError as error:
-        lacking = re.search(r"'(\w+)' object has no attribute '(num_features|out_dim)'", str(error))
-        if lacking is None:
-            raise
-        raise UserError(
-            f"{lacking[1]} has no {lacking[2]}: set it to the width of its output, an int"
-        ) from error
-
-
-def check_parts(method: Method, data: DataModule) -> None:
-    """Refuse a method, or parts of it, that do not keep their contract.
-
-    Raises:
-        UserError: Naming what does not hold.
-    """
-    if not isinstance(method, Method):
-        name = type(method).__name__
-        raise UserError(f"method.module is a {name}, which is not an ssl_zoo.methods.Method")
-    if not isinstance(getattr(method, "encoder", None), Encoder):
-        raise UserError(
-            f"{type(method).__name__}.encoder is not an ssl_zoo.modules.Encoder: set it to "
-            "Encoder(backbone, projector(in_dim=backbone.num_features))"
-        )
-    backbone, projector = method.encoder.backbone, method.encoder.projector
-    check_backbone(backbone, data.augmentation.size)
-    check_head(projector, method.num_features, "projector")
-
-
-def check_norms(cfg: DictConfig, method: Method) -> None:
-    """Refuse split norms that the batch does not fill, or that would be synchronised.
-
-    Raises:
-        UserError: Naming what to change.
-    """
-    if cfg.sync_batchnorm and any(isinstance(m, SplitBatchNorm) for m in method.modules()):
-        raise UserError(
-            "sync_batchnorm=true joins the norms that shuffle_bn keeps separate: set "
-            "method.target.num_splits=1 or method/target=momentum"
-        )
-    devices = cfg.devices if isinstance(cfg.devices, int) else 1
-    try:
-        check_splits(method, cfg.batch_size, cfg.accumulate * devices * cfg.num_nodes)
-    except BadValue as error:
-        raise UserError(error.named("method.target.num_splits")) from error
 
 
 def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
@@ -138,37 +77,6 @@ def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
             f"trainer.max_steps={trainer['max_steps']}: raise epochs for more"
         )
     return Facts(data.num_images, data.num_train_classes, steps_per_epoch, total_steps)
-
-
-def check_library(cfg: DictConfig) -> None:
-    """Refuse parts of pytorch-metric-learning where it is not installed.
-
-    Raises:
-        UserError: Naming the extra.
-    """
-    if f"{METRIC_LIBRARY}." in str(OmegaConf.to_container(cfg.method)):
-        need("method=metric_learning", METRIC_LIBRARY)
-
-
-def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
-    """Refuse a recipe that makes a different number of views than the method takes.
-
-    Raises:
-        UserError: Naming it, and a number that the method takes.
-    """
-    made = data.num_views
-    if not method.takes_views(made):
-        taken = next(n for n in range(1, 100) if method.takes_views(n))
-        name = type(method).__name__
-        if cfg.augmentation.get("views"):
-            raise UserError(
-                f"augmentation.views makes {made} views, but {name} takes {taken}: give entries "
-                f"whose counts add up to {taken}"
-            )
-        raise UserError(
-            f"augmentation.num_views={made}, but {name} takes {taken}: "
-            f"set augmentation.num_views={taken}"
-        )
 
 
 def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from torch import nn
 
+from helpers.own_parts import importable
 from ssl_zoo.config.locate import locate
 from ssl_zoo.types import UserError
 
@@ -21,11 +21,8 @@ def package(tmp_path: Path) -> Iterator[Path]:
     (folder / "nets.py").write_text("class Tiny:\n    inner = int\n")
     (folder / "needs.py").write_text("import nonumpy\n")
     (folder / "typo.py").write_text("def f(:\n")
-    sys.path.insert(0, str(tmp_path))
-    yield folder
-    sys.path.remove(str(tmp_path))
-    for name in [name for name in sys.modules if name.split(".")[0] == "labx"]:
-        del sys.modules[name]
+    with importable(tmp_path, "labx"):
+        yield folder
 
 
 def test_what_is_there(package: Path) -> None:

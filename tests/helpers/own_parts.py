@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,18 @@ def write_own_parts(folder: Path) -> Path:
         arrays[f"{split}_labels"] = images.labels.numpy()
     np.savez(folder / "images.npz", **arrays)
     return folder
+
+
+@contextmanager
+def importable(folder: Path, package: str) -> Iterator[None]:
+    """A package in a folder can be imported inside, and is forgotten after."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.split(".")[0] == package]:
+            del sys.modules[name]
 
 
 def commands() -> list[str]:

@@ -1,0 +1,120 @@
+"""Whether the parts of a run keep their contracts, and fit each other, the data and the devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_zoo.data import DataModule
+from ssl_zoo.extras import need
+from ssl_zoo.methods import Method
+from ssl_zoo.methods.checks import built
+from ssl_zoo.modules import Encoder, SplitBatchNorm
+from ssl_zoo.modules.contract import check_backbone, check_head
+from ssl_zoo.modules.targets import check_splits
+from ssl_zoo.types import BadValue, UserError
+
+METRIC_LIBRARY = "pytorch_metric_learning"
+
+
+def check_library(cfg: DictConfig) -> None:
+    """Refuse parts of pytorch-metric-learning where it is not installed.
+
+    Raises:
+        UserError: Naming the extra.
+    """
+    if f"{METRIC_LIBRARY}." in str(OmegaConf.to_container(cfg.method)):
+        need("method=metric_learning", METRIC_LIBRARY)
+
+
+def check_wired(module: DictConfig) -> None:
+    """Refuse a method's config that lacks an optimizer, a schedule or a backbone to call.
+
+    Raises:
+        UserError: Naming the line to add.
+    """
+    if "_target_" not in module.get("backbone", {"_target_": ""}):
+        raise UserError("backbone has no _target_: name the class or function in its YAML")
+    for name, line in (("optimizer", "${optimizer.module}"), ("scheduler", "${scheduler}")):
+        if name not in module:
+            raise UserError(f"method.module has no {name}: add `{name}: {line}` to its YAML")
+
+
+def check_parts(arguments: Mapping[str, Any], image_size: int) -> None:
+    """Try the backbone and the projector that a method is about to be built from.
+
+    The projector is built once more for it; the random generator stays as it is.
+
+    Args:
+        arguments: Of the method.
+        image_size: Side of the training views.
+
+    Raises:
+        UserError: Naming what does not hold.
+    """
+    if "backbone" not in arguments:
+        return
+    backbone = arguments["backbone"]
+    check_backbone(backbone, image_size)
+    if "projector" in arguments:
+        with torch.random.fork_rng(devices=[]):
+            head = built("projector", arguments["projector"], in_dim=backbone.num_features)
+        check_head(head, backbone.num_features, "projector")
+
+
+def check_kind(method: Any) -> None:
+    """Refuse what is not a `Method` with an `Encoder`.
+
+    Raises:
+        UserError: Naming what it is.
+    """
+    if not isinstance(method, Method):
+        name = type(method).__name__
+        raise UserError(f"method.module is a {name}, which is not an ssl_zoo.methods.Method")
+    if not isinstance(getattr(method, "encoder", None), Encoder):
+        raise UserError(
+            f"{type(method).__name__}.encoder is not an ssl_zoo.modules.Encoder: set it to "
+            "Encoder(backbone, projector(in_dim=backbone.num_features))"
+        )
+
+
+def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
+    """Refuse a recipe that makes a different number of views than the method takes.
+
+    Raises:
+        UserError: Naming it, and a number that the method takes.
+    """
+    made = data.num_views
+    if not method.takes_views(made):
+        taken = next(n for n in range(1, 100) if method.takes_views(n))
+        name = type(method).__name__
+        if cfg.augmentation.get("views"):
+            raise UserError(
+                f"augmentation.views makes {made} views, but {name} takes {taken}: give entries "
+                f"whose counts add up to {taken}"
+            )
+        raise UserError(
+            f"augmentation.num_views={made}, but {name} takes {taken}: "
+            f"set augmentation.num_views={taken}"
+        )
+
+
+def check_norms(cfg: DictConfig, method: Method) -> None:
+    """Refuse split norms that the batch does not fill, or that would be synchronised.
+
+    Raises:
+        UserError: Naming what to change.
+    """
+    if cfg.sync_batchnorm and any(isinstance(m, SplitBatchNorm) for m in method.modules()):
+        raise UserError(
+            "sync_batchnorm=true joins the norms that shuffle_bn keeps separate: set "
+            "method.target.num_splits=1 or method/target=momentum"
+        )
+    devices = cfg.devices if isinstance(cfg.devices, int) else 1
+    try:
+        check_splits(method, cfg.batch_size, cfg.accumulate * devices * cfg.num_nodes)
+    except BadValue as error:
+        raise UserError(error.named("method.target.num_splits")) from error
