@@ -15,11 +15,16 @@ from torch import Tensor
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
-def has_native_bf16() -> bool:
-    """Whether bfloat16 matrix products run natively on the GPU, or else on this CPU."""
-    if torch.cuda.is_available():
+def default_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products run natively on this device."""
+    if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -27,16 +32,16 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def resolve_precision(precision: str) -> str:
+def resolve_precision(precision: str, device: torch.device) -> str:
     """`auto` becomes bf16-mixed where it is native, else 32-true; anything else stays."""
     if precision != "auto":
         return str(precision)
-    return "bf16-mixed" if has_native_bf16() else "32-true"
+    return "bf16-mixed" if has_native_bf16(device) else "32-true"
 
 
 def autocast(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
     """A context of bfloat16 autocast if it is native, else a null context."""
-    if not has_native_bf16():
+    if not has_native_bf16(device):
         return nullcontext
     return partial(torch.autocast, device.type, dtype=torch.bfloat16)
 

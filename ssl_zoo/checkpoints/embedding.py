@@ -23,6 +23,7 @@ from ssl_zoo.data.pixels import Reader, readers
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.data.trees import find_names
 from ssl_zoo.evaluation.features import eval_mode, representer
+from ssl_zoo.hardware import default_device
 from ssl_zoo.types import BadValue, UserError, first_line
 
 _AHEAD = 2  # batches that are read while one is embedded
@@ -148,7 +149,7 @@ def _opened(source: Any) -> tuple[nn.Module, Preprocess]:
 
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return default_device()
     try:
         where = torch.device(device)
         torch.empty(0, device=where)  # there may be none of its kind

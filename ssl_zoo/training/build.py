@@ -6,6 +6,7 @@ import re
 from functools import partial
 from typing import Any
 
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
@@ -17,7 +18,7 @@ from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
 from ssl_zoo.config import instantiate
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
-from ssl_zoo.hardware import resolve_precision
+from ssl_zoo.hardware import default_device, resolve_precision
 from ssl_zoo.methods import Method
 from ssl_zoo.methods.checks import built
 from ssl_zoo.run_folder import RunFolder
@@ -135,9 +136,10 @@ def build_trainer(cfg: DictConfig, loggers: list[Logger], callbacks: list[Callba
         UserError: If Lightning refuses an argument, or batch norms cannot be synchronised.
     """
     make = instantiate(cfg.trainer)
+    device = torch.device("cpu") if cfg.trainer.accelerator == "cpu" else default_device()
     try:
         trainer: Trainer = make(
-            precision=resolve_precision(cfg.trainer.precision),
+            precision=resolve_precision(cfg.trainer.precision, device),
             logger=loggers,
             callbacks=callbacks,
             enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),

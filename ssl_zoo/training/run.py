@@ -108,7 +108,7 @@ def _try_out(config: dict[str, Any]) -> dict[str, float]:
             elsewhere = moved(config, config["run_dir"], folder)
             metrics = _train(elsewhere, RunFolder(folder), resume=False, loggers=[])
     finally:
-        release()
+        release(config["compile"])
         remove_if_empty(config["run_dir"])  # Hydra created it
     info("trainer.fast_dev_run: it runs; nothing was kept")
     return metrics
@@ -143,7 +143,7 @@ def _run(
         result.write("failed", error=str(error))
         raise
     finally:
-        release()
+        release(config["compile"])
     run_loggers.finish(loggers, exit_code=0)
     result.write("finished", metrics)
     report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))
@@ -181,9 +181,10 @@ def _train(
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def release() -> None:
+def release(compiled: bool) -> None:
     """Release what the next run in this process must not inherit."""
-    torch._dynamo.reset()
+    if compiled:  # on a GPU machine it imports the compiler: seconds, and warnings
+        torch._dynamo.reset()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

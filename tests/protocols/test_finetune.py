@@ -41,7 +41,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, run: Finetune, candidate: Candidate
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 in the backbone, so that the loops agree closely."""
-    monkeypatch.setattr("ssl_zoo.hardware.has_native_bf16", lambda: False)
+    monkeypatch.setattr("ssl_zoo.hardware.has_native_bf16", lambda device: False)
 
 
 # --- what it does ---------------------------------------------------------------------------------

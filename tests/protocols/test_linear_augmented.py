@@ -88,7 +88,7 @@ class Momentum:
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 in the backbone, so that the loops agree closely."""
-    monkeypatch.setattr("ssl_zoo.hardware.has_native_bf16", lambda: False)
+    monkeypatch.setattr("ssl_zoo.hardware.has_native_bf16", lambda device: False)
 
 
 def head_of(

@@ -15,6 +15,7 @@ from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.evaluation.features import Features
+from ssl_zoo.hardware import default_device
 from ssl_zoo.protocols.base import RANDOM_INIT, RAW_PIXELS
 from ssl_zoo.protocols.candidate import Candidate, Encoded, SplitFeatures
 from ssl_zoo.types import UserError
@@ -61,7 +62,7 @@ def candidates(
     config: dict[str, Any], sources: list[Source], make_data: Callable[[], DataModule]
 ) -> Iterator[Candidate]:
     """The rows: each checkpoint, several of them concatenated, random weights, raw pixels."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     shared: dict[str, Any] = {
         "make_data": make_data,
         "seed": config["seed"],

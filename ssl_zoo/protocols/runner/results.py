@@ -12,7 +12,7 @@ from typing import Any
 from ssl_zoo.checkpoints import Source, find_checkpoint
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
-from ssl_zoo.hardware import has_native_bf16
+from ssl_zoo.hardware import default_device, has_native_bf16
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
@@ -156,7 +156,7 @@ class Results:
             "protocol": settings,
             "headline": protocol.headline,
             "features": output,
-            "encoded_in": "bfloat16" if has_native_bf16() else "float32",
+            "encoded_in": "bfloat16" if has_native_bf16(default_device()) else "float32",
             "seed": self.config["seed"],
         }
         data = data_of(protocol, self.make_data)
