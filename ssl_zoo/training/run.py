@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ from ssl_zoo.config import (
     task_overrides,
     to_plain,
     trust_for,
+    typed,
 )
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
@@ -36,7 +38,13 @@ from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.methods import Method
 from ssl_zoo.run_folder import RunFolder, moved
 from ssl_zoo.training import loggers as run_loggers
-from ssl_zoo.training.build import build_callbacks, build_loggers, build_method, build_trainer
+from ssl_zoo.training.build import (
+    build_callbacks,
+    build_loggers,
+    build_method,
+    build_trainer,
+    refusals,
+)
 from ssl_zoo.training.report import (
     Result,
     report,
@@ -73,9 +81,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
             return _try_out(config)
     folder = RunFolder(config["run_dir"])
     if trust := trust_for(used_by_evaluation(config)):
-        info(f"own parts: score with python evaluate.py ckpt={folder}{trust}, export likewise")
+        command = f"python evaluate.py {typed('ckpt', str(folder))}{trust}"
+        info(f"own parts: score with {command}, export likewise")
     if is_main_process():
-        folder.start(config, f"python train.py {' '.join(task_overrides())}")
+        folder.start(config, shlex.join(["python", "train.py", *task_overrides()]))
     return _run(config, folder, earlier=None, composed=cfg)
 
 
@@ -134,7 +143,7 @@ def _run(
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
         trust = trust_for(config, RUN_PACKAGES)
-        info(f"{stop}; continue with: python train.py resume={folder}{trust}")
+        info(f"{stop}; continue with: python train.py {typed('resume', str(folder))}{trust}")
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
         sys.exit(128 + stop.signum)
@@ -173,7 +182,8 @@ def _train(
     trainer = build_trainer(cfg, loggers, callbacks)
     run_loggers.log_figures(loggers, save_first_views(data, folder))
     checkpoint = str(folder.last) if resume else None
-    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with refusals():
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     if why := ended_early(trainer, method.facts.total_steps or 0):
         info(why)
