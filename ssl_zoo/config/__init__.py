@@ -8,9 +8,9 @@ from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
 from ssl_zoo.config.presets import preset_line
 from ssl_zoo.config.resolvers import (
     LR_RULES,
+    hydra_folder,
     norm_splits,
     register_resolvers,
-    run_dir,
     scaled_lr,
     sweep_group,
 )
@@ -52,6 +52,7 @@ __all__ = [
     "fail",
     "first_comment",
     "flatten",
+    "hydra_folder",
     "instantiate",
     "naming_knobs",
     "nearest",
@@ -63,7 +64,6 @@ __all__ = [
     "register_resolvers",
     "remove_if_empty",
     "run_cli",
-    "run_dir",
     "scaled_lr",
     "slots_of",
     "sweep_group",
