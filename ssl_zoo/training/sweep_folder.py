@@ -84,7 +84,7 @@ def _unused(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if any(RunFolder(path).result.exists() for path in (folder, *folder.iterdir())):
             raise UserError(taken)
-        mark = os.open(folder / _MARK, os.O_CREAT | os.O_EXCL)
+        mark = os.open(folder / _MARK, os.O_CREAT | os.O_EXCL, 0o666)
     except OSError as error:
         if is_sweep(folder):
             raise UserError(taken) from error
