@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ssl_zoo.launched import is_rank_zero
 
 
 def world_size() -> int:
@@ -23,7 +23,7 @@ def is_main_process() -> bool:
     """Whether this is rank 0; from the launcher's environment before the processes connect."""
     if world_size() > 1:
         return rank() == 0
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    return is_rank_zero()
 
 
 class _AllGather(torch.autograd.Function):

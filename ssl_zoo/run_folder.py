@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ssl_zoo.lock import NAME, writer_of
 from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_text
 
@@ -24,6 +26,7 @@ class RunFolder:
         config: The resolved config, with the command line above it.
         metrics: Rows (step, name, value), appended to, also by a resumed run.
         result: The run's status, with its last metrics.
+        lock: Who writes the folder now.
         skipped: The images that were left out; conf/dataset/folder.yaml has this name too.
         checkpoints: The folder of `last` and `best`.
         figures: The folder of the run's pictures.
@@ -35,6 +38,7 @@ class RunFolder:
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.csv"
         self.result = self.path / "result.json"
+        self.lock = self.path / NAME
         self.skipped = self.path / "skipped_images.txt"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
@@ -46,15 +50,15 @@ class RunFolder:
         return str(self.path)
 
     def start(self, config: Mapping[str, Any], command: str) -> None:
-        """Create the folder, with config.yaml: resolved, and the command line above it.
+        """Write config.yaml: resolved, and the command line above it.
 
         Raises:
             UserError: If a run is there already, or the folder cannot be written.
         """
-        if self.last.exists():
-            raise UserError(
-                f"{self} holds a run: continue with resume={self}, or choose another folder"
-            )
+        status = self.read_result().get("status")
+        if self.last.exists() or status == "finished":
+            goes_on = f"continue with resume={self}, or " if self.last.exists() else ""
+            raise UserError(f"{self} holds a run: {goes_on}choose another folder")
         text = yaml.safe_dump(dict(config), sort_keys=False)
         write_text(self.config, f"# {command}\n{text}", fix="choose another folder")
         self.metrics.unlink(missing_ok=True)  # of a run that never saved
@@ -66,11 +70,27 @@ class RunFolder:
         return here
 
     def read_result(self) -> dict[str, Any]:
-        """result.json, empty if there is none."""
+        """result.json, empty if there is none.
+
+        Its status is "interrupted" where it says "running" and no process writes the folder: a
+        process that is killed writes nothing more.
+        """
         if not self.result.exists():
             return {}
-        result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
+        text = self.result.read_text(encoding="utf-8")
+        result: dict[str, Any] = json.loads(text)
+        if result.get("status") == "running" and writer_of(self.path) is None:
+            if self.result.read_text(encoding="utf-8") != text:  # it ended just now
+                return self.read_result()
+            result["status"] = "interrupted"
         return result
+
+    def unfinished(self) -> str:
+        """A line about a run that is not finished; "" if it is, or this is not a run's folder."""
+        status = self.read_result().get("status", "finished")
+        if status == "finished":
+            return ""
+        return f"{self} is {status}: its scores are those of the last checkpoint that was saved"
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         write_text(self.result, json.dumps(dict(result), indent=2) + "\n")
@@ -101,6 +121,26 @@ class RunFolder:
                 except ValueError:  # the header, or a line that a kill cut short
                     continue
         return {name: sorted(points.items()) for name, points in curves.items()}
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder that nobody else has, with a suffix -2, -3 ... where the name is taken.
+
+    Raises:
+        UserError: If it cannot be made.
+    """
+    names = (path.name if n == 1 else f"{path.name}-{n}" for n in count(1))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            try:
+                path.with_name(name).mkdir()  # exclusive, also between processes and machines
+            except FileExistsError:
+                continue
+            return path.with_name(name)
+    except OSError as error:
+        raise UserError(f"cannot make {path}: {error.strerror}; choose another folder") from error
+    raise AssertionError  # the names do not end
 
 
 def moved(node: Any, old: str, new: str) -> Any:

@@ -20,6 +20,7 @@ from ssl_zoo.config import (
     check_overrides,
     check_program,
     fail,
+    hydra_folder,
     register_resolvers,
     remove_if_empty,
     run_cli,
@@ -29,6 +30,7 @@ from ssl_zoo.config import (
     trusting,
 )
 from ssl_zoo.metric_names import objective_of
+from ssl_zoo.training.folder import folder_of
 from ssl_zoo.types import UserError
 
 register_resolvers()
@@ -38,7 +40,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train one run and return its last metrics.
 
     Args:
-        cfg: As composed from conf/train.yaml.
+        cfg: As composed from conf/train.yaml; its `run_dir` becomes the folder that was made.
 
     Raises:
         UserError: If the config or the data is bad.
@@ -48,10 +50,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     check_knobs(cfg)
     to_plain(cfg)  # a missing value is reported before torch is imported
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
-    from ssl_zoo.training.run import run  # imports torch, once the command line is parsed
+    with trusting(cfg.trust), folder_of(cfg) as folder:
+        from ssl_zoo.training.run import run  # imports torch, once the command line is parsed
 
-    with trusting(cfg.trust):
-        return run(cfg)
+        return run(cfg, folder)
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
@@ -67,16 +69,21 @@ def main(cfg: DictConfig) -> float | None:
                 f"again in every process: run each job by itself, as in: {command}"
             )
         metrics = train(cfg)
-        if not multirun:
-            remove_if_empty(HydraConfig.get().runtime.output_dir)  # where run_dir= is elsewhere
+        _take_back()  # where run_dir= is elsewhere
         objective = objective_of(metrics)
         return None if objective is None else metrics[objective.name]
     except (UserError, HydraException, OmegaConfBaseException) as error:
+        _take_back()
         if not multirun:
-            remove_if_empty(HydraConfig.get().runtime.output_dir)
             fail(error)
         told(error, HydraConfig.get().job.num)
         raise  # Hydra goes on with the other jobs, and raises the first error again at the end
+
+
+def _take_back() -> None:
+    """Remove the folder that Hydra made, where nothing came of the run."""
+    if made := hydra_folder():
+        remove_if_empty(made)
 
 
 def command() -> None:

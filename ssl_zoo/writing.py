@@ -48,6 +48,23 @@ def write_text(path: Path, text: str, fix: str = "") -> None:
     write_atomically(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")), fix)
 
 
+def write_new(path: Path, text: str, fix: str = "") -> bool:
+    """`write_text` of a file that must be new; False, and nothing written, if it is there."""
+    unfinished = path.with_name(f"{uuid4().hex}.tmp")
+    write_text(unfinished, text, fix)
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if path.exists():
+            return False
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return True
+
+
 def _remove_abandoned(folder: Path) -> None:
     """Delete what killed processes left behind; a day is longer than any pass takes."""
     for file in folder.glob(_UNFINISHED):

@@ -21,6 +21,7 @@ from helpers.trees import write_images
 from ssl_zoo.config import options_of
 from ssl_zoo.evaluate import evaluate
 from ssl_zoo.protocols.table import print_scores
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
 ROWS = ["pretrained", "random init", "raw pixels"]
@@ -57,6 +58,20 @@ def test_table_of_all_protocols(run: Path, capsys: pytest.CaptureFixture[str]) -
         (line,) = [line for line in table.splitlines() if row in line]
         cells = [cell.strip() for cell in line.strip("│ ").split("│")]
         assert cells == [row, *(f"{100 * s[row]['test_top1']:.1f}" for s in (knn, linear))]
+    assert "interrupted" not in table
+
+
+def test_scores_of_a_run_that_was_killed_are_told(
+    run: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = RunFolder(run)
+    folder.write_result(folder.read_result() | {"status": "running"})
+    for source in (run, folder.last):
+        caplog.clear()
+        run_evaluate(f"ckpt={source}", "baselines=false")
+        assert f"warning: {run} is interrupted: its scores are those of" in caplog.text
+    print_scores([run])
+    assert f"{run} is interrupted: its scores are those of" in capsys.readouterr().out
 
 
 def test_random_weights_alone(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ PACKAGE = ROOT / "ssl_zoo"
 
 BASE = {
     "types",
+    "launched",
+    "lock",
     "hashing",
     "distributed",
     "hardware",

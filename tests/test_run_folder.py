@@ -9,8 +9,10 @@ import yaml
 from omegaconf import OmegaConf
 
 from helpers.configs import Make
+from helpers.locks import heard, say, script
 from helpers.paths import ROOT
-from ssl_zoo.run_folder import RunFolder, moved
+from ssl_zoo.lock import locked
+from ssl_zoo.run_folder import RunFolder, moved, new_folder
 from ssl_zoo.types import UserError
 
 CONFIG = {
@@ -28,6 +30,7 @@ def test_the_names_are_a_file_format() -> None:
         "config": "config.yaml",
         "metrics": "metrics.csv",
         "result": "result.json",
+        "lock": "lock.json",
         "skipped": "skipped_images.txt",
         "checkpoints": "checkpoints",
         "last": "checkpoints/last.ckpt",
@@ -108,3 +111,47 @@ def test_the_programs_spell_no_name_of_a_run_folder() -> None:
     for path in files:
         for name in names:
             assert f'"{name}"' not in path.read_text(), f"{path} spells {name}"
+
+
+def test_a_finished_run_is_not_started_again_even_without_its_checkpoints(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_result({"status": "finished"})
+    with pytest.raises(UserError, match=r"holds a run: choose another folder$"):
+        folder.start(CONFIG, "two")
+    assert list(tmp_path.iterdir()) == [folder.result]
+
+
+def test_a_run_that_nobody_writes_is_interrupted(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_result({"status": "running"})
+    with locked(tmp_path):
+        assert folder.read_result()["status"] == "running"
+        assert f"{tmp_path} is running: " in folder.unfinished()
+    assert folder.read_result()["status"] == "interrupted"
+    assert f"{tmp_path} is interrupted: " in folder.unfinished()
+    folder.write_result({"status": "finished"})
+    assert folder.read_result()["status"] == "finished"
+    assert folder.unfinished() == ""
+
+
+MAKE = """
+import sys
+from pathlib import Path
+from ssl_zoo.run_folder import new_folder
+print("ready", flush=True)
+sys.stdin.readline()
+print(*[new_folder(Path(sys.argv[1])).name for _ in range(40)], flush=True)
+"""
+
+
+def test_a_new_folder_is_nobody_elses(tmp_path: Path) -> None:
+    processes = [script(MAKE, tmp_path / "runs" / "x") for _ in range(2)]
+    for process in processes:
+        assert heard(process) == "ready"
+    for process in processes:
+        say(process)
+    names = [name for process in processes for name in process.communicate()[0].split()]
+    assert sorted(names) == sorted(["x", *(f"x-{n}" for n in range(2, 81))])
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^cannot make .*; choose another folder$"):
+        new_folder(tmp_path / "file" / "x")

@@ -10,7 +10,7 @@ from typing import IO
 import pytest
 
 from ssl_zoo.types import UserError
-from ssl_zoo.writing import write_atomically, write_text
+from ssl_zoo.writing import write_atomically, write_new, write_text
 
 
 def test_a_new_file_has_the_rights_that_any_file_has(tmp_path: Path) -> None:
@@ -53,3 +53,10 @@ def test_what_cannot_be_written_is_one_line_with_the_callers_fix(tmp_path: Path)
         write_text(tmp_path / "file" / "a.bin", "", fix="give out=DIR")
     with pytest.raises(UserError, match=r"^cannot write .*file/a\.bin: [\w ]+$"):
         write_text(tmp_path / "file" / "a.bin", "")
+
+
+def test_of_two_that_make_a_file_one_does(tmp_path: Path) -> None:
+    assert write_new(tmp_path / "a.txt", "one")
+    assert not write_new(tmp_path / "a.txt", "two")
+    assert (tmp_path / "a.txt").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -9,9 +9,9 @@ from ssl_zoo.config.presets import preset_line
 from ssl_zoo.config.quoting import typed
 from ssl_zoo.config.resolvers import (
     LR_RULES,
+    hydra_folder,
     norm_splits,
     register_resolvers,
-    run_dir,
     scaled_lr,
     sweep_group,
 )
@@ -55,6 +55,7 @@ __all__ = [
     "fail",
     "first_comment",
     "flatten",
+    "hydra_folder",
     "instantiate",
     "naming_knobs",
     "nearest",
@@ -66,7 +67,6 @@ __all__ = [
     "register_resolvers",
     "remove_if_empty",
     "run_cli",
-    "run_dir",
     "scaled_lr",
     "slots_of",
     "sweep_group",

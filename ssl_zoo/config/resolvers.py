@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,8 @@ from omegaconf import OmegaConf
 
 from ssl_zoo.config.groups import first_comment, options_of
 from ssl_zoo.types import UserError
+
+NO_FOLDER = "./"  # conf/train.yaml's hydra.run.dir: Hydra makes none
 
 LR_RULES: dict[str, Callable[[float], float]] = {
     "none": lambda batch_size: 1.0,
@@ -34,17 +37,6 @@ def scaled_lr(base_lr: float, rule: str, batch_size: int) -> float:
     return float(base_lr) * LR_RULES[rule](batch_size)
 
 
-def run_dir(resume: str | None, new: str) -> str:
-    """Where a run writes: in the folder that it resumes, else in a new one."""
-    if not resume:
-        return new
-    folder = Path(resume).expanduser()
-    if not folder.is_dir():
-        state = "is a file" if folder.is_file() else "does not exist"
-        raise UserError(f"resume={resume} {state}: give a run folder")
-    return str(folder)
-
-
 def run_name(*, _root_: Any) -> str:
     """The default name of a run, METHOD_DATASET.
 
@@ -57,11 +49,27 @@ def run_name(*, _root_: Any) -> str:
     return f"{method.lower()}_{_root_.dataset.name}"
 
 
+def hydra_folder() -> str | None:
+    """The folder that Hydra made for this job: that of a sweep's job, or hydra.run.dir=FOLDER."""
+    if not HydraConfig.initialized():
+        return None
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN and hydra.run.dir == NO_FOLDER:
+        return None
+    return str(hydra.runtime.output_dir)
+
+
 def output_dir(name: str) -> str:
-    """The run folder: Hydra's, or where no program of Hydra runs a new one, runs/TIME_NAME."""
-    if HydraConfig.initialized():
-        return str(HydraConfig.get().runtime.output_dir)
-    return f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+    """The run folder: Hydra's if it made one, else runs/TIME_NAME, which the run itself makes."""
+    if made := hydra_folder():
+        return made
+    folder = f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+    return os.path.abspath(folder) if HydraConfig.initialized() else folder
+
+
+def sweep_dir(name: Any, time: str) -> str:
+    """The folder of a multirun: runs/NAME by sweep=NAME, else runs/sweep_TIME."""
+    return f"runs/sweep_{time}" if name is None else f"runs/{name}"
 
 
 def norm_splits(devices: int | str) -> int:
@@ -87,7 +95,7 @@ def register_resolvers() -> None:
     """Make the configs' own resolvers known: those of this file and product."""
     OmegaConf.register_new_resolver("options_with_comments", options_with_comments, replace=True)
     OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
-    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", sweep_dir, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
     # the time is that of the first look at it
     OmegaConf.register_new_resolver("output_dir", output_dir, replace=True, use_cache=True)

@@ -15,7 +15,7 @@ from ssl_zoo.types import UserError
 # What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
 TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "trainer", "monitor.bank_size"),
-    *("seed", "batch_size", "compile", "name", "resume", "init", "trust"),
+    *("seed", "batch_size", "compile", "name", "resume", "init", "trust", "sweep"),
     *("save_every_n_minutes", "run_dir"),
 )
 

@@ -36,6 +36,9 @@ def print_scores(runs: Sequence[Path]) -> None:
                     rows.setdefault(row, {})[path.stem] = _percent(scores, result["headline"])
     table = [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
     print_table("on test, %", ["", *columns], table)
+    for run in runs:
+        if unfinished := RunFolder(run).unfinished():
+            print(unfinished)
 
 
 def _check_id(columns: dict[str, str], path: Path, new: str) -> None:

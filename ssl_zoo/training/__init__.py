@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import Any
 
 _PARTS = {
+    "SweepFolder": "sweep_folder",
     "SweepSummary": "sweep",
     "initialized": "init",
     "tensorboard_logger": "loggers",
     "wandb_logger": "loggers",
 }
-__all__ = ["SweepSummary", "initialized", "tensorboard_logger", "wandb_logger"]
+__all__ = ["SweepFolder", "SweepSummary", "initialized", "tensorboard_logger", "wandb_logger"]
 
 
 def __getattr__(name: str) -> Any:

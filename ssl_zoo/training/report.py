@@ -16,7 +16,8 @@ from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import draw_curves, draw_map, draw_views, save
 from ssl_zoo.metric_names import METRICS
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.training.sweep import is_sweep, summarize
+from ssl_zoo.training.sweep import summarize
+from ssl_zoo.training.sweep_folder import is_sweep
 
 
 class Result:
@@ -29,7 +30,7 @@ class Result:
     """
 
     def __init__(self, folder: RunFolder, config: dict[str, Any], earlier: dict[str, Any]) -> None:
-        self.folder, self.start, self.resumed = folder, monotonic(), bool(earlier)
+        self.folder, self.start = folder, monotonic()
         self.earlier_seconds = float(earlier.get("seconds", 0.0))
         self.head = {
             "name": config["name"],
@@ -44,13 +45,13 @@ class Result:
     def write(
         self, status: str, metrics: dict[str, float] | None = None, error: str | None = None
     ) -> None:
-        """Write it, and update the summary of the sweep that a resumed job belongs to."""
+        """Write it, and at a job's end update the summary of its sweep."""
         if not is_main_process():
             return
         end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
         failure = {} if error is None else {"error": error}
         self.folder.write_result(self.head | end | failure)
-        if self.resumed and is_sweep(self.folder.path.parent):
+        if status != "running" and is_sweep(self.folder.path.parent):
             summarize(self.folder.path.parent)
 
 

@@ -6,7 +6,6 @@ import gc
 import shlex
 import signal
 import sys
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -25,7 +24,6 @@ from ssl_zoo.config import (
     instantiate,
     naming_knobs,
     preset_line,
-    remove_if_empty,
     task_overrides,
     to_plain,
     trust_for,
@@ -56,11 +54,12 @@ from ssl_zoo.training.watched import ended_early
 from ssl_zoo.types import UserError
 
 
-def run(cfg: DictConfig) -> dict[str, float]:
+def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
     """Train, write the run folder, and return the last metrics.
 
     Args:
         cfg: As composed from conf/train.yaml; `resume` replaces it by the saved one.
+        folder: Of `folder_of`.
 
     Raises:
         UserError: If the config or the data is bad.
@@ -69,7 +68,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     quiet_lightning()
     keep_freed_memory()
     if cfg.resume:
-        return _go_on(RunFolder(Path(cfg.resume).expanduser()))
+        return _go_on(folder)
     config = to_plain(cfg)
     del config["trust"]  # a file must not vouch for itself
     if preset := preset_line(cfg):
@@ -79,7 +78,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if config["trainer"]["fast_dev_run"]:
         with naming_knobs(cfg, task_overrides()):
             return _try_out(config)
-    folder = RunFolder(config["run_dir"])
     if trust := trust_for(used_by_evaluation(config)):
         command = f"python evaluate.py {typed('ckpt', str(folder))}{trust}"
         info(f"own parts: score with {command}, export likewise")
@@ -92,10 +90,8 @@ def _go_on(folder: RunFolder) -> dict[str, float]:
     """Continue a stopped run with its own config.
 
     Raises:
-        UserError: If there is no checkpoint, or overrides are given with `resume`.
+        UserError: If it cannot go on, or overrides are given with `resume`.
     """
-    if not folder.last.is_file():
-        raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
     beside = ("resume=", "trust=")
     others = [override for override in task_overrides() if not override.startswith(beside)]
     if others:
@@ -118,7 +114,6 @@ def _try_out(config: dict[str, Any]) -> dict[str, float]:
             metrics = _train(elsewhere, RunFolder(folder), resume=False, loggers=[])
     finally:
         release(config["compile"])
-        remove_if_empty(config["run_dir"])  # Hydra created it
     info("trainer.fast_dev_run: it runs; nothing was kept")
     return metrics
 
@@ -149,7 +144,10 @@ def _run(
         sys.exit(128 + stop.signum)
     except BaseException as error:
         run_loggers.finish(loggers, exit_code=1)
-        result.write("failed", error=str(error))
+        if _by_hand(error):
+            result.write("interrupted")
+        else:
+            result.write("failed", error=str(error))
         raise
     finally:
         release(config["compile"])
@@ -157,6 +155,11 @@ def _run(
     result.write("finished", metrics)
     report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))
     return metrics
+
+
+def _by_hand(error: BaseException) -> bool:
+    """Whether Ctrl-C ended it; Lightning exits where it comes to know of one."""
+    return any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
 
 
 def _train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,25 @@ from omegaconf import DictConfig
 
 from ssl_zoo.metric_names import OBJECTIVES, Metric, objective_of
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.writing import write_atomically, write_text
 
 
 class SweepSummary(Callback):
-    """Rewrites the sweep's summary after each job, so that a killed sweep has one too."""
+    """Enters the jobs that failed before they had a result; the others enter themselves."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if config.hydra.mode.name == "MULTIRUN":
+        if config.hydra.mode.name == "MULTIRUN" and job_return.status == JobStatus.FAILED:
             folder = Path(config.hydra.sweep.dir)
-            if job_return.status == JobStatus.FAILED:
-                job = RunFolder(folder / config.hydra.sweep.subdir)
-                _keep_failure(job, config, job_return)
+            _keep_failure(RunFolder(folder / config.hydra.sweep.subdir), config, job_return)
             summarize(folder)
 
 
-def is_sweep(folder: Path) -> bool:
-    """Whether Hydra made this folder for a multirun."""
-    return (folder / "multirun.yaml").is_file()
-
-
 def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> None:
-    """A result.json for a job that failed before it could write its own."""
-    if job.read_result().get("status") == "failed":
+    """A result.json for a job that failed before it could write its own.
+
+    One that is there is the job's own, or that of another run, which the job was refused for.
+    """
+    if job.result.exists():
         return
     result = {
         "status": "failed",
@@ -48,28 +46,45 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
 
 
 def summarize(folder: Path) -> None:
-    """Write summary.csv and summary.png from the result.json of each job in a sweep's folder."""
+    """Write summary.csv and summary.png from the result.json of each job in a sweep's folder.
+
+    Several jobs may end at once. Who has written looks again, so that the last one leaves all.
+    """
+    jobs = None
+    while jobs != (jobs := _results(folder)):
+        _write_summary(folder, jobs)
+
+
+def _results(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The jobs that began, by their folders' names, and what they left."""
     paths = sorted(folder.iterdir(), key=lambda path: (len(path.name), path))
     results = [(path.name, RunFolder(path).read_result()) for path in paths]
-    jobs = [(name, result) for name, result in results if result]
+    return [(name, result) for name, result in results if result]
+
+
+def _write_summary(folder: Path, began: list[tuple[str, dict[str, Any]]]) -> None:
+    settings = [_split(job["overrides"]) for _, job in began]
+    varied = [
+        key
+        for key in dict.fromkeys(key for values in settings for key in values)
+        if len({values.get(key) for values in settings}) > 1
+    ]
+    # not those that run, since a file would say so still when they are killed
+    jobs = [(name, job) for name, job in began if job["status"] != "running"]
     if not jobs:
         return
     overrides = [_split(job["overrides"]) for _, job in jobs]
-    varied = [
-        key
-        for key in dict.fromkeys(key for o in overrides for key in o)
-        if len({o.get(key) for o in overrides}) > 1
-    ]
     logged = {name for _, job in jobs for name in job["metrics"]}
     objective = objective_of(logged) or OBJECTIVES[0]
     metrics = [objective.name, *sorted(logged - {objective.name})]
-    with (folder / "summary.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["job", "status", *varied, *metrics, "seconds"])
-        for (name, job), values in zip(jobs, overrides, strict=True):
-            row = [values.get(key, "") for key in varied]
-            scores = [job["metrics"].get(metric, "") for metric in metrics]
-            table.writerow([name, job["status"], *row, *scores, job["seconds"]])
+    text = StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["job", "status", *varied, *metrics, "seconds"])
+    for (name, job), values in zip(jobs, overrides, strict=True):
+        row = [values.get(key, "") for key in varied]
+        scores = [job["metrics"].get(metric, "") for metric in metrics]
+        table.writerow([name, job["status"], *row, *scores, job["seconds"]])
+    write_text(folder / "summary.csv", text.getvalue())
     _draw(folder, jobs, overrides, varied, objective)
 
 
@@ -107,5 +122,8 @@ def _draw(
     unit = ", %" if objective.is_share else ""
     axis.set_xlabel(f"{objective.name}{unit} (dots: runs, bar: their mean)")
     axis.grid(axis="x", alpha=0.3)
-    figure.savefig(folder / "summary.png", dpi=120, bbox_inches="tight")
+    write_atomically(
+        folder / "summary.png",
+        lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"),
+    )
     plt.close(figure)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import yaml
 
 from helpers.command_line import command_line
 from helpers.configs import Make
+from helpers.runs import SignalAt
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.train import train
+from ssl_zoo.training.build import build_callbacks
 from ssl_zoo.types import UserError
 
 
@@ -43,3 +47,29 @@ def test_overrides_beside_resume_are_told(stopped: RunFolder) -> None:
         pytest.raises(UserError, match=r"own config: remove trainer\.fast_dev_run=true, run_dir="),
     ):
         train(cfg)
+
+
+class TwiceCtrlC(SignalAt):
+    """Ctrl-C, and again: at once."""
+
+    def on_train_batch_end(self, *args: object) -> None:  # type: ignore[override]
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [(TwiceCtrlC, "interrupted"), (lambda step: "not a callback", "failed")],
+)
+def test_however_a_run_ends_its_result_says_so_and_its_lock_is_gone(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: object, status: str
+) -> None:
+    monkeypatch.setattr(
+        "ssl_zoo.training.run.build_callbacks",
+        lambda *a: [ends(0), *build_callbacks(*a)],  # type: ignore[operator]
+    )
+    with pytest.raises(BaseException):  # noqa: B017, PT011
+        train(make_config("callbacks=none"))
+    folder = RunFolder(tmp_path / "run")
+    assert folder.read_result()["status"] == status
+    assert not folder.lock.exists()

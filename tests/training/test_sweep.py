@@ -6,9 +6,13 @@ import csv
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
+from ssl_zoo.lock import locked
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.training.sweep import summarize
+from ssl_zoo.training import sweep
+from ssl_zoo.training.sweep import SweepSummary, summarize
 
 
 def job(folder: Path, number: int, metrics: dict[str, float], status: str = "finished") -> None:
@@ -48,3 +52,53 @@ def test_jobs_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 def test_nothing_is_written_where_there_is_no_job(tmp_path: Path) -> None:
     summarize(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    with (folder / "summary.csv").open() as file:
+        return {row["job"]: row["status"] for row in csv.DictReader(file)}
+
+
+def test_a_job_that_was_killed_is_interrupted_and_one_that_runs_is_not_entered(
+    tmp_path: Path,
+) -> None:
+    for number, status in enumerate(["finished", "running", "running"]):
+        job(tmp_path, number, {}, status=status)
+    with locked(tmp_path / "2"):
+        summarize(tmp_path)
+        assert statuses(tmp_path) == {"0": "finished", "1": "interrupted"}
+        assert header(tmp_path)[2] == "seed"
+    summarize(tmp_path)
+    assert statuses(tmp_path) == {"0": "finished", "1": "interrupted", "2": "interrupted"}
+
+
+def test_of_jobs_that_end_at_once_none_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second ends while the first writes, as under a launcher that runs several."""
+    job(tmp_path, 0, {})
+    draw = sweep._draw
+
+    def and_meanwhile(*args: object) -> None:
+        draw(*args)  # type: ignore[arg-type]
+        if not (tmp_path / "1").exists():
+            job(tmp_path, 1, {})
+
+    monkeypatch.setattr(sweep, "_draw", and_meanwhile)
+    summarize(tmp_path)
+    assert statuses(tmp_path) == {"0": "finished", "1": "finished"}
+
+
+@pytest.mark.parametrize("status", ["finished", "running", "failed"])
+def test_a_refused_job_leaves_the_result_that_is_there(tmp_path: Path, status: str) -> None:
+    job(tmp_path, 0, {"val/knn_top1": 0.5}, status=status)
+    before = (tmp_path / "0" / "result.json").read_text()
+    hydra = {"mode": {"name": "MULTIRUN"}, "sweep": {"dir": str(tmp_path), "subdir": "0"}}
+    config = OmegaConf.create({"hydra": hydra, "name": "x", "seed": 0})
+    refused = JobReturn(overrides=["seed=0"], status=JobStatus.FAILED)
+    refused.return_value = ValueError("holds a run")
+    SweepSummary().on_job_end(config, refused)
+    assert (tmp_path / "0" / "result.json").read_text() == before
+    config.hydra.sweep.subdir = "1"
+    SweepSummary().on_job_end(config, refused)
+    assert RunFolder(tmp_path / "1").read_result()["error"] == "holds a run"

@@ -21,6 +21,7 @@ from ssl_zoo.data.trees import (
     subfolders,
     verify,
 )
+from ssl_zoo.distributed import is_main_process
 from ssl_zoo.types import BadValue, UserError
 
 _SHOWN = 5  # names listed in an error line
@@ -206,7 +207,8 @@ def _report_skipped(
         for tree, failures in zip(trees, broken, strict=True)
         for name, reason in failures.items()
     ]
-    if skipped_list is not None:  # even if nothing was skipped, so that no old list remains
+    if skipped_list is not None and is_main_process():
+        # even if nothing was skipped, so that no old list remains
         path = Path(skipped_list).expanduser()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
-from ssl_zoo.writing import write_text
+from ssl_zoo.writing import write_new, write_text
 
 # Where things are and how fast they are read: no part of what a score means.
 _PLACES = {"root", "out", "num_workers"}
@@ -141,10 +141,14 @@ class Results:
         write_text(self.paths[name], json.dumps(result, indent=2) + "\n", fix="give out=FOLDER")
 
     def _path(self, name: str) -> Path:
-        """A file with other settings or data is kept; the new one gets its id in its name."""
+        """A file with other settings or data is kept; the new one gets its id in its name.
+
+        The file is taken at once, since another evaluation of the run may look for its name too.
+        """
         path = self.folder / f"{name}{self.suffix}.json"
         new = self.written[name]["protocol_id"]
-        if path.exists() and json.loads(path.read_text()).get("protocol_id") != new:
+        taken = not write_new(path, json.dumps(self.written[name]), fix="give out=FOLDER")
+        if taken and json.loads(path.read_text()).get("protocol_id") != new:
             return path.with_stem(f"{path.stem}_{new}")
         return path
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,13 +13,14 @@ from pytorch_lightning import seed_everything
 
 from ssl_zoo.checkpoints import Source, open_source
 from ssl_zoo.config import instantiate, to_plain
-from ssl_zoo.console import info, quiet_lightning
+from ssl_zoo.console import info, quiet_lightning, warn
 from ssl_zoo.data import DataModule
 from ssl_zoo.protocols.base import FLOORS, Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.runner.candidates import candidates
 from ssl_zoo.protocols.runner.results import Results, data_of
 from ssl_zoo.protocols.runner.saved import is_saved, settled
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import BadValue, UserError
 
 
@@ -40,6 +42,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         raise UserError("protocol=[]: give a protocol, or a list of them")
     seed_everything(config["seed"], workers=False, verbose=False)
     sources = [open_source(ckpt, config["features"]) for ckpt in _as_list(config["ckpt"])]
+    for source in sources:
+        path = Path(source.ckpt).expanduser()
+        run = path if path.is_dir() else path.parent.parent
+        if unfinished := RunFolder(run).unfinished():
+            warn(unfinished)
     own = is_saved(config["dataset"])
     config = settled(cfg, sources[0])
     make_data = _data_module(config, sources[0])

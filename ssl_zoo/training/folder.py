@@ -1,0 +1,77 @@
+"""The folder of a run: made for it alone, and locked while it is written. Imports no torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_zoo.config import hydra_folder, remove_if_empty, sweep_group
+from ssl_zoo.launched import is_rank_zero
+from ssl_zoo.lock import locked
+from ssl_zoo.run_folder import RunFolder, new_folder
+from ssl_zoo.types import UserError
+
+_log = logging.getLogger("ssl_zoo")
+
+
+@contextmanager
+def folder_of(cfg: DictConfig) -> Iterator[RunFolder]:
+    """The folder of a run, which nobody else writes inside.
+
+    A new run's folder is made for it; where `run_dir` or hydra.run.dir names one, it may exist. In
+    `cfg`, `run_dir` becomes the folder's path. Ranks other than 0, and a run that is only tried
+    out (`trainer.fast_dev_run`), make no folder and hold no lock.
+
+    Args:
+        cfg: As composed from conf/train.yaml.
+
+    Raises:
+        UserError: If another process writes the folder, it cannot be written, or `resume` is not a
+            run's folder.
+    """
+    if cfg.get("sweep") is not None and sweep_group() is None:
+        raise UserError(f"sweep={cfg.sweep} names the folder of a multirun: add -m")
+    folder = _resumed(cfg.resume) if cfg.resume else RunFolder(cfg.run_dir)
+    if cfg.trainer.fast_dev_run or not is_rank_zero():
+        yield folder
+        return
+    if not cfg.resume:
+        folder = _made(cfg, folder)
+    try:
+        with locked(folder.path) as left:
+            if left:
+                _log.info(left)
+            yield folder
+    finally:
+        remove_if_empty(str(folder))  # nothing came of the run
+
+
+def _resumed(resume: str) -> RunFolder:
+    path = Path(resume).expanduser()
+    if not path.is_dir():
+        state = "is a file" if path.is_file() else "does not exist"
+        raise UserError(f"resume={resume} {state}: give a run folder")
+    folder = RunFolder(path)
+    if not folder.last.is_file():
+        raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
+    return folder
+
+
+def _made(cfg: DictConfig, folder: RunFolder) -> RunFolder:
+    """A new folder, with a suffix where the name is taken, unless the user has named one."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    if "${output_dir:" in str(raw["run_dir"]) and hydra_folder() is None:
+        folder = RunFolder(new_folder(folder.path))
+        cfg.run_dir = str(folder)
+        return folder
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror
+        raise UserError(f"cannot write {folder}: {why}; choose another folder") from error
+    return folder

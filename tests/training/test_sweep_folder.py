@@ -1,0 +1,136 @@
+"""A multirun has one folder, of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.configs import TINY
+from helpers.paths import ROOT
+from helpers.runs import reached
+from helpers.wandb_reader import read_run
+from ssl_zoo.run_folder import RunFolder
+
+
+def sweep(folder: Path, *args: str, **environment: str) -> subprocess.Popen[str]:
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", *args],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "summary.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+# Refused before torch is imported: the cheapest jobs that there are.
+QUICK = ["method=simclr,byol", "dataset=shapes,digits", "epochs=0"]
+
+
+def test_a_sweep_is_one_folder_whatever_it_varies_and_is_not_repeated(tmp_path: Path) -> None:
+    first = sweep(tmp_path, *QUICK, "sweep=grid")
+    errors = first.communicate()[1]
+    folder = tmp_path / "runs" / "grid"
+    assert errors.count("error: job ") == 4, errors
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["grid"]
+    varied = [(row["job"], row["status"], row["method"], row["dataset"]) for row in rows(folder)]
+    assert varied == [
+        ("0", "failed", "simclr", "shapes"),
+        ("1", "failed", "simclr", "digits"),
+        ("2", "failed", "byol", "shapes"),
+        ("3", "failed", "byol", "digits"),
+    ]
+
+    (folder / "0" / "result.json").write_text(json.dumps({"status": "finished", "metrics": {}}))
+    before = contents(tmp_path)
+    said = {
+        "sweep=grid": f"error: sweep=grid: {Path('runs/grid')} exists, choose another name",
+        "hydra.sweep.dir=runs/grid": "error: hydra.sweep.dir=runs/grid holds runs already",
+    }
+    for place in said:
+        process = sweep(tmp_path, *QUICK, place)
+        errors = process.communicate()[1]
+        assert process.returncode == 2
+        assert errors.startswith(said[place])
+        assert errors.count("\n") == 1, errors
+    assert contents(tmp_path) == before
+
+
+BAD = {
+    "sweep=a,b": "sweep=a,b: give one name",
+    "sweep=../x": "sweep=../x: give one name",
+    "sweep=''": "sweep='': give one name",
+    "sweep=x hydra.sweep.dir=y": "both name the sweep's folder: remove one",
+    "batch_size=64,128 method.temprature=1": "method.temprature",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", BAD)
+def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path: Path, args: str) -> None:
+    process = sweep(tmp_path, "seed=0,1", *args.split())
+    errors = process.communicate()[1]
+    assert process.returncode == 2
+    assert BAD[args] in errors
+    assert errors.count("\n") == 1, errors
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", ["SLURM_PROCID", "RANK"])
+def test_a_second_rank_does_not_start_the_sweep_again(tmp_path: Path, rank: str) -> None:
+    process = sweep(tmp_path, *QUICK, **{rank: "1"})
+    assert process.communicate()[1].startswith("error: -m starts every job itself")
+    assert process.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_sweeps_that_start_together_are_apart(tmp_path: Path) -> None:
+    args = [*TINY, "callbacks=none", "logger=wandb", "method=simclr,simsiam", "seed=0,1"]
+    processes = [sweep(tmp_path, *args, WANDB_MODE="offline") for _ in range(2)]
+    for process in processes:
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
+    folders = sorted((tmp_path / "runs").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert folder.name.startswith("sweep_")
+        assert [(row["method"], row["seed"], row["status"]) for row in rows(folder)] == [
+            ("simclr", "0", "finished"),
+            ("simclr", "1", "finished"),
+            ("simsiam", "0", "finished"),
+            ("simsiam", "1", "finished"),
+        ]
+        runs = [read_run(path) for path in folder.glob("*/wandb/offline-run-*/*.wandb")]
+        assert [run.group for run in runs] == [folder.name] * 4
+
+
+@pytest.mark.soak
+def test_a_sweep_that_is_killed_shows_an_interrupted_job(tmp_path: Path) -> None:
+    args = [*TINY, "callbacks=none", "seed=0,1", "sweep=x", "epochs=200"]
+    process = sweep(tmp_path, *args)
+    folder = tmp_path / "runs" / "x"
+    while not reached(folder / "0", 10):
+        assert process.poll() is None
+    assert RunFolder(folder / "0").read_result()["status"] == "running"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert RunFolder(folder / "0").read_result()["status"] == "interrupted"
