@@ -23,7 +23,11 @@ def is_main_process() -> bool:
     """Whether this is rank 0; from the launcher's environment before the processes connect."""
     if world_size() > 1:
         return rank() == 0
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    if "RANK" in os.environ:
+        return os.environ["RANK"] == "0"
+    # SLURM's is that of a process which srun started, unless another launcher stands between
+    local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))
+    return local == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 class _AllGather(torch.autograd.Function):

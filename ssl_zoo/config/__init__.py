@@ -19,8 +19,10 @@ from ssl_zoo.config.trusted import (
     RUN_PACKAGES,
     check_targets,
     trust_for,
+    trusted_packages,
     trusting,
 )
+from ssl_zoo.config.trusted import VARIABLE as TRUST_VARIABLE
 from ssl_zoo.config.unread import (
     EVALUATE_ROOTS,
     TRAIN_ROOTS,
@@ -38,6 +40,7 @@ __all__ = [
     "LR_RULES",
     "RUN_PACKAGES",
     "TRAIN_ROOTS",
+    "TRUST_VARIABLE",
     "ErrorAt",
     "check_choices",
     "check_counts",
@@ -70,6 +73,7 @@ __all__ = [
     "task_overrides",
     "to_plain",
     "trust_for",
+    "trusted_packages",
     "trusting",
     "unread_overrides",
 ]

@@ -18,6 +18,7 @@ from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
 from ssl_zoo.config import instantiate
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
+from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import default_device, resolve_precision
 from ssl_zoo.methods import Method
 from ssl_zoo.methods.checks import built
@@ -81,9 +82,14 @@ def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
 
 
 def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:
-    """metrics.csv and what `logger=` names; none if a run is only tried out."""
+    """metrics.csv and what `logger=` names; none if a run is only tried out.
+
+    On other ranks than 0 metrics.csv only, which is silent there: a logger need not know of ranks.
+    """
     if cfg.trainer.fast_dev_run:
         return []
+    if not is_main_process():
+        return [CSVLog(folder)]
     chosen = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
     return [CSVLog(folder), *chosen]
 

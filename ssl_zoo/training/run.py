@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ from ssl_zoo.methods import Method
 from ssl_zoo.run_folder import RunFolder, moved
 from ssl_zoo.training import loggers as run_loggers
 from ssl_zoo.training.build import build_callbacks, build_loggers, build_method, build_trainer
+from ssl_zoo.training.launcher import Job, launch, processes_to_start
 from ssl_zoo.training.report import (
     Result,
     report,
@@ -69,8 +71,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     with naming_knobs(cfg, task_overrides()):
         check_types(config["trainer"], "trainer")
     if config["trainer"]["fast_dev_run"]:
-        with naming_knobs(cfg, task_overrides()):
-            return _try_out(config)
+        return _try_out(config, composed=cfg)
     folder = RunFolder(config["run_dir"])
     if trust := trust_for(used_by_evaluation(config)):
         info(f"own parts: score with python evaluate.py ckpt={folder}{trust}, export likewise")
@@ -101,12 +102,12 @@ def _go_on(folder: RunFolder) -> dict[str, float]:
     return _run(config, RunFolder(config["run_dir"]), earlier=ended, composed=config)
 
 
-def _try_out(config: dict[str, Any]) -> dict[str, float]:
+def _try_out(config: dict[str, Any], composed: DictConfig) -> dict[str, float]:
     """A few batches of everything, in a folder that is thrown away (`trainer.fast_dev_run`)."""
     try:
         with TemporaryDirectory(prefix="ssl_zoo-") as folder:
             elsewhere = moved(config, config["run_dir"], folder)
-            metrics = _train(elsewhere, RunFolder(folder), resume=False, loggers=[])
+            metrics = _train(elsewhere, RunFolder(folder), resume=False, composed=composed)
     finally:
         release(config["compile"])
         remove_if_empty(config["run_dir"])  # Hydra created it
@@ -120,43 +121,66 @@ def _run(
     earlier: dict[str, Any] | None,
     composed: DictConfig | dict[str, Any],
 ) -> dict[str, float]:
-    """Train in a folder, and maintain its result.json; `earlier` is that of a resumed run.
-
-    Errors name the knobs of `composed`, found by its interpolations.
-    """
+    """Train in a folder, and maintain its result.json; `earlier` is that of a resumed run."""
     result = Result(folder, config, earlier or {})
-    loggers: list[Logger] = []
     try:
         result.write("running")
-        with naming_knobs(composed, task_overrides()):
-            metrics = _train(config, folder, earlier is not None, loggers)
+        metrics = _train(config, folder, earlier is not None, composed)
     except Interrupted as stop:
-        run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
         trust = trust_for(config, RUN_PACKAGES)
-        info(f"{stop}; continue with: python train.py resume={folder}{trust}")
+        goes_on = f"continue with: python train.py resume={folder}{trust}"
+        info(f"{stop}; {goes_on if folder.last.is_file() else 'nothing was saved yet'}")
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
         sys.exit(128 + stop.signum)
     except BaseException as error:
-        run_loggers.finish(loggers, exit_code=1)
         result.write("failed", error=str(error))
         raise
     finally:
         release(config["compile"])
-    run_loggers.finish(loggers, exit_code=0)
     result.write("finished", metrics)
     report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))
     return metrics
 
 
 def _train(
-    config: dict[str, Any], folder: RunFolder, resume: bool, loggers: list[Logger]
+    config: dict[str, Any],
+    folder: RunFolder,
+    resume: bool,
+    composed: DictConfig | dict[str, Any],
 ) -> dict[str, float]:
-    """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
+    """Train in this process, or in those that the run needs and nobody has started.
+
+    Errors name the knobs of `composed`, found by its interpolations.
+    """
+    with naming_knobs(composed, task_overrides()):
+        processes = processes_to_start(OmegaConf.create(config))
+        if not processes:
+            return train_here(config, folder, resume)
+    raw = OmegaConf.to_container(OmegaConf.create(composed), resolve=False)
+    level = logging.getLogger("ssl_zoo").getEffectiveLevel()
+    job = Job(config, str(folder), resume, raw, task_overrides(), level)  # type: ignore[arg-type]
+    return launch(job, processes)
+
+
+def train_here(config: dict[str, Any], folder: RunFolder, resume: bool) -> dict[str, float]:
+    """Build the parts, fit, draw the figures, in this process: all of a run or one of its ranks."""
     cfg = OmegaConf.create(config)
-    loggers += build_loggers(cfg, folder)  # first, so that they show a failure in what follows
-    run_loggers.start(loggers, config)
+    with run_loggers.closed_at_end() as loggers:
+        # first, so that they show a failure in what follows
+        loggers += build_loggers(cfg, folder)
+        run_loggers.start(loggers, config)
+        return _fit(cfg, config, folder, resume, loggers)
+
+
+def _fit(
+    cfg: DictConfig,
+    config: dict[str, Any],
+    folder: RunFolder,
+    resume: bool,
+    loggers: list[Logger],
+) -> dict[str, float]:
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(cfg.data)
     method: Method = build_method(cfg, data, init=None if resume else cfg.get("init"))
