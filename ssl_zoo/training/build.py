@@ -37,6 +37,9 @@ from ssl_zoo.training.steps import count_steps
 from ssl_zoo.training.watched import Watched
 from ssl_zoo.types import BadValue, Facts, UserError, first_line
 
+# How Lightning refuses an argument, or the environment
+REFUSALS = (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError)
+
 
 def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> Method:
     """The method of a config, given what only the data and the run know.
@@ -153,7 +156,7 @@ def build_trainer(cfg: DictConfig, loggers: list[Logger], callbacks: list[Callba
             use_distributed_sampler=False,  # the loaders shard themselves
             overfit_batches=0,  # the data module repeats its batches, which Lightning cannot
         )
-    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+    except REFUSALS as error:
         text = first_line(error)
         raise UserError(f"{_blamed(cfg, text)}: {text}") from error
     if cfg.sync_batchnorm and isinstance(trainer.accelerator, CPUAccelerator):

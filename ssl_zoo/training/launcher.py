@@ -23,7 +23,6 @@ from types import FrameType
 from typing import Any
 
 import yaml
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -37,9 +36,11 @@ from ssl_zoo.config import (
     trusted_packages,
 )
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.build import REFUSALS
 from ssl_zoo.types import UserError, first_line
 from ssl_zoo.writing import write_atomically
 
+PROGRAM = "ssl_zoo.training.job"  # of each rank
 _CLOSING_SECONDS = 15.0  # that rank 0 has to close its loggers, once another rank has failed
 _REPORTING_SECONDS = 2.0  # that the others have then
 _PROCESSES_OF_ITS_OWN = ("spawn", "fork", "notebook")  # strategies of Lightning
@@ -108,7 +109,7 @@ def processes_to_start(cfg: DictConfig) -> int:
     machine = {name: given[name] for name in ("accelerator", "devices", "num_nodes", "plugins")}
     try:
         trainer = Trainer(**machine, logger=False, enable_checkpointing=False)
-    except (MisconfigurationException, ImportError, TypeError, ValueError):
+    except REFUSALS:
         return 0  # build_trainer meets the same, and names the knob
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.world_size == 1 or environment is None or environment.creates_processes_externally:
@@ -170,7 +171,7 @@ def _start(place: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
     sys.stderr.flush()
     safe = ["-P"] if sys.version_info >= (3, 11) else []  # no file in cwd hides a module
     return subprocess.Popen(
-        [sys.executable, *safe, "-m", "ssl_zoo.training.job", str(place)],
+        [sys.executable, *safe, "-m", PROGRAM, str(place)],
         env=env,
         stdin=subprocess.PIPE,  # a rank ends when its other end closes: when this process ends
         start_new_session=True,
@@ -210,7 +211,7 @@ def _passing_signals(ranks: list[subprocess.Popen[bytes]]) -> Iterator[list[int]
 
 def _wait(ranks: list[subprocess.Popen[bytes]]) -> dict[int, int]:
     """Until all have ended, or one has failed: the exit codes of those that ended by themselves."""
-    while any(rank.poll() is None for rank in ranks) and not any(rank.returncode for rank in ranks):
+    while None in (codes := [rank.poll() for rank in ranks]) and not any(codes):
         sleep(0.1)
     for seconds, closing in ((_CLOSING_SECONDS, ranks[:1]), (_REPORTING_SECONDS, ranks)):
         until = monotonic() + seconds
