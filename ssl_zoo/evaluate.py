@@ -16,6 +16,7 @@ from ssl_zoo.config import (
     EVALUATE_ROOTS,
     check_counts,
     check_overrides,
+    check_program,
     fail,
     naming_knobs,
     register_resolvers,
@@ -35,6 +36,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     Args:
         cfg: As composed from conf/evaluate.yaml.
     """
+    check_program(cfg, "evaluate")
     from ssl_zoo.protocols.runner.run import run  # torch is imported here
 
     with trusting(cfg.trust), naming_knobs(cfg, task_overrides()):

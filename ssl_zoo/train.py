@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,12 +17,14 @@ from ssl_zoo.config import (
     check_dataset,
     check_knobs,
     check_overrides,
+    check_program,
     fail,
     register_resolvers,
     remove_if_empty,
     run_cli,
     task_overrides,
     to_plain,
+    told,
     trusting,
 )
 from ssl_zoo.metric_names import objective_of
@@ -41,9 +42,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: If the config or the data is bad.
     """
+    check_program(cfg, "train")
     check_dataset(cfg)
-    to_plain(cfg)  # a missing value is reported before torch is imported
     check_knobs(cfg)
+    to_plain(cfg)  # a missing value is reported before torch is imported
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
     from ssl_zoo.training.run import run  # imports torch, once the command line is parsed
 
@@ -66,8 +68,8 @@ def main(cfg: DictConfig) -> float | None:
         if not multirun:
             remove_if_empty(HydraConfig.get().runtime.output_dir)
             fail(error)
-        print(f"error: job {HydraConfig.get().job.num}: {error}", file=sys.stderr)
-        raise  # Hydra goes on with the other jobs
+        told(error, HydraConfig.get().job.num)
+        raise  # Hydra goes on with the other jobs, and raises the first error again at the end
 
 
 def command() -> None:

@@ -128,8 +128,36 @@ BAD = {
     ),
     "a list without brackets": (
         "train.py trust=a,b",
-        ["trust=a,b: a list is trust=[a,b], a sweep needs -m"],
+        ["trust=a,b is several values: a list is trust=[a,b]"],
     ),
+    "a sweep without its flag": (
+        "train.py seed=0,1",
+        ["seed=0,1 is a run for each value: add -m, as in train.py -m seed=0,1"],
+    ),
+    "a path with a comma": (
+        "train.py dataset=folder dataset.root=/a,b",
+        ["as one text it is \"dataset.root='/a,b'\""],
+    ),
+    "a knob that not every method of a sweep has": (
+        "train.py -m method=simclr,byol method.temperature=0.1,0.2",
+        ["method.temperature is not a key with method=byol: run those in a sweep of their own"],
+    ),
+    "a knob of another option": (
+        "train.py dataset.root=x",
+        ["dataset.root is not a key with this dataset: dataset=cifar10 or", " has it"],
+    ),
+    "several options of a group that takes one": (
+        "train.py debug=[fast,limit]",
+        ["debug=[fast,limit]: give one option, or a run for each: -m debug=fast,limit"],
+    ),
+    "a plus before a group": ("train.py +debug=fast", ["+debug is there already: leave out"]),
+    "the config of a sweep": (
+        "train.py -m --cfg job seed=0,1",
+        ["--cfg shows the config of one run: remove -m"],
+    ),
+    "no key": ("train.py =3", ["=3 is not KEY=VALUE"]),
+    "no number": ("train.py epochs=abc", ["epochs=abc: give a whole number of at least 1"]),
+    "a text with an equals sign": ("train.py name=a=b epochs=0", ["epochs=0: give a whole"]),
     "no option of a list": ("train.py callbacks=[]", ["callbacks=[]: give an option", "none"]),
     "true for a group": ("train.py logger=true", ["logger=true is not an option: known: csv"]),
     "an option of ones own without its folder": (

@@ -2,10 +2,11 @@
 
 from ssl_zoo.config.build import flatten, instantiate, to_plain
 from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
-from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli
+from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli, told
 from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
 from ssl_zoo.config.presets import preset_line
+from ssl_zoo.config.quoting import typed
 from ssl_zoo.config.resolvers import (
     LR_RULES,
     norm_splits,
@@ -27,6 +28,7 @@ from ssl_zoo.config.unread import (
     EVALUATE_ROOTS,
     TRAIN_ROOTS,
     check_overrides,
+    check_program,
     overridden_keys,
     task_overrides,
     unread_overrides,
@@ -47,6 +49,7 @@ __all__ = [
     "check_dataset",
     "check_knobs",
     "check_overrides",
+    "check_program",
     "check_targets",
     "check_types",
     "chosen_method",
@@ -72,8 +75,10 @@ __all__ = [
     "sweep_group",
     "task_overrides",
     "to_plain",
+    "told",
     "trust_for",
     "trusted_packages",
     "trusting",
+    "typed",
     "unread_overrides",
 ]

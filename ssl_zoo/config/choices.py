@@ -12,6 +12,8 @@ from hydra.errors import OverrideParseException
 from ssl_zoo.config.groups import defaults_of, options_of
 from ssl_zoo.types import UserError
 
+LISTS = ("protocol", "logger", "callbacks")  # groups that take several options
+
 _FLAGS = (
     *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--info"),
     *("--multirun", "--shell-completion", "--experimental-rerun"),
@@ -44,6 +46,10 @@ def flags_first(args: list[str]) -> list[str]:
             flags += [arg, *([value] if (value := next(rest, None)) is not None else [])]
         else:
             flags.append(arg)
+    several = next((flag for flag in flags if flag in ("-m", "--multirun")), None)
+    shown = next((flag for flag in flags if flag in ("-c", "--cfg")), None)
+    if several and shown:
+        raise UserError(f"{shown} shows the config of one run: remove {several}")
     return flags + overrides
 
 
@@ -75,6 +81,10 @@ def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
             raise UserError(f"{override.input_line}: give an option: {', '.join(options)}")
         if any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value])):
             raise UserError(f"{override.input_line} is not an option: known: {', '.join(options)}")
+        ours = {*groups_of("train"), *groups_of("evaluate")} - set(LISTS)
+        if isinstance(value, list) and override.key_or_group in ours:
+            each = f"{override.key_or_group}={','.join(map(str, value))}"
+            raise UserError(f"{override.input_line}: give one option, or a run for each: -m {each}")
         if isinstance(value, Glob):
             names = value.filter(options)
             if not names:

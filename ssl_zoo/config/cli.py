@@ -21,10 +21,11 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config.choices import (
+    LISTS,
     check_choices,
     chosen_method,
     chosen_options,
@@ -32,11 +33,18 @@ from ssl_zoo.config.choices import (
     groups_of,
     slots_of,
 )
-from ssl_zoo.config.groups import CONFIG_DIR, all_groups, options_of, own_folders, search
+from ssl_zoo.config.groups import (
+    CONFIG_DIR,
+    all_groups,
+    options_of,
+    own_folders,
+    read_option,
+    search,
+)
+from ssl_zoo.config.quoting import plain_texts, typed
 from ssl_zoo.config.words import beside, check_words
 from ssl_zoo.types import UserError, first_line
 
-_LISTS = ("protocol", "logger", "callbacks")  # groups that take several options
 # A folder that may not be written, a disk that is full: not faults of ours, so no stack trace.
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
@@ -63,17 +71,27 @@ def explain(error: BaseException, config_name: str) -> str:
     line = None
     several = re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", str(error))
     if several:
-        key, values = several.groups()
-        return f"{key}={values}: a list is {key}=[{values}], a sweep needs -m"
+        return _several(several.group(1), several.group(2), config_name)
     if isinstance(error, MissingConfigException):
         line = _no_option(str(error))
     elif isinstance(error, ConfigCompositionException):
         line = _no_key(str(error), config_name)
     elif isinstance(error, OverrideParseException):
-        line = f"{error.override} is not KEY=VALUE: quote what holds commas, spaces or braces"
+        line = f"{error.override} is not KEY=VALUE"
     elif isinstance(error, InstantiationException):
         line = " ".join(str(error).split())
     return line or first_line(error)
+
+
+def _several(key: str, values: str, config_name: str) -> str:
+    """Of several values where one is expected: a sweep without -m, a list or a text."""
+    if "/" in values:
+        return f"{key}={values} is several values: as one text it is {typed(key, values)}"
+    if key in LISTS or isinstance(OmegaConf.select(_composed(config_name), key), ListConfig):
+        return f"{key}={values} is several values: a list is {key}=[{values}]"
+    return (
+        f"{key}={values} is a run for each value: add -m, as in {config_name}.py -m {key}={values}"
+    )
 
 
 def _no_option(text: str) -> str | None:
@@ -96,6 +114,9 @@ def _no_option(text: str) -> str | None:
 
 def _no_key(text: str, config_name: str) -> str | None:
     """Of a key that the config does not have; None where Hydra's text is about something else."""
+    twice = re.search(r"Multiple values for (\S+)\. To override", text)
+    if twice:
+        return f"+{twice.group(1)} is there already: leave out the +"
     there = re.search(r"Could not append to config. An item is already at '([^']+)'", text)
     if there:
         return f"+{there.group(1)} is there already: leave out the +"
@@ -103,7 +124,7 @@ def _no_key(text: str, config_name: str) -> str | None:
     if not key:
         return None
     name = key.group(1).split("@")[0]
-    for group in _LISTS:
+    for group in LISTS:
         option = name.removeprefix(f"{group}.").split(".")[0]
         chosen = chosen_options(sys.argv[1:]).get(group, [])
         if name.startswith(f"{group}.") and option in set(options_of(group)) - set(chosen):
@@ -114,7 +135,29 @@ def _no_key(text: str, config_name: str) -> str | None:
     group = re.split(r"[./]", name)[0]
     if options_of(group) and group not in groups_of(config_name):
         return f"{name} is not of {config_name}.py: it is read by the other program"
-    return f"{name} is not a key of the config: {nearest(name, _known_keys(config_name))}"
+    known = _known_keys(config_name)
+    if name in known:  # with the first option of a sweep, but not with another one
+        return _not_with_all(name, config_name)
+    if having := _options_with(group, name.partition(".")[2]):
+        return f"{name} is not a key with this {group}: {group}={' or '.join(having)} has it"
+    return f"{name} is not a key of the config: {nearest(name, known)}"
+
+
+def _options_with(group: str, key: str) -> list[str]:
+    """The options of a group whose own file has a key."""
+    return [option for option in options_of(group) if key in read_option(group, option)]
+
+
+def _not_with_all(name: str, config_name: str) -> str:
+    """Of a key in a sweep over options, some of which do not have it."""
+    without = [
+        f"{group}={option}"
+        for group, options in chosen_options(sys.argv[1:]).items()
+        if group not in LISTS
+        for option in options
+        if OmegaConf.select(_composed(config_name, [f"{group}={option}"]), name) is None
+    ]
+    return f"{name} is not a key with {' or '.join(without)}: run those in a sweep of their own"
 
 
 def _chosen_options() -> list[str]:
@@ -122,25 +165,29 @@ def _chosen_options() -> list[str]:
     overrides = []
     for group, names in chosen_options(sys.argv[1:]).items():
         known = [name for name in names if name in options_of(group)]
-        if group in _LISTS and known:
+        if group in LISTS and known:
             overrides.append(f"{group}=[{','.join(known)}]")
         elif names[0] in known:
             overrides.append(f"{group}={names[0]}")
     return overrides
 
 
-def _known_keys(config_name: str) -> list[str]:
-    """Every group, and every dotted key that the config accepts with the options chosen."""
+def _composed(config_name: str, choices: Iterable[str] | None = None) -> DictConfig:
+    """The config with these choices of options, by default the command line's."""
     from hydra import compose, initialize_config_dir
 
     GlobalHydra.instance().clear()
     folders = [f"hydra.searchpath={json.dumps(own_folders)}"]
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         try:
-            cfg = compose(config_name, [*folders, *_chosen_options()])
+            return compose(config_name, [*folders, *(choices or _chosen_options())])
         except HydraException:  # the choices are what is wrong
-            cfg = compose(config_name, folders)
-    raw = OmegaConf.to_container(cfg, resolve=False)
+            return compose(config_name, folders)
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Every group, and every dotted key that the config accepts with the options chosen."""
+    raw = OmegaConf.to_container(_composed(config_name), resolve=False)
     keys: list[str] = []
 
     def walk(node: Any, prefix: str) -> None:
@@ -161,8 +208,16 @@ def remove_if_empty(folder: str) -> None:
         path.rmdir()
 
 
+def told(error: Exception, job: int) -> None:
+    """Say the error of a sweep's job in one line on stderr; `fail` does not say it again."""
+    print(f"error: job {job}: {explain(error, 'train')}", file=sys.stderr)
+    error.told = True  # type: ignore[attr-defined]
+
+
 def fail(error: Exception, config_name: str = "train") -> NoReturn:
     """End the process with one line on stderr and exit code 2."""
+    if getattr(error, "told", False):
+        sys.exit(2)
     print(f"error: {explain(error, config_name)}", file=sys.stderr)
     sys.exit(2)
 
@@ -171,7 +226,7 @@ def run_cli(main: Callable[[], None], config_name: str) -> None:
     """Run a Hydra main; bad input gives one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
     try:
-        sys.argv[1:] = flags_first(sys.argv[1:])
+        sys.argv[1:] = plain_texts(flags_first(sys.argv[1:]))
         search(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)

@@ -32,7 +32,7 @@ def locate(target: str) -> Any:
 def _imported(module: str, target: str) -> Any:
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without `if __name__` may exit
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             fix = "install its package, or put the folder that holds it on PYTHONPATH"
             raise UserError(f"{target}: there is no module {module}: {fix}") from error

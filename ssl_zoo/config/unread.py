@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from ssl_zoo.config.choices import groups_of
+from ssl_zoo.config.groups import read_option
 from ssl_zoo.config.interpolations import references, select
 from ssl_zoo.types import UserError
 
@@ -66,6 +68,25 @@ def overridden_keys(overrides: Iterable[str]) -> list[str]:
 def task_overrides() -> list[str]:
     """The overrides of this job's command line; none where there is no command line."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def check_program(cfg: DictConfig, program: str) -> None:
+    """Refuse a config of another program, and a key of its top level that nothing reads.
+
+    Args:
+        cfg: As composed, by a command line or in Python.
+        program: "train" or "evaluate".
+
+    Raises:
+        UserError: Naming the program or the key.
+    """
+    roots = {"train": TRAIN_ROOTS, "evaluate": EVALUATE_ROOTS}[program]
+    known = {*read_option("", program), *groups_of(program)}
+    if lacking := [root for root in roots if "." not in root and root not in list(cfg)]:
+        raise UserError(
+            f"the config has no {lacking[0]}: compose it with hydra.compose({program!r}, overrides)"
+        )
+    check_overrides(cfg, [f"{key!s}=" for key in cfg if key not in known], [], roots)
 
 
 def check_overrides(

@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_zoo.config.choices import groups_of
+from ssl_zoo.config.choices import LISTS, groups_of
 from ssl_zoo.config.groups import options_of, read_option
 from ssl_zoo.metric_names import OBJECTIVES
 from ssl_zoo.types import UserError
 
+_NOTHING = "nothing for it: "  # before a reason, where there is nothing to type instead
 _OBJECTIVES = " or ".join(metric.name for metric in OBJECTIVES)
 
 # Words of Lightning, timm, solo-learn, lightly and the Hydra template, and what to type instead;
@@ -26,7 +27,9 @@ _OF_BOTH = {
     **dict.fromkeys(("root", "data_dir", "data_path", "data.root"), "dataset.root={}"),
     **dict.fromkeys(("data_root", "path", "train_dir", "paths.data_dir"), "dataset.root={}"),
     **dict.fromkeys(("workers", "n_workers", "data.num_workers"), "dataset.num_workers={}"),
-    **dict.fromkeys(("img_size", "input_size", "resolution"), "dataset.image_size={}"),
+    **dict.fromkeys(
+        ("img_size", "image_size", "crop_size", "input_size", "resolution"), "dataset.image_size={}"
+    ),
     **dict.fromkeys(("arch", "net", "network", "encoder"), "backbone={}"),
     **dict.fromkeys(("aug", "augment", "augmentations", "transform"), "augmentation={}"),
     "transforms": "augmentation={}",
@@ -47,8 +50,8 @@ _OF_TRAIN = _OF_BOTH | {
     **dict.fromkeys(("projection_dim", "proj_dim", "out_dim"), "method.embed_dim={}"),
     **dict.fromkeys(("ckpt_path", "resume_from", "resume_from_checkpoint"), "resume=RUN"),
     **dict.fromkeys(("trainer.resume_from_checkpoint", "trainer.ckpt_path"), "resume=RUN"),
-    **dict.fromkeys(("ckpt", "checkpoint", "weights", "pretrained"), "init={}"),
-    "pretrained_weights": "init={}",
+    **dict.fromkeys(("ckpt", "checkpoint", "weights", "pretrained"), "_init"),
+    "pretrained_weights": "_init",
     **dict.fromkeys(("gradient_clip_val", "clip_grad", "grad_clip"), "clip_norm={}"),
     **dict.fromkeys(("accumulate_grad_batches", "grad_accum"), "accumulate={}"),
     "gradient_accumulation_steps": "accumulate={}",
@@ -73,15 +76,19 @@ _OF_TRAIN = _OF_BOTH | {
     "data.train_val_test_split": "dataset.val_fraction=0.1",
     **dict.fromkeys(("callback", "trainer.callback"), "callbacks={}"),
     "patience": "callbacks.early_stopping.patience={}",
+    "momentum": "optimizer.momentum={}, or of a momentum encoder method.momentum={}",
+    **dict.fromkeys(("ema", "ema_decay", "momentum_tau", "base_momentum"), "method.momentum={}"),
+    **dict.fromkeys(("queue_size", "memory_bank_size", "K"), "method.queue_size={}"),
+    "from_scratch": _NOTHING + "a run starts from random weights where init= is not given",
     "early_stopping": "callbacks=[default,early_stopping]",
     "callbacks.model_summary.max_depth": "trainer.enable_model_summary=true",
     "model.compile": "compile={}",
     **dict.fromkeys(("print_config", "extras.print_config"), "--cfg job, which prints the config"),
     "extras.enforce_tags": "logger=wandb logger.wandb.tags=[a,b]",
     "extras.ignore_warnings": "python -W ignore train.py",
-    **dict.fromkeys(("train", "test"), "nothing for it: train.py trains, evaluate.py tests"),
+    **dict.fromkeys(("train", "test"), _NOTHING + "train.py trains, evaluate.py tests"),
     "hparams_search": "-m and several values for a knob (a grid), or see docs/wandb_sweep.yaml",
-    "optimized_metric": f"nothing for it: a sweep sees {_OBJECTIVES}, the first that is logged",
+    "optimized_metric": f"{_NOTHING}a sweep sees {_OBJECTIVES}, the first that is logged",
 }
 _OF_EVALUATE = _OF_BOTH | {
     **dict.fromkeys(("checkpoint", "ckpt_path", "weights", "pretrained", "init"), "ckpt={}"),
@@ -162,7 +169,8 @@ def check_words(args: Iterable[str], program: str = "train") -> None:
         if key.startswith("~"):
             _check_removed(key[1:], program)
         elif equals and (ours := _meant(key, value, program)):
-            raise UserError(f"{key} is not a key here: give {ours}")
+            fix = ours.removeprefix(_NOTHING)
+            raise UserError(f"{key} is not a key here: {fix if fix != ours else f'give {ours}'}")
         elif equals and program == "train":
             _check_moved(key, value)
 
@@ -195,11 +203,15 @@ def _meant(key: str, value: str, program: str) -> str | None:
         ours = ".".join(filter(None, [_PARTS_OF_MODEL.get(part, f"method.{part}"), name])) + "={}"
     if ours == "_rate":
         return f"optimizer.base_lr={value}, for 256 images, or optimizer.lr={value}, for the batch"
+    if ours == "_init":
+        given = value.lower() not in ("true", "1", "yes", "imagenet", "false", "0", "no")
+        named = "init=torchvision:NAME, timm:NAME, a run folder or a file"
+        return f"init={value}" if given else f"{named}; without it weights are random"
     if ours == "_model":
         return _model(value)
     if ours == "backbone={}" and value not in options_of("backbone"):
         return f"backbone=torchvision or backbone=timm, and backbone.name={value}"
-    return None if ours is None else ours.format(value)
+    return None if ours is None else ours.replace("{}", value)
 
 
 def _model(values: str) -> str:
@@ -232,8 +244,12 @@ def beside(group: str, option: str) -> str:
 
 
 def _check_removed(key: str, program: str) -> None:
-    """Refuse to remove what every run needs: a knob, or a group as a whole."""
+    """Refuse to remove what every run needs: a group, a knob, or a knob of a part."""
     name = key.partition("=")[0]
+    group, _, rest = name.partition(".")
+    groups = {*groups_of(program)} - {*LISTS, "trainer"}  # whose arguments check_trainer sees
+    if rest and "." not in rest and group in groups:
+        raise UserError(f"~{name} would leave {rest} to a default: give {name}=VALUE")
     if name in {*read_option("", program), *groups_of(program)} - set(_REMOVABLE):
         raise UserError(f"~{name}: every run needs {name}, give {name}=... another value")
 

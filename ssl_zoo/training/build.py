@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -135,7 +137,22 @@ def _blamed(cfg: DictConfig, text: str) -> str:
     values = {name: value for name, value in cfg.trainer.items() if value is not None}
     named = [name for name in values if re.search(rf"\b{name}\b", text)]
     quoted = [n for n, value in values.items() if isinstance(value, str) and repr(value) in text]
-    return next((f"trainer.{name}={values[name]}" for name in [*named, *quoted]), "trainer")
+    texts = [n for n, v in values.items() if isinstance(v, str) and re.search(rf"\b{v}\b", text)]
+    found = [*named, *quoted, *texts]
+    return next((f"trainer.{name}={values[name]}" for name in found), "trainer")
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What Lightning or its callbacks refuse, once they see the run, as errors of one line.
+
+    Raises:
+        UserError: With their text.
+    """
+    try:
+        yield
+    except (MisconfigurationException, ModuleNotFoundError) as error:
+        raise UserError(first_line(error)) from error
 
 
 def build_trainer(cfg: DictConfig, loggers: list[Logger], callbacks: list[Callback]) -> Trainer:

@@ -34,6 +34,7 @@ from ssl_zoo.config import (
     instantiate,
     trust_for,
     trusted_packages,
+    typed,
 )
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.build import REFUSALS
@@ -275,5 +276,5 @@ def _killed(job: Job, rank: int, code: int) -> str:
     goes_on = ""
     if RunFolder(job.folder).last.is_file():
         trust = trust_for(job.config, RUN_PACKAGES)
-        goes_on = f"; continue with: python train.py resume={job.folder}{trust}"
+        goes_on = f"; continue with: python train.py {typed('resume', job.folder)}{trust}"
     return f"rank {rank} of the run {how}{why}{goes_on}"

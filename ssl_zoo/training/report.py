@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ssl_zoo.config import task_overrides
+from ssl_zoo.config import task_overrides, typed
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
@@ -99,5 +99,5 @@ def report(folder: RunFolder, metrics: dict[str, float], seconds: float, trust: 
         print(f"run folder: {folder}")
         for metric in known:
             if metric.protocol:
-                command = f"python evaluate.py ckpt={folder} protocol={metric.protocol}{trust}"
-                print(f"evaluate:   {command}")
+                choice = f"{typed('ckpt', str(folder))} protocol={metric.protocol}{trust}"
+                print(f"evaluate:   python evaluate.py {choice}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from ssl_zoo.config import (
     task_overrides,
     to_plain,
     trust_for,
+    typed,
 )
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
@@ -37,7 +39,13 @@ from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.methods import Method
 from ssl_zoo.run_folder import RunFolder, moved
 from ssl_zoo.training import loggers as run_loggers
-from ssl_zoo.training.build import build_callbacks, build_loggers, build_method, build_trainer
+from ssl_zoo.training.build import (
+    build_callbacks,
+    build_loggers,
+    build_method,
+    build_trainer,
+    refusals,
+)
 from ssl_zoo.training.launcher import Job, launch, processes_to_start
 from ssl_zoo.training.report import (
     Result,
@@ -74,9 +82,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
         return _try_out(config, composed=cfg)
     folder = RunFolder(config["run_dir"])
     if trust := trust_for(used_by_evaluation(config)):
-        info(f"own parts: score with python evaluate.py ckpt={folder}{trust}, export likewise")
+        command = f"python evaluate.py {typed('ckpt', str(folder))}{trust}"
+        info(f"own parts: score with {command}, export likewise")
     if is_main_process():
-        folder.start(config, f"python train.py {' '.join(task_overrides())}")
+        folder.start(config, shlex.join(["python", "train.py", *task_overrides()]))
     return _run(config, folder, earlier=None, composed=cfg)
 
 
@@ -129,7 +138,7 @@ def _run(
     except Interrupted as stop:
         result.write("interrupted")
         trust = trust_for(config, RUN_PACKAGES)
-        goes_on = f"continue with: python train.py resume={folder}{trust}"
+        goes_on = f"continue with: python train.py {typed('resume', str(folder))}{trust}"
         info(f"{stop}; {goes_on if folder.last.is_file() else 'nothing was saved yet'}")
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
@@ -197,7 +206,8 @@ def _fit(
     trainer = build_trainer(cfg, loggers, callbacks)
     run_loggers.log_figures(loggers, save_first_views(data, folder))
     checkpoint = str(folder.last) if resume else None
-    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with refusals():
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     if why := ended_early(trainer, method.facts.total_steps or 0):
         info(why)

@@ -38,6 +38,8 @@ def _check_least(trainer: Mapping[str, Any]) -> None:
     epochs, steps = trainer["max_epochs"], trainer["max_steps"]
     for name, limit_name, limit in (("epochs", "epochs", epochs), ("steps", "max_steps", steps)):
         least = trainer.get(f"min_{name}") or 0
+        if least < 0:
+            raise BadValue(f"min_{name}", least, "at least 0, or null")
         if least > limit > 0:
             raise BadValue(f"min_{name}", least, f"at most {limit_name}={limit}")
 

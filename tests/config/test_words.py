@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from helpers.configs import Make
 from ssl_zoo.config import options_of
 from ssl_zoo.config.interpolations import select
-from ssl_zoo.config.words import _WORDS, check_trainer, check_words
+from ssl_zoo.config.words import _NOTHING, _WORDS, check_trainer, check_words
 from ssl_zoo.types import UserError
 
 
@@ -46,6 +46,13 @@ from ssl_zoo.types import UserError
         ("+max_epochs=100", r"give epochs=100$"),
         ("trainer.gpus=2", r"give devices=2$"),
         ("gradient_clip_val=1", r"give clip_norm=1$"),
+        ("pretrained=true", r"give init=torchvision:NAME, timm:NAME, .* without it .* random$"),
+        ("pretrained=x.pth", r"give init=x\.pth$"),
+        ("from_scratch=true", r"^from_scratch is not a key here: a run starts from random"),
+        ("momentum=0.9", r"give optimizer\.momentum=0\.9, .* method\.momentum=0\.9$"),
+        ("queue_size=64", r"give method\.queue_size=64$"),
+        ("crop_size=64", r"give dataset\.image_size=64$"),
+        ("~method.temperature", r"^~method\.temperature .* give method\.temperature=VALUE$"),
         ("logger.folder=x", r"logger\.tensorboard\.folder or logger\.wandb\.folder=x$"),
     ],
 )
@@ -94,8 +101,10 @@ def test_what_a_word_names_is_a_key(make_config: Make, program: str) -> None:
     chosen = ["dataset=folder", "dataset.root=."]
     if program == "train":
         chosen += ["logger=wandb", "callbacks=[default,early_stopping]"]
+        chosen += ["method=moco", "optimizer=sgd"]
     cfg = make_config(*chosen, tiny=False, name=program)
-    named = {answer.split("=")[0] for answer in _WORDS[program].values() if "=" in answer}
+    answers = [a for a in _WORDS[program].values() if not a.startswith(_NOTHING)]
+    named = {answer.split("=")[0] for answer in answers if "=" in answer}
     named -= {"hydra.run.dir", "protocol.PROTOCOL.epochs", "protocol.PROTOCOL.learning_rates"}
     tree = OmegaConf.to_container(cfg, resolve=False)
     assert not [key for key in named if select(tree, key, default="absent") == "absent"]
