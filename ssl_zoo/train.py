@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -62,12 +61,6 @@ def main(cfg: DictConfig) -> float | None:
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
-        if multirun and (cfg.devices != 1 or cfg.num_nodes != 1):
-            command = shlex.join(["python", "train.py", *task_overrides()])
-            raise UserError(
-                f"devices={cfg.devices} num_nodes={cfg.num_nodes} in a multirun start the sweep "
-                f"again in every process: run each job by itself, as in: {command}"
-            )
         metrics = train(cfg)
         _take_back()  # where run_dir= is elsewhere
         objective = objective_of(metrics)

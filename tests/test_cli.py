@@ -236,14 +236,3 @@ def test_bad_input_is_one_line(case: str, tmp_path: Path) -> None:
     for words in said:
         assert words in answer.stderr
     assert not list(tmp_path.glob("*.log"))
-
-
-def test_several_devices_in_a_sweep_are_refused(tmp_path: Path) -> None:
-    sweep = f"hydra.sweep.dir={tmp_path}"
-    answer = without_torch("train.py", "-m", "devices=2", "seed=0,1", sweep, folder=tmp_path)
-    assert answer.returncode != 0
-    assert "Traceback" not in answer.stderr
-    for job in range(2):
-        refused = f"error: job {job}: devices=2 num_nodes=1 in a multirun start the sweep again"
-        assert refused in answer.stderr
-        assert f"as in: python train.py devices=2 seed={job}\n" in answer.stderr

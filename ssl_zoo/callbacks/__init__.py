@@ -9,10 +9,11 @@ from ssl_zoo.callbacks.learning_rates import LearningRates
 from ssl_zoo.callbacks.linear_probe import LinearProbe
 from ssl_zoo.callbacks.progress import Progress
 from ssl_zoo.callbacks.retrieval_monitor import RetrievalMonitor
-from ssl_zoo.callbacks.save_checkpoints import Checkpoints, Interrupted
+from ssl_zoo.callbacks.save_checkpoints import SAME_SIGNAL_SECONDS, Checkpoints, Interrupted
 from ssl_zoo.callbacks.throughput import Throughput
 
 __all__ = [
+    "SAME_SIGNAL_SECONDS",
     "Checkpoints",
     "CleanFeatures",
     "CollapseMonitor",

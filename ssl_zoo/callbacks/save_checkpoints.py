@@ -15,18 +15,24 @@ from ssl_zoo.callbacks.due import stepped
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
 
+SAME_SIGNAL_SECONDS = 1.0  # one signal may come twice: to all processes, and passed on by a parent
+
 
 class Interrupted(Exception):
     """The run was stopped by a signal, after it had saved last.ckpt.
 
     Args:
         signum: The signal.
-        step: Optimizer steps done.
+        step: Optimizer steps done; None where it stopped before it could save.
     """
 
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}")
-        self.signum = signum
+    def __init__(self, signum: int, step: int | None = None) -> None:
+        super().__init__(signum, step)  # so that it can be pickled
+        self.signum, self.step = signum, step
+
+    def __str__(self) -> str:
+        at = "" if self.step is None else f" at step {self.step}"
+        return f"stopped by {signal.Signals(self.signum).name}{at}"
 
 
 class Checkpoints(Checkpoint):
@@ -48,7 +54,7 @@ class Checkpoints(Checkpoint):
         self.best_score: float | None = None
         self.signum: int | None = None
         self._handlers: dict[int, Any] = {}
-        self._saved = monotonic()
+        self._saved = self._signalled = monotonic()
         self._stopping = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,8 +71,10 @@ class Checkpoints(Checkpoint):
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:
+            if monotonic() - self._signalled < SAME_SIGNAL_SECONDS:
+                return
             raise KeyboardInterrupt
-        self.signum = signum
+        self.signum, self._signalled = signum, monotonic()
         print("\nstopping after this step; repeat to stop at once", flush=True)
 
     def on_train_batch_start(

@@ -20,8 +20,10 @@ from ssl_zoo.config.trusted import (
     RUN_PACKAGES,
     check_targets,
     trust_for,
+    trusted_packages,
     trusting,
 )
+from ssl_zoo.config.trusted import VARIABLE as TRUST_VARIABLE
 from ssl_zoo.config.unread import (
     EVALUATE_ROOTS,
     TRAIN_ROOTS,
@@ -40,6 +42,7 @@ __all__ = [
     "LR_RULES",
     "RUN_PACKAGES",
     "TRAIN_ROOTS",
+    "TRUST_VARIABLE",
     "ErrorAt",
     "check_choices",
     "check_counts",
@@ -74,6 +77,7 @@ __all__ = [
     "to_plain",
     "told",
     "trust_for",
+    "trusted_packages",
     "trusting",
     "typed",
     "unread_overrides",

@@ -20,6 +20,7 @@ from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
 from ssl_zoo.config import instantiate
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
+from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import default_device, resolve_precision
 from ssl_zoo.methods import Method
 from ssl_zoo.methods.checks import built
@@ -37,6 +38,9 @@ from ssl_zoo.training.loggers import CSVLog
 from ssl_zoo.training.steps import count_steps
 from ssl_zoo.training.watched import Watched
 from ssl_zoo.types import BadValue, Facts, UserError, first_line
+
+# How Lightning refuses an argument, or the environment
+REFUSALS = (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError)
 
 
 def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> Method:
@@ -83,9 +87,14 @@ def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
 
 
 def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:
-    """metrics.csv and what `logger=` names; none if a run is only tried out."""
+    """metrics.csv and what `logger=` names; none if a run is only tried out.
+
+    On other ranks than 0 metrics.csv only, which is silent there: a logger need not know of ranks.
+    """
     if cfg.trainer.fast_dev_run:
         return []
+    if not is_main_process():
+        return [CSVLog(folder)]
     chosen = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
     return [CSVLog(folder), *chosen]
 
@@ -164,7 +173,7 @@ def build_trainer(cfg: DictConfig, loggers: list[Logger], callbacks: list[Callba
             use_distributed_sampler=False,  # the loaders shard themselves
             overfit_batches=0,  # the data module repeats its batches, which Lightning cannot
         )
-    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+    except REFUSALS as error:
         text = first_line(error)
         raise UserError(f"{_blamed(cfg, text)}: {text}") from error
     if cfg.sync_batchnorm and isinstance(trainer.accelerator, CPUAccelerator):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -14,6 +15,7 @@ import matplotlib.image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from ssl_zoo.callbacks import Interrupted
 from ssl_zoo.config import flatten
 from ssl_zoo.console import info
 from ssl_zoo.metric_names import OBJECTIVES
@@ -182,6 +184,18 @@ def log_figures(loggers: list[Logger], figures: dict[str, Path]) -> None:
             for name, path in figures.items():
                 image = matplotlib.image.imread(path)[..., :3]
                 logger.experiment.add_image(f"figures/{name}", image, dataformats="HWC")
+
+
+@contextmanager
+def closed_at_end() -> Iterator[list[Logger]]:
+    """A list for a run's loggers; what it holds at the end is closed, with how the run ended."""
+    loggers: list[Logger] = []
+    try:
+        yield loggers
+    except BaseException as error:
+        finish(loggers, 128 + error.signum if isinstance(error, Interrupted) else 1)
+        raise
+    finish(loggers, 0)
 
 
 def finish(loggers: list[Logger], exit_code: int) -> None:

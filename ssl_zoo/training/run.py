@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import shlex
 import signal
 import sys
@@ -43,6 +44,7 @@ from ssl_zoo.training.build import (
     build_trainer,
     refusals,
 )
+from ssl_zoo.training.launcher import Job, launch, processes_to_start
 from ssl_zoo.training.report import (
     Result,
     report,
@@ -76,8 +78,7 @@ def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
     with naming_knobs(cfg, task_overrides()):
         check_types(config["trainer"], "trainer")
     if config["trainer"]["fast_dev_run"]:
-        with naming_knobs(cfg, task_overrides()):
-            return _try_out(config)
+        return _try_out(config, composed=cfg)
     if trust := trust_for(used_by_evaluation(config)):
         command = f"python evaluate.py {typed('ckpt', str(folder))}{trust}"
         info(f"own parts: score with {command}, export likewise")
@@ -106,12 +107,12 @@ def _go_on(folder: RunFolder) -> dict[str, float]:
     return _run(config, RunFolder(config["run_dir"]), earlier=ended, composed=config)
 
 
-def _try_out(config: dict[str, Any]) -> dict[str, float]:
+def _try_out(config: dict[str, Any], composed: DictConfig) -> dict[str, float]:
     """A few batches of everything, in a folder that is thrown away (`trainer.fast_dev_run`)."""
     try:
         with TemporaryDirectory(prefix="ssl_zoo-") as folder:
             elsewhere = moved(config, config["run_dir"], folder)
-            metrics = _train(elsewhere, RunFolder(folder), resume=False, loggers=[])
+            metrics = _train(elsewhere, RunFolder(folder), resume=False, composed=composed)
     finally:
         release(config["compile"])
     info("trainer.fast_dev_run: it runs; nothing was kept")
@@ -124,26 +125,20 @@ def _run(
     earlier: dict[str, Any] | None,
     composed: DictConfig | dict[str, Any],
 ) -> dict[str, float]:
-    """Train in a folder, and maintain its result.json; `earlier` is that of a resumed run.
-
-    Errors name the knobs of `composed`, found by its interpolations.
-    """
+    """Train in a folder, and maintain its result.json; `earlier` is that of a resumed run."""
     result = Result(folder, config, earlier or {})
-    loggers: list[Logger] = []
     try:
         result.write("running")
-        with naming_knobs(composed, task_overrides()):
-            metrics = _train(config, folder, earlier is not None, loggers)
+        metrics = _train(config, folder, earlier is not None, composed)
     except Interrupted as stop:
-        run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
         trust = trust_for(config, RUN_PACKAGES)
-        info(f"{stop}; continue with: python train.py {typed('resume', str(folder))}{trust}")
+        goes_on = f"continue with: python train.py {typed('resume', str(folder))}{trust}"
+        info(f"{stop}; {goes_on if folder.last.is_file() else 'nothing was saved yet'}")
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
         sys.exit(128 + stop.signum)
     except BaseException as error:
-        run_loggers.finish(loggers, exit_code=1)
         if _by_hand(error):
             result.write("interrupted")
         else:
@@ -151,7 +146,6 @@ def _run(
         raise
     finally:
         release(config["compile"])
-    run_loggers.finish(loggers, exit_code=0)
     result.write("finished", metrics)
     report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))
     return metrics
@@ -163,12 +157,42 @@ def _by_hand(error: BaseException) -> bool:
 
 
 def _train(
-    config: dict[str, Any], folder: RunFolder, resume: bool, loggers: list[Logger]
+    config: dict[str, Any],
+    folder: RunFolder,
+    resume: bool,
+    composed: DictConfig | dict[str, Any],
 ) -> dict[str, float]:
-    """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
+    """Train in this process, or in those that the run needs and nobody has started.
+
+    Errors name the knobs of `composed`, found by its interpolations.
+    """
+    with naming_knobs(composed, task_overrides()):
+        processes = processes_to_start(OmegaConf.create(config))
+        if not processes:
+            return train_here(config, folder, resume)
+    raw = OmegaConf.to_container(OmegaConf.create(composed), resolve=False)
+    level = logging.getLogger("ssl_zoo").getEffectiveLevel()
+    job = Job(config, str(folder), resume, raw, task_overrides(), level)  # type: ignore[arg-type]
+    return launch(job, processes)
+
+
+def train_here(config: dict[str, Any], folder: RunFolder, resume: bool) -> dict[str, float]:
+    """Build the parts, fit, draw the figures, in this process: all of a run or one of its ranks."""
     cfg = OmegaConf.create(config)
-    loggers += build_loggers(cfg, folder)  # first, so that they show a failure in what follows
-    run_loggers.start(loggers, config)
+    with run_loggers.closed_at_end() as loggers:
+        # first, so that they show a failure in what follows
+        loggers += build_loggers(cfg, folder)
+        run_loggers.start(loggers, config)
+        return _fit(cfg, config, folder, resume, loggers)
+
+
+def _fit(
+    cfg: DictConfig,
+    config: dict[str, Any],
+    folder: RunFolder,
+    resume: bool,
+    loggers: list[Logger],
+) -> dict[str, float]:
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(cfg.data)
     method: Method = build_method(cfg, data, init=None if resume else cfg.get("init"))
