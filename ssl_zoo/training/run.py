@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,10 +17,9 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from ssl_zoo.callbacks import CleanFeatures, Interrupted
-from ssl_zoo.checkpoints import FORMAT, check_resumable
+from ssl_zoo.checkpoints import FORMAT
 from ssl_zoo.config import (
     RUN_PACKAGES,
-    check_targets,
     check_types,
     instantiate,
     naming_knobs,
@@ -28,6 +28,8 @@ from ssl_zoo.config import (
     task_overrides,
     to_plain,
     trust_for,
+    wiring_of,
+    with_absolute_places,
 )
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
@@ -40,19 +42,20 @@ from ssl_zoo.training.build import build_callbacks, build_loggers, build_method,
 from ssl_zoo.training.report import (
     Result,
     report,
+    report_late,
     save_first_views,
     save_last_figures,
     used_by_evaluation,
 )
+from ssl_zoo.training.resume import Resumed, resumed
 from ssl_zoo.training.watched import ended_early
-from ssl_zoo.types import UserError
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Train, write the run folder, and return the last metrics.
 
     Args:
-        cfg: As composed from conf/train.yaml; `resume` replaces it by the saved one.
+        cfg: As composed from conf/train.yaml.
 
     Raises:
         UserError: If the config or the data is bad.
@@ -60,8 +63,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     quiet_lightning()
     keep_freed_memory()
-    if cfg.resume:
-        return _go_on(RunFolder(Path(cfg.resume).expanduser()))
+    cfg = with_absolute_places(cfg)
     config = to_plain(cfg)
     del config["trust"]  # a file must not vouch for itself
     if preset := preset_line(cfg):
@@ -76,29 +78,27 @@ def run(cfg: DictConfig) -> dict[str, float]:
         info(f"own parts: score with python evaluate.py ckpt={folder}{trust}, export likewise")
     if is_main_process():
         folder.start(config, f"python train.py {' '.join(task_overrides())}")
-    return _run(config, folder, earlier=None, composed=cfg)
+    return _run(config, folder, cfg)
 
 
-def _go_on(folder: RunFolder) -> dict[str, float]:
-    """Continue a stopped run with its own config.
+def go_on(run: str | Path, changes: Sequence[str]) -> dict[str, float]:
+    """Continue a stopped run with its own config, and return the last metrics.
+
+    Args:
+        run: Its folder, or its last.ckpt.
+        changes: Overrides of what may change, see `config.CHANGEABLE`.
 
     Raises:
-        UserError: If there is no checkpoint, or overrides are given with `resume`.
+        UserError: If it cannot go on, in a line that says why.
     """
-    if not folder.last.is_file():
-        raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
-    beside = ("resume=", "trust=")
-    others = [override for override in task_overrides() if not override.startswith(beside)]
-    if others:
-        raise UserError(f"resume continues with the run's own config: remove {', '.join(others)}")
-    check_resumable(folder.last)
-    config = folder.read_config()
-    check_targets(config, RUN_PACKAGES)
-    ended = folder.read_result()
-    if ended.get("status") == "finished":
-        info(f"{config['run_dir']} is finished: nothing left to do")
-        return dict(ended["metrics"])
-    return _run(config, RunFolder(config["run_dir"]), earlier=ended, composed=config)
+    quiet_lightning()
+    keep_freed_memory()
+    again = resumed(run, changes)
+    if again.metrics is not None:
+        if again.earlier.get("status") != "finished":  # killed before it said so
+            report_late(again.folder, again.config, again.earlier, again.metrics)
+        return again.metrics
+    return _run(again.config, again.folder, again.config, again)
 
 
 def _try_out(config: dict[str, Any]) -> dict[str, float]:
@@ -106,7 +106,7 @@ def _try_out(config: dict[str, Any]) -> dict[str, float]:
     try:
         with TemporaryDirectory(prefix="ssl_zoo-") as folder:
             elsewhere = moved(config, config["run_dir"], folder)
-            metrics = _train(elsewhere, RunFolder(folder), resume=False, loggers=[])
+            metrics = _train(elsewhere, RunFolder(folder), [], {})
     finally:
         release(config["compile"])
         remove_if_empty(config["run_dir"])  # Hydra created it
@@ -117,19 +117,20 @@ def _try_out(config: dict[str, Any]) -> dict[str, float]:
 def _run(
     config: dict[str, Any],
     folder: RunFolder,
-    earlier: dict[str, Any] | None,
     composed: DictConfig | dict[str, Any],
+    again: Resumed | None = None,
 ) -> dict[str, float]:
-    """Train in a folder, and maintain its result.json; `earlier` is that of a resumed run.
+    """Train in a folder, and maintain its result.json; `again` is a run that goes on.
 
     Errors name the knobs of `composed`, found by its interpolations.
     """
-    result = Result(folder, config, earlier or {})
+    wiring = again.wiring if again else wiring_of(OmegaConf.create(composed))
+    result = Result(folder, config, again.earlier if again else {})
     loggers: list[Logger] = []
     try:
         result.write("running")
         with naming_knobs(composed, task_overrides()):
-            metrics = _train(config, folder, earlier is not None, loggers)
+            metrics = _train(config, folder, loggers, wiring, again)
     except Interrupted as stop:
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
@@ -151,18 +152,23 @@ def _run(
 
 
 def _train(
-    config: dict[str, Any], folder: RunFolder, resume: bool, loggers: list[Logger]
+    config: dict[str, Any],
+    folder: RunFolder,
+    loggers: list[Logger],
+    wiring: dict[str, str] | None,
+    again: Resumed | None = None,
 ) -> dict[str, float]:
     """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
     cfg = OmegaConf.create(config)
     loggers += build_loggers(cfg, folder)  # first, so that they show a failure in what follows
     run_loggers.start(loggers, config)
     seed_everything(config["seed"], workers=False, verbose=False)
-    data: DataModule = instantiate(cfg.data)
-    method: Method = build_method(cfg, data, init=None if resume else cfg.get("init"))
+    data: DataModule = again.data if again and again.data else instantiate(cfg.data)
+    method: Method = build_method(cfg, data, init=None if again else cfg.get("init"))
     seen = data.class_names[: data.num_train_classes]
     extras = {"config": config, "preprocess": data.options(), "train_classes": seen}
-    method.checkpoint_extras = {"format": FORMAT, **extras}
+    origin = {"split": data.fingerprint, "wiring": wiring}
+    method.checkpoint_extras = {"format": FORMAT, **extras, **origin}
     if any(isinstance(m, nn.Conv2d) for m in method.modules()):
         method = method.to(memory_format=torch.channels_last)
     if config["compile"]:
@@ -170,9 +176,13 @@ def _train(
 
     features = CleanFeatures(config["monitor"]["bank_size"])
     callbacks = build_callbacks(cfg, features, folder)
+    if again:
+        callbacks = [*again.callbacks, *callbacks]
     trainer = build_trainer(cfg, loggers, callbacks)
     run_loggers.log_figures(loggers, save_first_views(data, folder))
-    checkpoint = str(folder.last) if resume else None
+    if again:
+        again.keep_changes()
+    checkpoint = str(folder.last) if again else None
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     if why := ended_early(trainer, method.facts.total_steps or 0):
