@@ -93,9 +93,7 @@ def changed_config(
     if not overrides:
         return config
     cfg = OmegaConf.create(config)
-    knobs = [
-        override for override in overrides if override.get_key_element().split(".")[0] != "logger"
-    ]
+    knobs = [o for o in overrides if o.key_or_group.split(".")[0] != "logger"]
     for override in knobs:
         key = override.key_or_group
         _check_knob(cfg, override, wiring)
@@ -132,13 +130,13 @@ def _check_knob(cfg: DictConfig, override: Override, wiring: Mapping[str, str] |
 def _loggers(config: dict[str, Any], overrides: list[Override]) -> Any:
     """The run's loggers with overrides, not resolved."""
     typed = [str(override.input_line) for override in overrides]
-    if any(override.get_key_element() == "logger" for override in overrides):
+    if any(override.key_or_group == "logger" for override in overrides):
         folders = [f"hydra.searchpath=[{','.join(own_folders)}]"] if own_folders else []
         chosen: Any = OmegaConf.to_container(composed([*folders, *typed]).logger, resolve=False)
         return chosen
     loggers = OmegaConf.create({"logger": config.get("logger") or {}})
     for override in overrides:
-        key, line = override.get_key_element().lstrip("+"), override.input_line
+        key, line = override.key_or_group, override.input_line
         there = OmegaConf.select(loggers, key, default=line) is not line
         name = key.split(".")[1]
         if not there and not override.is_add():

@@ -82,13 +82,14 @@ def _size(file: str) -> str:
 def split_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What differs between two fingerprints, as in "train has 270 images (was 540)"."""
     changes = _class_changes(old["classes"], new["classes"])
-    counts = {part: [_count(print_[part]) for print_ in (old, new)] for part in _PARTS}
+    counts = {part: [_count(one[part]) for one in (old, new)] for part in _PARTS}
     changes += [
         f"{part} has {now} images (was {before})"
         for part, (before, now) in counts.items()
         if before != now
     ]
-    if old["pool"] == new["pool"] and any(old[p] != new[p] for p in ("train", "val")):
+    moved = any(old[part]["names"] != new[part]["names"] for part in ("train", "val"))
+    if old["pool"] == new["pool"] and moved:
         return [*changes, "train and val are the same images, split differently"]
     for part, (before, now) in counts.items():
         if before == now and before != "no":

@@ -118,8 +118,8 @@ def _check_split(again: Resumed, saved: dict[str, Any]) -> None:
     changes += _input_changes(saved["preprocess"], again.data.options())
     if is_other_data(old, new):
         raise UserError(
-            f"{folder} cannot go on: {'; '.join(changes)}; steps per epoch, a memory bank and labels "
-            "depend on them: restore the images, give dataset.root=DIR where they are, or "
+            f"{folder} cannot go on: {'; '.join(changes)}; steps per epoch, a memory bank and "
+            "labels depend on them: restore the images, give dataset.root=DIR where they are, or "
             f"start a new run from its weights with init={folder}"
         )
     if changes:
