@@ -310,7 +310,8 @@ def test_a_run_killed_after_its_last_step_only_says_so(
     assert folder.read_result()["status"] == "finished"
     assert folder.read_result()["metrics"] == metrics
     assert metrics["train/loss"] == folder.read_metrics()["train/loss"][-1][1]
-    assert resume(folder.path, "save_every_n_minutes=1") == metrics
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        assert resume(folder.path, "save_every_n_minutes=1") == metrics
     assert "is finished: nothing left to do" in caplog.messages[-1]
 
 
@@ -328,9 +329,6 @@ def test_a_finished_run_goes_on_for_longer(
     rate = peak * cosine_factor(15, total, warmup)
     assert f"the learning rate goes on at {rate:.3g} (was 0)" in caplog.text
     assert state(folder.path)["global_step"] == total
-    curve = dict(folder.read_metrics()["lr/all"])
-    # logged once the schedule has moved on: at step 15 stands the rate of the next one
-    assert curve[15] == pytest.approx(peak * cosine_factor(16, total, warmup))
     assert folder.read_result()["status"] == "finished"
 
 
@@ -351,11 +349,10 @@ def test_the_first_step_has_the_new_rate(place: Path, monkeypatch: pytest.Monkey
 def test_a_config_from_python_is_not_read_in_silence(
     place: Path, caplog: pytest.LogCaptureFixture, make_config: Make
 ) -> None:
-    train(make_config(f"resume={place / 'run'}", "seed=5"))
+    train(make_config(f"resume={place / 'run'}", "seed=5", tiny=False))
     warned = [m for m in caplog.messages if "goes on with the run's own config" in m]
     assert len(warned) == 1
-    assert "seed" in warned[0]
-    assert "batch_size" in warned[0]
+    assert "own config: seed of this one is not read; ssl_zoo.train.resume(RUN" in warned[0]
     assert state(place / "run")["global_step"] == 3 * STEPS
 
 
@@ -401,17 +398,21 @@ def test_the_command_line(place: Path) -> None:
     assert config["dataset"]["root"] == str(place / "moved")
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 def test_on_two_devices_it_ends_as_on_one(tmp_path: Path) -> None:
-    ends = {}
-    for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        args = [*TINY, "epochs=2", "method=moco", "callbacks=none", f"hydra.run.dir={folder}"]
-        with command_line("train", *args, f"run_dir={folder}") as cfg:
-            train_with_signal(cfg, 5, pytest.MonkeyPatch())
-        again = start(f"resume={folder}", f"devices={devices}")
-        output = again.communicate()[0]
-        assert again.returncode == 0, output
-        ends[devices] = state(folder)["state_dict"]
-    for name, value in ends[1].items():  # type: ignore[attr-defined]
-        assert torch.allclose(value.double(), ends[2][name].double(), rtol=1e-3, atol=1e-4), name  # type: ignore[index]
+    """But for the running statistics of the batch norms, which are rank 0's."""
+    args = [*TINY, "epochs=2", "method=moco", "callbacks=none", "optimizer=sgd"]
+    with command_line("train", *args, f"run_dir={tmp_path / '1'}") as cfg:
+        train_with_signal(cfg, 5, pytest.MonkeyPatch())
+    shutil.copytree(tmp_path / "1", tmp_path / "2")
+    resume(tmp_path / "1")
+    again = start(f"resume={tmp_path / '2'}", "devices=2")
+    output = again.communicate()[0]
+    assert again.returncode == 0, output
+    ours, theirs = (state(tmp_path / name)["state_dict"] for name in ("1", "2"))
+    assert isinstance(ours, dict)
+    assert isinstance(theirs, dict)
+    for name, value in ours.items():
+        if "running" not in name:
+            assert torch.allclose(value.double(), theirs[name].double(), atol=1e-4), name
