@@ -159,6 +159,7 @@ def test_another_split_of_the_same_images(
     assert re.search(line, said)
 
 
+@pytest.mark.slow
 def test_a_test_folder_is_said(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = place / "images"
     images.rename(place / "train")
@@ -260,6 +261,7 @@ def test_a_knob_that_the_data_set_lacks(run: Path) -> None:
         resumed(run, ["dataset.root=x"])
 
 
+@pytest.mark.slow
 def test_a_loggers_knob_of_the_run_itself(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, _ = look(place, caplog, "logger=wandb", "logger.wandb.tags=[a]")
     assert first.config["logger"]["wandb"]["tags"] == ["a"]
@@ -271,6 +273,7 @@ def test_a_loggers_knob_of_the_run_itself(place: Path, caplog: pytest.LogCapture
     }
 
 
+@pytest.mark.slow
 def test_changes_stay(place: Path) -> None:
     resume(place / "run", "epochs=4", "trainer.profiler=simple")
     text = (place / "run" / "config.yaml").read_text()
@@ -315,6 +318,7 @@ def test_a_run_killed_after_its_last_step_only_says_so(
     assert "is finished: nothing left to do" in caplog.messages[-1]
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_for_longer(
     finished: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -357,7 +361,7 @@ def test_a_config_from_python_is_not_read_in_silence(
 
 
 STOPPING = [
-    *("callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=0"),
+    *("callbacks=early_stopping", "callbacks.early_stopping.patience=0"),
     *("callbacks.early_stopping.monitor=train/loss", "callbacks.early_stopping.mode=min"),
     *("callbacks.early_stopping.min_delta=100", "monitor.every_n_epochs=1"),
 ]
