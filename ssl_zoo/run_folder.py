@@ -49,6 +49,28 @@ class RunFolder:
     def __str__(self) -> str:
         return str(self.path)
 
+    @classmethod
+    def of(cls, run: str | Path) -> RunFolder:
+        """The folder of a run that can go on, given itself or its last.ckpt.
+
+        Raises:
+            UserError: If there is no such checkpoint.
+        """
+        path = Path(run).expanduser()
+        given = cls(path.parent.parent if path.is_file() else path)
+        if path.name == given.checkpoints.name and (path / given.last.name).is_file():
+            given = cls(path.parent)
+        if path.is_file() and path.absolute() != given.last.absolute():
+            raise UserError(
+                f"resume={run} is not a run's last.ckpt, from which alone it goes on: give the run "
+                f"folder; init={run} starts a new run from a checkpoint's weights"
+            )
+        if not path.exists():
+            raise UserError(f"resume={run} does not exist: give a run folder")
+        if not given.last.is_file():
+            raise UserError(f"resume={run} holds no checkpoints/last.ckpt: give a run folder")
+        return given
+
     def start(self, config: Mapping[str, Any], command: str) -> None:
         """Write config.yaml: resolved, and the command line above it.
 
@@ -62,6 +84,13 @@ class RunFolder:
         text = yaml.safe_dump(dict(config), sort_keys=False)
         write_text(self.config, f"# {command}\n{text}", fix="choose another folder")
         self.metrics.unlink(missing_ok=True)  # of a run that never saved
+
+    def change(self, config: Mapping[str, Any], comment: str) -> None:
+        """Rewrite config.yaml, with a comment below those that it begins with."""
+        text = self.config.read_text(encoding="utf-8") if self.config.is_file() else ""
+        comments = [line for line in text.splitlines() if line.startswith("#")]
+        head = "\n".join([*comments, f"# {comment}"])
+        write_text(self.config, f"{head}\n{yaml.safe_dump(dict(config), sort_keys=False)}")
 
     def read_config(self) -> dict[str, Any]:
         """The config, with paths adjusted to where the folder is now."""

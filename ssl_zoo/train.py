@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssl_zoo.config import (
     CONFIG_DIR,
     TRAIN_ROOTS,
+    check_changes,
     check_dataset,
     check_knobs,
     check_overrides,
@@ -27,9 +31,11 @@ from ssl_zoo.config import (
     to_plain,
     told,
     trusting,
+    unread_of,
 )
 from ssl_zoo.metric_names import objective_of
-from ssl_zoo.training.folder import folder_of
+from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.folder import folder_of, held
 from ssl_zoo.types import UserError
 
 register_resolvers()
@@ -39,20 +45,67 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train one run and return its last metrics.
 
     Args:
-        cfg: As composed from conf/train.yaml; its `run_dir` becomes the folder that was made.
+        cfg: As composed from conf/train.yaml; its `run_dir` becomes the folder that was made. With
+            `resume`, the run's own config is used.
 
     Raises:
         UserError: If the config or the data is bad.
     """
     check_program(cfg, "train")
+    if cfg.resume is not None:
+        return _resume_of(cfg)
     check_dataset(cfg)
     check_knobs(cfg)
     to_plain(cfg)  # a missing value is reported before torch is imported
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
+    _prepare_torch()
     with trusting(cfg.trust), folder_of(cfg) as folder:
         from ssl_zoo.training.run import run  # imports torch, once the command line is parsed
 
         return run(cfg, folder)
+
+
+def resume(
+    run: str | Path, *changes: str, trust: Iterable[str] | str | None = None
+) -> dict[str, float]:
+    """Continue a stopped run with its own config, and return its last metrics.
+
+    Args:
+        run: The run folder, or its checkpoints/last.ckpt.
+        *changes: What may change, as on the command line: "epochs=200", "dataset.root=DIR"; the
+            list is `ssl_zoo.config.CHANGEABLE`.
+        trust: Packages of your own that the run's config may call.
+
+    Raises:
+        UserError: If the run cannot go on.
+    """
+    _prepare_torch()
+    check_changes(changes)
+    with trusting(trust), held(RunFolder.of(run)) as folder:
+        from ssl_zoo.training.run import go_on
+
+        return go_on(folder, changes)
+
+
+def _resume_of(cfg: DictConfig) -> dict[str, float]:
+    """Of a config with `resume`: what the command line overrides counts, and nothing else."""
+    if not isinstance(cfg.resume, str) or not cfg.resume:
+        raise UserError(f"resume={cfg.resume}: give a run folder, as in resume=runs/RUN, or null")
+    beside = ("resume=", "trust=")
+    changes = [override for override in task_overrides() if not override.startswith(beside)]
+    check_changes(changes)
+    unread = [] if HydraConfig.initialized() else unread_of(cfg)
+    if unread:
+        more = f" and {len(unread) - 5} more" if len(unread) > 5 else ""
+        logging.getLogger("ssl_zoo").warning(
+            "warning: resume=%s goes on with the run's own config: %s%s of this one is not read; "
+            "ssl_zoo.train.resume(RUN, 'epochs=N') changes what may change",
+            *(cfg.resume, ", ".join(unread[:5]), more),
+        )
+    return resume(cfg.resume, *changes, trust=cfg.trust)
+
+
+def _prepare_torch() -> None:
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
@@ -81,7 +134,7 @@ def _take_back() -> None:
 
 def command() -> None:
     """The command line; bad input gives one line on stderr and exit code 2."""
-    run_cli(main, "train")
+    run_cli(main, "train", resume)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from ssl_zoo.checkpoints.load import Source, load_backbone, load_pretrained, open_source
 from ssl_zoo.checkpoints.loaded import Loaded
-from ssl_zoo.checkpoints.ours import FORMAT, Embedder, check_resumable
+from ssl_zoo.checkpoints.ours import FORMAT, Embedder, read_resumable
 from ssl_zoo.checkpoints.source import find_checkpoint, identify
 from ssl_zoo.checkpoints.weights import build_backbone
 
@@ -12,10 +12,10 @@ __all__ = [
     "Loaded",
     "Source",
     "build_backbone",
-    "check_resumable",
     "find_checkpoint",
     "identify",
     "load_backbone",
     "load_pretrained",
     "open_source",
+    "read_resumable",
 ]

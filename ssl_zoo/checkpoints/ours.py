@@ -42,16 +42,17 @@ def check_format(found: object, path: Path) -> None:
     )
 
 
-def check_resumable(path: Path) -> None:
-    """Refuse to resume from a checkpoint that this version did not save.
+def read_resumable(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds that a run can go on from.
 
     Raises:
-        UserError: Also if it is damaged.
+        UserError: If this version did not save it, or it is damaged.
     """
     content = unpickle.read(path)
     if not is_ours(content):
         raise UserError(f"{path} was not saved by ssl_zoo: it holds no config")
     check_format(content[KEY].get("format"), path)
+    return dict(content)
 
 
 def is_ours(content: Any) -> bool:

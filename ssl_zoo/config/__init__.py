@@ -1,10 +1,19 @@
 """The config: composed, checked, resolved, and built into parts. Imports no torch."""
 
 from ssl_zoo.config.build import flatten, instantiate, to_plain
+from ssl_zoo.config.changes import (
+    CHANGEABLE,
+    changed_config,
+    check_changes,
+    differences,
+    unread_of,
+    wiring_of,
+)
 from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
 from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli, told
 from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
+from ssl_zoo.config.places import with_absolute_places
 from ssl_zoo.config.presets import preset_line
 from ssl_zoo.config.quoting import typed
 from ssl_zoo.config.resolvers import (
@@ -37,6 +46,7 @@ from ssl_zoo.config.values import check_counts, check_dataset, check_knobs, chec
 
 __all__ = [
     "ALLOWED_PACKAGES",
+    "CHANGEABLE",
     "CONFIG_DIR",
     "EVALUATE_ROOTS",
     "LR_RULES",
@@ -44,6 +54,8 @@ __all__ = [
     "TRAIN_ROOTS",
     "TRUST_VARIABLE",
     "ErrorAt",
+    "changed_config",
+    "check_changes",
     "check_choices",
     "check_counts",
     "check_dataset",
@@ -54,6 +66,7 @@ __all__ = [
     "check_types",
     "chosen_method",
     "chosen_options",
+    "differences",
     "explain",
     "fail",
     "first_comment",
@@ -80,5 +93,8 @@ __all__ = [
     "trusted_packages",
     "trusting",
     "typed",
+    "unread_of",
     "unread_overrides",
+    "wiring_of",
+    "with_absolute_places",
 ]

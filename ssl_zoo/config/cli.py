@@ -42,6 +42,7 @@ from ssl_zoo.config.groups import (
     search,
 )
 from ssl_zoo.config.quoting import plain_texts, typed
+from ssl_zoo.config.resume_line import go_on, resume_line
 from ssl_zoo.config.words import beside, check_words
 from ssl_zoo.types import UserError, first_line
 
@@ -222,15 +223,27 @@ def fail(error: Exception, config_name: str = "train") -> NoReturn:
     sys.exit(2)
 
 
-def run_cli(main: Callable[[], None], config_name: str) -> None:
-    """Run a Hydra main; bad input gives one line on stderr and exit code 2."""
+def run_cli(
+    main: Callable[[], None], config_name: str, resume: Callable[..., object] | None = None
+) -> None:
+    """Run a Hydra main; bad input gives one line on stderr and exit code 2.
+
+    Args:
+        main: For all command lines but one.
+        config_name: train or evaluate.
+        resume: For `resume=RUN`, called with the run and the other overrides.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
     try:
         sys.argv[1:] = plain_texts(flags_first(sys.argv[1:]))
         search(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)
-        main()
+        line = resume_line(sys.argv[1:]) if resume else None
+        if resume and line:
+            go_on(line, resume)
+        else:
+            main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         fail(error, config_name)
     except yaml.YAMLError as error:

@@ -69,16 +69,12 @@ def check_knobs(cfg: DictConfig) -> None:
         raise UserError(
             f"monitor.bank_size={cfg.monitor.bank_size}: give a number above 0, or null"
         )
-    for name in ("monitor.temperature", "save_every_n_minutes"):
-        if not _is_above_0(OmegaConf.select(cfg, name)):
-            raise UserError(f"{name}={OmegaConf.select(cfg, name)}: give a number above 0")
-    if cfg.devices != "auto" and not (_is_a(cfg.devices, "int") and cfg.devices >= 1):
-        raise UserError(f"devices={cfg.devices}: give a whole number of at least 1, or auto")
+    if not _is_above_0(cfg.monitor.temperature):
+        raise UserError(f"monitor.temperature={cfg.monitor.temperature}: give a number above 0")
+    check_changeable(cfg)
     for name in ("compile", "sync_batchnorm"):
         if not isinstance(cfg[name], bool):
             raise UserError(f"{name}={cfg[name]}: give true or false")
-    if not _is_a(cfg.dataset.num_workers, "int") or cfg.dataset.num_workers < 0:
-        raise UserError(f"dataset.num_workers={cfg.dataset.num_workers}: give 0 or more")
     for name in ("optimizer.base_lr", "optimizer.lr"):
         rate = OmegaConf.select(
             cfg, name, default=0.0
@@ -95,6 +91,21 @@ def check_knobs(cfg: DictConfig) -> None:
         raise UserError(f"precision={cfg.precision} is unknown: use one of {', '.join(PRECISIONS)}")
     if cfg.clip_norm is not None and not _is_above_0(cfg.clip_norm):
         raise UserError(f"clip_norm={cfg.clip_norm}: give a number above 0, or null")
+
+
+def check_changeable(cfg: DictConfig) -> None:
+    """Refuse values of the knobs that a run may change when it goes on.
+
+    Raises:
+        UserError: Naming the knob.
+    """
+    check_counts(cfg, ["epochs"])
+    if not _is_above_0(cfg.save_every_n_minutes):
+        raise UserError(f"save_every_n_minutes={cfg.save_every_n_minutes}: give a number above 0")
+    if cfg.devices != "auto" and not (_is_a(cfg.devices, "int") and cfg.devices >= 1):
+        raise UserError(f"devices={cfg.devices}: give a whole number of at least 1, or auto")
+    if not _is_a(cfg.dataset.num_workers, "int") or cfg.dataset.num_workers < 0:
+        raise UserError(f"dataset.num_workers={cfg.dataset.num_workers}: give 0 or more")
 
 
 def _is_above_0(value: Any) -> bool:

@@ -14,6 +14,7 @@ from ssl_zoo import distributed
 from ssl_zoo.console import info
 from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.contract import check_splits, check_views
+from ssl_zoo.data.fingerprint import split_fingerprint
 from ssl_zoo.data.images import Images, Splits
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -207,6 +208,11 @@ class DataModule(LightningDataModule):
         if self.trainer is not None:  # such as precision=bf16-true
             views = self.trainer.precision_plugin.convert_input(views)
         return MultiViewBatch(views, batch.label.to(device), batch.index.to(device))
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies the images, their split and their classes, as plain data."""
+        return split_fingerprint(self.train, self.val, self.test, self.class_names)
 
     def options(self) -> dict[str, Any]:
         """What load_backbone needs to prepare images, as plain data."""

@@ -26,6 +26,10 @@ class _MovingDecay(LambdaLR):
             group.setdefault("initial_weight_decay", group["weight_decay"])
         super().__init__(optimizer, factors)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """A run that goes on may have another length."""
+        super().load_state_dict(state_dict | {"total_steps": self.total_steps})
+
     def step(self, epoch: int | None = None) -> None:
         super().step(epoch)
         done = min(self.last_epoch, self.total_steps)

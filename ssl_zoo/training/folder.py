@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,35 +29,36 @@ def folder_of(cfg: DictConfig) -> Iterator[RunFolder]:
         cfg: As composed from conf/train.yaml.
 
     Raises:
-        UserError: If another process writes the folder, it cannot be written, or `resume` is not a
-            run's folder.
+        UserError: If another process writes the folder, or it cannot be written.
     """
     if cfg.get("sweep") is not None and sweep_group() is None:
         raise UserError(f"sweep={cfg.sweep} names the folder of a multirun: add -m")
-    folder = _resumed(cfg.resume) if cfg.resume else RunFolder(cfg.run_dir)
+    folder = RunFolder(cfg.run_dir)
     if cfg.trainer.fast_dev_run or not is_rank_zero():
         yield folder
         return
-    if not cfg.resume:
-        folder = _made(cfg, folder)
+    folder = _made(cfg, folder)
     try:
-        with locked(folder.path) as left:
-            if left:
-                _log.info(left)
+        with held(folder):
             yield folder
     finally:
         remove_if_empty(str(folder))  # nothing came of the run
 
 
-def _resumed(resume: str) -> RunFolder:
-    path = Path(resume).expanduser()
-    if not path.is_dir():
-        state = "is a file" if path.is_file() else "does not exist"
-        raise UserError(f"resume={resume} {state}: give a run folder")
-    folder = RunFolder(path)
-    if not folder.last.is_file():
-        raise UserError(f"resume={folder} holds no checkpoints/last.ckpt: give a run folder")
-    return folder
+@contextmanager
+def held(folder: RunFolder) -> Iterator[RunFolder]:
+    """A folder that exists, which nobody else writes inside; ranks other than 0 hold no lock.
+
+    Raises:
+        UserError: If another process writes it, or it cannot be written.
+    """
+    if not is_rank_zero():
+        yield folder
+        return
+    with locked(folder.path) as left:
+        if left:
+            _log.info(left)
+        yield folder
 
 
 def _made(cfg: DictConfig, folder: RunFolder) -> RunFolder:

@@ -16,7 +16,6 @@ from ssl_zoo.callbacks import Interrupted
 from ssl_zoo.config import naming_knobs, register_resolvers
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.hardware import keep_freed_memory
-from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.launcher import Job, report_outcome
 from ssl_zoo.training.run import train_here
 from ssl_zoo.types import UserError
@@ -35,7 +34,7 @@ def main(place: Path) -> int:
     register_resolvers()
     try:
         with naming_knobs(job.composed, job.overrides):
-            metrics = train_here(job.config, RunFolder(job.folder), job.resume)
+            metrics = train_here(job)
     except Interrupted as stop:
         report_outcome(place, stop)
     except BaseException as error:

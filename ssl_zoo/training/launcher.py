@@ -63,6 +63,9 @@ class Job:
         config: Resolved.
         folder: The run's.
         resume: Whether to go on from its last.ckpt.
+        new_schedule: Whether the schedule has another length than that of the checkpoint.
+        changes: Overrides that a resume was given.
+        wiring: As saved with checkpoints, see `wiring_of`.
         composed: The config as composed, so that errors name its knobs.
         overrides: Of the command line.
         log_level: Of ssl_zoo's messages.
@@ -71,6 +74,9 @@ class Job:
     config: dict[str, Any]
     folder: str
     resume: bool
+    new_schedule: bool
+    changes: list[str]
+    wiring: dict[str, str] | None
     composed: dict[str, Any]
     overrides: list[str]
     log_level: int

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ssl_zoo.config import task_overrides, typed
+from ssl_zoo.config import task_overrides, trust_for, typed
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
@@ -102,3 +102,21 @@ def report(folder: RunFolder, metrics: dict[str, float], seconds: float, trust: 
             if metric.protocol:
                 choice = f"{typed('ckpt', str(folder))} protocol={metric.protocol}{trust}"
                 print(f"evaluate:   python evaluate.py {choice}")
+
+
+def report_late(
+    folder: RunFolder, config: dict[str, Any], earlier: dict[str, Any], metrics: dict[str, float]
+) -> None:
+    """What a run that was killed after its last step did not come to: result, curves, table.
+
+    Args:
+        folder: The run's.
+        config: Its own.
+        earlier: Its result.json.
+        metrics: Of its last step.
+    """
+    result = Result(folder, config, earlier)
+    result.write("finished", metrics)
+    if is_main_process():
+        save(draw_curves(folder.read_metrics()), folder.figures / "curves.png")
+    report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))

@@ -7,6 +7,7 @@ import logging
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,10 +18,9 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from ssl_zoo.callbacks import CleanFeatures, Interrupted
-from ssl_zoo.checkpoints import FORMAT, check_resumable
+from ssl_zoo.checkpoints import FORMAT
 from ssl_zoo.config import (
     RUN_PACKAGES,
-    check_targets,
     check_types,
     instantiate,
     naming_knobs,
@@ -29,6 +29,8 @@ from ssl_zoo.config import (
     to_plain,
     trust_for,
     typed,
+    wiring_of,
+    with_absolute_places,
 )
 from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.data import DataModule
@@ -48,19 +50,20 @@ from ssl_zoo.training.launcher import Job, launch, processes_to_start
 from ssl_zoo.training.report import (
     Result,
     report,
+    report_late,
     save_first_views,
     save_last_figures,
     used_by_evaluation,
 )
+from ssl_zoo.training.resume import NewSchedule, Resumed, resumed
 from ssl_zoo.training.watched import ended_early
-from ssl_zoo.types import UserError
 
 
 def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
     """Train, write the run folder, and return the last metrics.
 
     Args:
-        cfg: As composed from conf/train.yaml; `resume` replaces it by the saved one.
+        cfg: As composed from conf/train.yaml.
         folder: Of `folder_of`.
 
     Raises:
@@ -69,8 +72,7 @@ def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
     """
     quiet_lightning()
     keep_freed_memory()
-    if cfg.resume:
-        return _go_on(folder)
+    cfg = with_absolute_places(cfg)
     config = to_plain(cfg)
     del config["trust"]  # a file must not vouch for itself
     if preset := preset_line(cfg):
@@ -84,27 +86,27 @@ def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
         info(f"own parts: score with {command}, export likewise")
     if is_main_process():
         folder.start(config, shlex.join(["python", "train.py", *task_overrides()]))
-    return _run(config, folder, earlier=None, composed=cfg)
+    return _run(config, folder, cfg)
 
 
-def _go_on(folder: RunFolder) -> dict[str, float]:
-    """Continue a stopped run with its own config.
+def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
+    """Continue a stopped run with its own config, and return the last metrics.
+
+    Args:
+        folder: The run's.
+        changes: Overrides of what may change, see `config.CHANGEABLE`.
 
     Raises:
-        UserError: If it cannot go on, or overrides are given with `resume`.
+        UserError: If it cannot go on, in a line that says why.
     """
-    beside = ("resume=", "trust=")
-    others = [override for override in task_overrides() if not override.startswith(beside)]
-    if others:
-        raise UserError(f"resume continues with the run's own config: remove {', '.join(others)}")
-    check_resumable(folder.last)
-    config = folder.read_config()
-    check_targets(config, RUN_PACKAGES)
-    ended = folder.read_result()
-    if ended.get("status") == "finished":
-        info(f"{config['run_dir']} is finished: nothing left to do")
-        return dict(ended["metrics"])
-    return _run(config, RunFolder(config["run_dir"]), earlier=ended, composed=config)
+    quiet_lightning()
+    keep_freed_memory()
+    again = resumed(folder, changes)
+    if again.metrics is not None:
+        if again.earlier.get("status") != "finished":  # killed before it said so
+            report_late(again.folder, again.config, again.earlier, again.metrics)
+        return again.metrics
+    return _run(again.config, again.folder, again.config, again)
 
 
 def _try_out(config: dict[str, Any], composed: DictConfig) -> dict[str, float]:
@@ -112,7 +114,7 @@ def _try_out(config: dict[str, Any], composed: DictConfig) -> dict[str, float]:
     try:
         with TemporaryDirectory(prefix="ssl_zoo-") as folder:
             elsewhere = moved(config, config["run_dir"], folder)
-            metrics = _train(elsewhere, RunFolder(folder), resume=False, composed=composed)
+            metrics = _train(elsewhere, RunFolder(folder), composed)
     finally:
         release(config["compile"])
     info("trainer.fast_dev_run: it runs; nothing was kept")
@@ -122,14 +124,14 @@ def _try_out(config: dict[str, Any], composed: DictConfig) -> dict[str, float]:
 def _run(
     config: dict[str, Any],
     folder: RunFolder,
-    earlier: dict[str, Any] | None,
     composed: DictConfig | dict[str, Any],
+    again: Resumed | None = None,
 ) -> dict[str, float]:
-    """Train in a folder, and maintain its result.json; `earlier` is that of a resumed run."""
-    result = Result(folder, config, earlier or {})
+    """Train in a folder, and maintain its result.json; `again` is a run that goes on."""
+    result = Result(folder, config, again.earlier if again else {})
     try:
         result.write("running")
-        metrics = _train(config, folder, earlier is not None, composed)
+        metrics = _train(config, folder, composed, again)
     except Interrupted as stop:
         result.write("interrupted")
         trust = trust_for(config, RUN_PACKAGES)
@@ -159,46 +161,59 @@ def _by_hand(error: BaseException) -> bool:
 def _train(
     config: dict[str, Any],
     folder: RunFolder,
-    resume: bool,
     composed: DictConfig | dict[str, Any],
+    again: Resumed | None = None,
 ) -> dict[str, float]:
     """Train in this process, or in those that the run needs and nobody has started.
 
     Errors name the knobs of `composed`, found by its interpolations.
     """
+    cfg = OmegaConf.create(composed)
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    job = Job(
+        config=config,
+        folder=str(folder),
+        resume=again is not None,
+        new_schedule=again is not None and again.new_schedule,
+        changes=again.changes if again else [],
+        wiring=again.wiring if again else wiring_of(cfg),
+        composed=raw,  # type: ignore[arg-type]
+        overrides=task_overrides(),
+        log_level=logging.getLogger("ssl_zoo").getEffectiveLevel(),
+    )
     with naming_knobs(composed, task_overrides()):
         processes = processes_to_start(OmegaConf.create(config))
         if not processes:
-            return train_here(config, folder, resume)
-    raw = OmegaConf.to_container(OmegaConf.create(composed), resolve=False)
-    level = logging.getLogger("ssl_zoo").getEffectiveLevel()
-    job = Job(config, str(folder), resume, raw, task_overrides(), level)  # type: ignore[arg-type]
+            return train_here(job, again.data if again else None)
     return launch(job, processes)
 
 
-def train_here(config: dict[str, Any], folder: RunFolder, resume: bool) -> dict[str, float]:
-    """Build the parts, fit, draw the figures, in this process: all of a run or one of its ranks."""
-    cfg = OmegaConf.create(config)
+def train_here(job: Job, data: DataModule | None = None) -> dict[str, float]:
+    """Build the parts, fit, draw the figures, in this process: all of a run or one of its ranks.
+
+    Args:
+        job: What to train.
+        data: Its images, if they have been read already.
+    """
+    cfg, folder = OmegaConf.create(job.config), RunFolder(job.folder)
     with run_loggers.closed_at_end() as loggers:
         # first, so that they show a failure in what follows
         loggers += build_loggers(cfg, folder)
-        run_loggers.start(loggers, config)
-        return _fit(cfg, config, folder, resume, loggers)
+        run_loggers.start(loggers, job.config)
+        return _fit(job, cfg, loggers, data)
 
 
 def _fit(
-    cfg: DictConfig,
-    config: dict[str, Any],
-    folder: RunFolder,
-    resume: bool,
-    loggers: list[Logger],
+    job: Job, cfg: DictConfig, loggers: list[Logger], data: DataModule | None
 ) -> dict[str, float]:
+    config, folder = job.config, RunFolder(job.folder)
     seed_everything(config["seed"], workers=False, verbose=False)
-    data: DataModule = instantiate(cfg.data)
-    method: Method = build_method(cfg, data, init=None if resume else cfg.get("init"))
+    data = instantiate(cfg.data) if data is None else data
+    method: Method = build_method(cfg, data, init=None if job.resume else cfg.get("init"))
     seen = data.class_names[: data.num_train_classes]
     extras = {"config": config, "preprocess": data.options(), "train_classes": seen}
-    method.checkpoint_extras = {"format": FORMAT, **extras}
+    origin = {"split": data.fingerprint, "wiring": job.wiring}
+    method.checkpoint_extras = {"format": FORMAT, **extras, **origin}
     if any(isinstance(m, nn.Conv2d) for m in method.modules()):
         method = method.to(memory_format=torch.channels_last)
     if config["compile"]:
@@ -206,9 +221,13 @@ def _fit(
 
     features = CleanFeatures(config["monitor"]["bank_size"])
     callbacks = build_callbacks(cfg, features, folder)
+    if job.new_schedule:
+        callbacks = [NewSchedule(), *callbacks]
     trainer = build_trainer(cfg, loggers, callbacks)
     run_loggers.log_figures(loggers, save_first_views(data, folder))
-    checkpoint = str(folder.last) if resume else None
+    if job.changes and is_main_process():
+        folder.change(config, f"later: resume with {' '.join(job.changes)}")
+    checkpoint = str(folder.last) if job.resume else None
     with refusals():
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 

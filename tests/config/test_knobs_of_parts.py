@@ -16,7 +16,7 @@ from ssl_zoo.config import instantiate, naming_knobs
 from ssl_zoo.data import DataModule
 from ssl_zoo.evaluate import evaluate
 from ssl_zoo.modules import Momentum
-from ssl_zoo.train import train
+from ssl_zoo.train import resume, train
 from ssl_zoo.training.run import build_method
 from ssl_zoo.types import UserError
 
@@ -95,7 +95,7 @@ def test_without_a_command_line_the_first_knob(make_config: Make) -> None:
         train(cfg)
 
 
-def test_a_run_that_is_resumed(make_config: Make, run: Path) -> None:
+def test_a_run_that_is_resumed(run: Path) -> None:
     """Its own config counts, which is plain: the shortest place that builds the part."""
     config = yaml.safe_load((run / "config.yaml").read_text())
     picky = {"_target_": "helpers.picky.Part", "_partial_": True, "momentum": -2}
@@ -103,7 +103,7 @@ def test_a_run_that_is_resumed(make_config: Make, run: Path) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     (run / "result.json").unlink()  # it is not finished
     with pytest.raises(UserError, match=r"^method\.projector\.momentum=-2: must be at least 0$"):
-        train(make_config(f"resume={run}", "trust=[helpers]"))
+        resume(run, "epochs=2", trust=["helpers"])
 
 
 PICKY_KNN = "protocol.knn._target_=helpers.picky.Part +protocol.knn.momentum=-1"

@@ -84,6 +84,10 @@ class Images(ABC):
     def fingerprint(self) -> str:
         """A hash that identifies these images, in whatever folder they are."""
 
+    def files(self) -> list[str] | None:
+        """The file of each image; None where they are not files."""
+        return None
+
     @abstractmethod
     def places(self) -> NDArray[Any]:
         """(N,) where each image is: a path, or a row of the original array."""

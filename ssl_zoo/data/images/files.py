@@ -99,6 +99,10 @@ class FileImages(Images):
         names = ["/".join(Path(path).parts[-2:]) for path in self.paths]
         return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
+    def files(self) -> list[str]:
+        """The paths."""
+        return self.paths
+
     def places(self) -> NDArray[np.str_]:
         """The paths."""
         return np.array(self.paths)

@@ -117,6 +117,10 @@ class TensorImages(Images):
         some = torch.linspace(0, max(0, len(self) - 1), min(_SAMPLED, len(self))).long()
         return hashlib.sha256(self.batch(some).numpy().tobytes()).hexdigest()
 
+    def files(self) -> list[str] | None:
+        """The paths, where the images were decoded from files."""
+        return self.paths
+
     def places(self) -> NDArray[Any]:
         """The files' paths, else the rows of the original array."""
         return np.array(self.paths) if self.paths is not None else self._own_rows().cpu().numpy()
