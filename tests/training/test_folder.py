@@ -21,7 +21,7 @@ from ssl_zoo.distributed import is_main_process
 from ssl_zoo.lock import writer_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.train import train
-from ssl_zoo.training.folder import folder_of
+from ssl_zoo.training.folder import folder_of, held
 from ssl_zoo.types import UserError
 
 RANKS = ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"]
@@ -101,7 +101,8 @@ def test_a_folder_that_is_being_written_is_refused(tmp_path: Path, named: str) -
         with pytest.raises(UserError, match=said):
             train(default(**{named: str(run)}))
         assert contents(tmp_path) == before
-    with folder_of(default(**{named: str(run)})) as folder:  # killed, so it may go on
+    mine = held(run) if named == "resume" else folder_of(default(run_dir=str(run)))
+    with mine as folder:  # killed, so it may go on
         assert folder.path == run.path
         assert folder.read_result()["status"] == "running"
     assert folder.read_result()["status"] == "interrupted"
@@ -109,13 +110,16 @@ def test_a_folder_that_is_being_written_is_refused(tmp_path: Path, named: str) -
 
 @pytest.mark.parametrize(
     ("resume", "said"),
-    [("nowhere", "does not exist"), ("file", "is a file"), (".", "holds no checkpoints/last.ckpt")],
+    [
+        ("nowhere", "does not exist: give a run folder$"),
+        ("file", "is not a run's last.ckpt"),
+        (".", "holds no checkpoints/last.ckpt: give a run folder$"),
+    ],
 )
 def test_what_is_not_a_run_is_not_resumed(resume: str, said: str) -> None:
     Path("file").touch()
-    refused = pytest.raises(UserError, match=rf"^resume={resume} {said}: give a run folder$")
-    with refused, folder_of(default(resume=resume)):
-        pass
+    with pytest.raises(UserError, match=rf"^resume={resume} {said}"):
+        train(default(resume=resume))
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -127,7 +131,7 @@ def test_other_ranks_make_no_folder_and_meet_no_lock(
     with folder_of(default()):
         assert list(tmp_path.iterdir()) == []
     run = stopped(tmp_path / "run")
-    with holder(run.path), folder_of(default(resume=str(run))) as folder:
+    with holder(run.path), held(run) as folder:
         assert folder.path == run.path
     monkeypatch.setenv(rank, "0")
     assert is_main_process()

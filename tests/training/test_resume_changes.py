@@ -63,7 +63,7 @@ def look(place: Path, caplog: pytest.LogCaptureFixture, *changes: str) -> tuple[
     """The run as it would go on, and the lines said; nothing may be written."""
     before = files_of(place / "run")
     with caplog.at_level(logging.INFO, "ssl_zoo"):
-        again = resumed(place / "run", changes)
+        again = resumed(RunFolder.of(place / "run"), changes)
     assert files_of(place / "run") == before
     return again, "\n".join(caplog.messages)
 
@@ -182,7 +182,7 @@ def test_an_earlier_versions_checkpoint_goes_on(
     assert "goes on at epoch 2 of 3" in said
     assert look(place, caplog, "trainer.profiler=simple")[0].config["trainer"]["profiler"]
     with pytest.raises(UserError, match=r"^epochs=9: this run is of an earlier version"):
-        resumed(place / "run", ["epochs=9"])
+        resumed(RunFolder.of(place / "run"), ["epochs=9"])
 
 
 CHANGES = {
@@ -215,7 +215,7 @@ def test_what_may_change(place: Path, caplog: pytest.LogCaptureFixture, change: 
 def test_the_images_may_lie_elsewhere(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     (place / "images").rename(place / "moved")
     with pytest.raises(UserError, match=r"root=.*images does not exist"):
-        resumed(place / "run", [])
+        resumed(RunFolder.of(place / "run"), [])
     caches = f"dataset.cache_dir={place / 'other'}"
     again, said = look(place, caplog, f"dataset.root={place / 'moved'}", caches)
     assert "not exactly" not in said
@@ -229,7 +229,7 @@ def test_the_images_may_lie_elsewhere(place: Path, caplog: pytest.LogCaptureFixt
 )
 def test_another_override_is_refused(place: Path, refused: str) -> None:
     with pytest.raises(UserError) as caught:
-        resumed(place / "run", ["epochs=5", refused])
+        resumed(RunFolder.of(place / "run"), ["epochs=5", refused])
     assert f"own config: remove {refused}; what may change is epochs, devices" in str(caught.value)
     assert all(key in str(caught.value) for key in CHANGEABLE)
 
@@ -251,14 +251,14 @@ def test_another_override_is_refused(place: Path, refused: str) -> None:
 def test_a_value_that_cannot_be(place: Path, change: str, line: str) -> None:
     before = files_of(place / "run")
     with pytest.raises(UserError, match=line):
-        resumed(place / "run", [change])
+        resumed(RunFolder.of(place / "run"), [change])
     assert files_of(place / "run") == before
 
 
 def test_a_knob_that_the_data_set_lacks(run: Path) -> None:
     (run / "result.json").unlink()
     with pytest.raises(UserError, match=r"dataset\.root is not a knob of this run's dataset$"):
-        resumed(run, ["dataset.root=x"])
+        resumed(RunFolder.of(run), ["dataset.root=x"])
 
 
 @pytest.mark.slow
