@@ -400,3 +400,23 @@ def test_the_command_line(place: Path) -> None:
     assert list((place / "run" / "tensorboard").iterdir())
     config = yaml.safe_load((place / "run" / "config.yaml").read_text())
     assert config["dataset"]["root"] == str(place / "moved")
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_on_two_devices_it_ends_as_on_one(tmp_path: Path) -> None:
+    """But for the running statistics of the batch norms, which are rank 0's."""
+    args = [*TINY, "epochs=2", "method=moco", "callbacks=none", "optimizer=sgd"]
+    with command_line("train", *args, f"run_dir={tmp_path / '1'}") as cfg:
+        train_with_signal(cfg, 5, pytest.MonkeyPatch())
+    shutil.copytree(tmp_path / "1", tmp_path / "2")
+    resume(tmp_path / "1")
+    again = start(f"resume={tmp_path / '2'}", "devices=2")
+    output = again.communicate()[0]
+    assert again.returncode == 0, output
+    ours, theirs = (state(tmp_path / name)["state_dict"] for name in ("1", "2"))
+    assert isinstance(ours, dict)
+    assert isinstance(theirs, dict)
+    for name, value in ours.items():
+        if "running" not in name:
+            assert torch.allclose(value.double(), theirs[name].double(), atol=1e-4), name
