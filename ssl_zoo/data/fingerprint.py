@@ -1,6 +1,6 @@
 """What identifies the images of a run, so that it goes on only with the same ones.
 
-Names, labels and some sizes are hashed, never the contents of files: a second or two for 1.3
+Names, labels and some sizes are hashed, never the contents of files: a few seconds for 1.3
 million of them. An image that was replaced by another of the same name and size is not noticed.
 """
 
