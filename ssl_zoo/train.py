@@ -92,7 +92,6 @@ def _resume_of(cfg: DictConfig) -> dict[str, float]:
         raise UserError(f"resume={cfg.resume}: give a run folder, as in resume=runs/RUN, or null")
     beside = ("resume=", "trust=")
     changes = [override for override in task_overrides() if not override.startswith(beside)]
-    check_changes(changes)
     unread = [] if HydraConfig.initialized() else unread_of(cfg)
     if unread:
         more = f" and {len(unread) - 5} more" if len(unread) > 5 else ""

@@ -229,7 +229,7 @@ def test_the_images_may_lie_elsewhere(place: Path, caplog: pytest.LogCaptureFixt
 )
 def test_another_override_is_refused(place: Path, refused: str) -> None:
     with pytest.raises(UserError) as caught:
-        resumed(RunFolder.of(place / "run"), ["epochs=5", refused])
+        resume(place / "run", "epochs=5", refused)
     assert f"own config: remove {refused}; what may change is epochs, devices" in str(caught.value)
     assert all(key in str(caught.value) for key in CHANGEABLE)
 
