@@ -28,6 +28,7 @@ from ssl_zoo.config import (
     trusting,
 )
 from ssl_zoo.metric_names import objective_of
+from ssl_zoo.training.facts import say_start
 from ssl_zoo.types import UserError
 
 register_resolvers()
@@ -45,6 +46,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     check_dataset(cfg)
     to_plain(cfg)  # a missing value is reported before torch is imported
     check_knobs(cfg)
+    say_start(cfg)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch on a CPU: huge pages, fewer faults
     from ssl_zoo.training.run import run  # imports torch, once the command line is parsed
 

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import yaml
@@ -28,8 +29,10 @@ from ssl_zoo.config.choices import (
     check_choices,
     chosen_method,
     chosen_options,
+    elsewhere,
     flags_first,
     groups_of,
+    is_dry_run,
     slots_of,
 )
 from ssl_zoo.config.groups import CONFIG_DIR, all_groups, options_of, own_folders, search
@@ -175,7 +178,12 @@ def run_cli(main: Callable[[], None], config_name: str) -> None:
         search(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)
-        main()
+        if is_dry_run(sys.argv[1:]):
+            with TemporaryDirectory(prefix="ssl_zoo-") as folder:
+                sys.argv[1:] = elsewhere(sys.argv[1:], folder)
+                main()
+        else:
+            main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         fail(error, config_name)
     except yaml.YAMLError as error:

@@ -57,9 +57,12 @@ def run_name(*, _root_: Any) -> str:
     return f"{method.lower()}_{_root_.dataset.name}"
 
 
-def output_dir(name: str) -> str:
-    """The run folder: Hydra's, or where no program of Hydra runs a new one, runs/TIME_NAME."""
-    if HydraConfig.initialized():
+def output_dir(name: str, dry_run: bool = False) -> str:
+    """The run folder: Hydra's, or where no program of Hydra runs a new one, runs/TIME_NAME.
+
+    A dry run, whose folder of Hydra is thrown away, names what it would be.
+    """
+    if HydraConfig.initialized() and not dry_run:
         return str(HydraConfig.get().runtime.output_dir)
     return f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
 

@@ -74,7 +74,7 @@ def check_knobs(cfg: DictConfig) -> None:
             raise UserError(f"{name}={OmegaConf.select(cfg, name)}: give a number above 0")
     if cfg.devices != "auto" and not (_is_a(cfg.devices, "int") and cfg.devices >= 1):
         raise UserError(f"devices={cfg.devices}: give a whole number of at least 1, or auto")
-    for name in ("compile", "sync_batchnorm"):
+    for name in ("compile", "sync_batchnorm", "dry_run"):
         if not isinstance(cfg[name], bool):
             raise UserError(f"{name}={cfg[name]}: give true or false")
     if not _is_a(cfg.dataset.num_workers, "int") or cfg.dataset.num_workers < 0:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from ssl_zoo.callbacks import CleanFeatures, Interrupted
+from ssl_zoo.callbacks import CleanFeatures, Forecast, Interrupted
 from ssl_zoo.checkpoints import FORMAT, check_resumable
 from ssl_zoo.config import (
     RUN_PACKAGES,
@@ -24,7 +24,6 @@ from ssl_zoo.config import (
     instantiate,
     naming_knobs,
     preset_line,
-    remove_if_empty,
     task_overrides,
     to_plain,
     trust_for,
@@ -34,9 +33,16 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.methods import Method
-from ssl_zoo.run_folder import RunFolder, moved
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training import loggers as run_loggers
-from ssl_zoo.training.build import build_callbacks, build_loggers, build_method, build_trainer
+from ssl_zoo.training.build import (
+    build_callbacks,
+    build_loggers,
+    build_method,
+    build_trainer,
+    whole_length,
+)
+from ssl_zoo.training.facts import in_words, run_facts
 from ssl_zoo.training.report import (
     Result,
     report,
@@ -44,6 +50,8 @@ from ssl_zoo.training.report import (
     save_last_figures,
     used_by_evaluation,
 )
+from ssl_zoo.training.steps import rhythm_of
+from ssl_zoo.training.tried import take_dry_run, thrown_away
 from ssl_zoo.training.watched import ended_early
 from ssl_zoo.types import UserError
 
@@ -64,13 +72,14 @@ def run(cfg: DictConfig) -> dict[str, float]:
         return _go_on(RunFolder(Path(cfg.resume).expanduser()))
     config = to_plain(cfg)
     del config["trust"]  # a file must not vouch for itself
+    dry = take_dry_run(config)
     if preset := preset_line(cfg):
         info(preset)
     with naming_knobs(cfg, task_overrides()):
         check_types(config["trainer"], "trainer")
     if config["trainer"]["fast_dev_run"]:
         with naming_knobs(cfg, task_overrides()):
-            return _try_out(config)
+            return _try_out(config, "dry_run" if dry else "trainer.fast_dev_run")
     folder = RunFolder(config["run_dir"])
     if trust := trust_for(used_by_evaluation(config)):
         info(f"own parts: score with python evaluate.py ckpt={folder}{trust}, export likewise")
@@ -101,16 +110,18 @@ def _go_on(folder: RunFolder) -> dict[str, float]:
     return _run(config, RunFolder(config["run_dir"]), earlier=ended, composed=config)
 
 
-def _try_out(config: dict[str, Any]) -> dict[str, float]:
-    """A few batches of everything, in a folder that is thrown away (`trainer.fast_dev_run`)."""
+def _try_out(config: dict[str, Any], why: str) -> dict[str, float]:
+    """A few batches of everything, in a folder that is thrown away."""
+
+    def know(facts: dict[str, Any]) -> None:
+        info(in_words(facts | {"folder": f"{config['run_dir']} (not made)"}))
+
     try:
-        with TemporaryDirectory(prefix="ssl_zoo-") as folder:
-            elsewhere = moved(config, config["run_dir"], folder)
-            metrics = _train(elsewhere, RunFolder(folder), resume=False, loggers=[])
+        with thrown_away(config) as (elsewhere, folder):
+            metrics = _train(elsewhere, folder, False, [], know)
     finally:
         release(config["compile"])
-        remove_if_empty(config["run_dir"])  # Hydra created it
-    info("trainer.fast_dev_run: it runs; nothing was kept")
+    info(f"{why}: it runs; nothing was kept")
     return metrics
 
 
@@ -129,7 +140,7 @@ def _run(
     try:
         result.write("running")
         with naming_knobs(composed, task_overrides()):
-            metrics = _train(config, folder, earlier is not None, loggers)
+            metrics = _train(config, folder, earlier is not None, loggers, result.know)
     except Interrupted as stop:
         run_loggers.finish(loggers, exit_code=128 + stop.signum)
         result.write("interrupted")
@@ -151,34 +162,52 @@ def _run(
 
 
 def _train(
-    config: dict[str, Any], folder: RunFolder, resume: bool, loggers: list[Logger]
+    config: dict[str, Any],
+    folder: RunFolder,
+    resume: bool,
+    loggers: list[Logger],
+    know: Callable[[dict[str, Any]], None],
 ) -> dict[str, float]:
-    """Build the parts, fit, draw the figures. Appends to `loggers`, which the caller closes."""
+    """Build the parts, fit, draw the figures.
+
+    Appends to `loggers`, which the caller closes; hands the run's facts to `know`.
+    """
     cfg = OmegaConf.create(config)
     loggers += build_loggers(cfg, folder)  # first, so that they show a failure in what follows
     run_loggers.start(loggers, config)
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(cfg.data)
-    method: Method = build_method(cfg, data, init=None if resume else cfg.get("init"))
-    seen = data.class_names[: data.num_train_classes]
-    extras = {"config": config, "preprocess": data.options(), "train_classes": seen}
-    method.checkpoint_extras = {"format": FORMAT, **extras}
-    if any(isinstance(m, nn.Conv2d) for m in method.modules()):
-        method = method.to(memory_format=torch.channels_last)
-    if config["compile"]:
-        method.encoder.compile()  # monitors call the backbone itself, which is not compiled
-
+    method = _method(cfg, data, resume)
     features = CleanFeatures(config["monitor"]["bank_size"])
-    callbacks = build_callbacks(cfg, features, folder)
+    callbacks = [*build_callbacks(cfg, features, folder), Forecast(whole_length(cfg, data))]
     trainer = build_trainer(cfg, loggers, callbacks)
+    know(run_facts(data, method, trainer, folder))
     run_loggers.log_figures(loggers, save_first_views(data, folder))
+    rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
+    run_loggers.count_images(loggers, rhythm)
     checkpoint = str(folder.last) if resume else None
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     if why := ended_early(trainer, method.facts.total_steps or 0):
         info(why)
-    run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
+    start = "weights of init" if config["init"] else "random init"
+    figures = save_last_figures(data, folder, features.latest_val, rhythm, start)
+    run_loggers.log_figures(loggers, figures)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _method(cfg: DictConfig, data: DataModule, resume: bool) -> Method:
+    """The method, with what its checkpoints carry and the memory format that suits it."""
+    method: Method = build_method(cfg, data, init=None if resume else cfg.get("init"))
+    config = OmegaConf.to_container(cfg)
+    seen = data.class_names[: data.num_train_classes]
+    extras = {"config": config, "preprocess": data.options(), "train_classes": seen}
+    method.checkpoint_extras = {"format": FORMAT, **extras}
+    if any(isinstance(m, nn.Conv2d) for m in method.modules()):
+        method = method.to(memory_format=torch.channels_last)
+    if cfg.compile:
+        method.encoder.compile()  # monitors call the backbone itself, which is not compiled
+    return method
 
 
 def release(compiled: bool) -> None:
