@@ -105,17 +105,14 @@ class DataModule(LightningDataModule):
         self.images_per_class = images_per_class
         self.overfit_batches = overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
-        self.preprocess = _preprocess(
-            self.train, image_size, mean or splits.mean, std or splits.std
-        )
-        self.statistics = whose_statistics(self.preprocess, mean, std, splits)
+        known = mean or splits.mean, std or splits.std
+        self.preprocess = _preprocess(self.train, image_size, *known)
+        self.statistics = whose_statistics(self.preprocess, mean or std, splits)
         self.left_out = left_out_of(splits)
         self.view_size = self.preprocess.image_size if view_size is None else view_size
+        own = self.preprocess.options()
         self.augmentation = augmentation(
-            size=self.view_size,
-            mean=self.preprocess.mean.flatten().tolist(),
-            std=self.preprocess.std.flatten().tolist(),
-            seed=seed,
+            size=self.view_size, mean=own["mean"], std=own["std"], seed=seed
         )
 
     @property

@@ -62,21 +62,15 @@ def left_out_of(splits: Splits) -> dict[str, int]:
     return dict(count.most_common())
 
 
-def whose_statistics(
-    preprocess: Preprocess,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    splits: Splits,
-) -> str:
+def whose_statistics(preprocess: Preprocess, given: Sequence[float] | None, splits: Splits) -> str:
     """Whose mean and standard deviation the images are normalised by.
 
     Args:
         preprocess: What came of it.
-        mean: As given to the data module.
-        std: Likewise.
+        given: The mean or std that the data module was given; None = neither.
         splits: The data set, which may bring its own.
     """
-    if mean is not None or std is not None:
+    if given is not None:
         return "the given"
     if splits.mean is not None:
         return "the data set's published"
