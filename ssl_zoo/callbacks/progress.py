@@ -63,7 +63,7 @@ class Progress(ProgressBar):
         if monotonic() - self._refreshed < _REFRESH_SECONDS:
             return  # reading the loss on every step would wait for the device
         self._refreshed = monotonic()
-        self._show(trainer, float(outputs["logged"][LOSS.name]))
+        self._show(trainer, float(outputs["logged"]["loss"]))
 
     def _show(self, trainer: Trainer, loss: float | None) -> None:
         assert self.bar is not None

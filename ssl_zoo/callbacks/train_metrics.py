@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssl_zoo.callbacks.due import lightning_logs, log, log_due
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.metric_names import epoch_mean
+from ssl_zoo.metric_names import epoch_mean, of_training
 
 
 class TrainMetrics(Callback):
@@ -27,7 +27,7 @@ class TrainMetrics(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        logged = outputs["logged"]
+        logged = {of_training(name): value for name, value in outputs["logged"].items()}
         self.count += 1
         for name, value in logged.items():
             exact = at_least_float32(value) if isinstance(value, Tensor) else value

@@ -104,9 +104,8 @@ class Method(LightningModule, ABC):
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> dict[str, Any]:
         output = check_output(self.step(batch), len(batch.index))
         logged = {"loss": output.loss.detach(), **output.metrics}
-        logged = {of_training(name): value for name, value in logged.items()}
         for name, value in logged.items():
-            self.log(name, value, batch_size=len(batch.index))
+            self.log(of_training(name), value, batch_size=len(batch.index))
         return {**output._asdict(), "logged": logged}  # Lightning divides its loss by `accumulate`
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
