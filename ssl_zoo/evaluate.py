@@ -48,7 +48,8 @@ def _start_line(cfg: DictConfig) -> str:
     ckpts = [cfg.ckpt] if isinstance(cfg.ckpt, str) else list(cfg.ckpt or [])
     # conf/dataset/saved.yaml has no name of its own
     name = "its own data" if "otherwise" in cfg.dataset else cfg.dataset.get("name")
-    return f"{', '.join(map(str, ckpts))} by {', '.join(cfg.get("protocol") or [])} on {name}"
+    protocols = ", ".join(cfg.get("protocol") or [])
+    return f"{', '.join(map(str, ckpts))} by {protocols} on {name}"
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="evaluate")
