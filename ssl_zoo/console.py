@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.file_proxy import FileProxy
 from rich.progress import Progress
 from rich.table import Table
 
@@ -38,6 +40,30 @@ def warn(message: str) -> None:
     """Log a warning, on rank 0."""
     if is_main_process():
         _log.warning("warning: %s", message)
+
+
+def interject(message: str) -> None:
+    """Print a line now, on rank 0: on its own, whatever stands in the terminal's present line."""
+    if not is_main_process():
+        return
+    # a terminal has just shown ^C; above a bar, which rich draws again, a line is alone anyway
+    lead = "\n" if sys.stdout.isatty() and not isinstance(sys.stdout, FileProxy) else ""
+    print(f"{lead}{message}", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 0.13 s, 12 s, 5 min, 3 h 20 min, 2 days 4 h."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} days {hours % 24} h"
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,10 +38,20 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         cfg: As composed from conf/evaluate.yaml.
     """
     check_program(cfg, "evaluate")
+    logging.getLogger("ssl_zoo").info(_start_line(cfg))
     from ssl_zoo.protocols.runner.run import run  # torch is imported here
 
     with trusting(cfg.trust), naming_knobs(cfg, task_overrides()):
         return run(cfg)
+
+
+def _start_line(cfg: DictConfig) -> str:
+    """What is scored, by what and on what, before torch is imported."""
+    ckpts = [cfg.ckpt] if isinstance(cfg.ckpt, str) else list(cfg.ckpt or [])
+    # conf/dataset/saved.yaml has no name of its own
+    name = "its own data" if "otherwise" in cfg.dataset else cfg.dataset.get("name")
+    protocols = ", ".join(cfg.get("protocol") or [])
+    return f"{', '.join(map(str, ckpts))} by {protocols} on {name}"
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="evaluate")

@@ -39,6 +39,7 @@ class Metric(NamedTuple):
 # In the order of the panels; of several objectives that a run logs, the first one counts.
 METRICS = (
     LOSS := Metric("train/loss", "loss"),
+    LOSS_MEAN := Metric("train/loss_epoch", "loss"),
     KNN_TOP1 := Metric("val/knn_top1", "top-1 on val", "kNN", True, "max", "linear"),
     PROBE_TOP1 := Metric("val/probe_top1", "top-1 on val", "probe", True),
     MAP_AT_R := Metric(
@@ -50,7 +51,21 @@ METRICS = (
     LEARNING_RATE := Metric("lr/", "learning rate"),  # lr/<parameter group>
     SPEED := Metric("speed/images_per_second", "images per second"),
 )
+# Of the weights that a run starts from: logged once, a level among the curves.
+KNN_AT_START = Metric("val/knn_top1_at_start", KNN_TOP1.panel, "", True)
+# Beside every row: the epoch, from 0, and the training images of all devices up to this step.
+EPOCH, IMAGES_SEEN = "epoch", "images_seen"
 OBJECTIVES = tuple(metric for metric in METRICS if metric.objective)
+
+
+def of_training(name: str) -> str:
+    """The name under which a scalar of a training step is logged."""
+    return f"train/{name}"
+
+
+def epoch_mean(name: str) -> str:
+    """The name of a metric's mean over an epoch."""
+    return f"{name}_epoch"
 
 
 def objective_of(logged: Container[str]) -> Metric | None:

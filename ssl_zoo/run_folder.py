@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ssl_zoo.lock import NAME, writer_of
+from ssl_zoo.metric_names import EPOCH, IMAGES_SEEN
 from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_text
 
@@ -24,7 +25,7 @@ class RunFolder:
 
     Attributes:
         config: The resolved config, with the command line above it.
-        metrics: Rows (step, name, value), appended to, also by a resumed run.
+        metrics: Rows (step, epoch, images_seen, name, value), appended to, also by a resumed run.
         result: The run's status, with its last metrics.
         lock: Who writes the folder now.
         skipped: The images that were left out; conf/dataset/folder.yaml has this name too.
@@ -122,17 +123,31 @@ class RunFolder:
         return f"{self} is {status}: its scores are those of the last checkpoint that was saved"
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        write_text(self.result, json.dumps(dict(result), indent=2) + "\n")
+        """Write result.json; the facts that it holds stay."""
+        facts = self.read_result().get("facts")
+        kept = {} if facts is None else {"facts": facts}
+        write_text(self.result, json.dumps(kept | dict(result), indent=2) + "\n")
 
-    def append_metrics(self, step: int | None, metrics: Mapping[str, float]) -> None:
+    def keep_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write what a run read, and where it is trained, into result.json."""
+        self.write_result(self.read_result() | {"facts": dict(facts)})
+
+    def append_metrics(
+        self,
+        step: int | None,
+        metrics: Mapping[str, float],
+        epoch: int | None = None,
+        images_seen: int | None = None,
+    ) -> None:
         """Add a row per metric."""
         new = not self.metrics.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         with self.metrics.open("a", newline="") as file:
             rows = csv.writer(file)
             if new:
-                rows.writerow(["step", "name", "value"])
-            rows.writerows([step, name, value] for name, value in metrics.items())
+                rows.writerow(["step", EPOCH, IMAGES_SEEN, "name", "value"])
+            place = [step, epoch, images_seen]
+            rows.writerows([*place, name, value] for name, value in metrics.items())
 
     def read_metrics(self) -> dict[str, list[tuple[int, float]]]:
         """The curves: for each name its (step, value) pairs in order of step.
@@ -145,7 +160,7 @@ class RunFolder:
         with self.metrics.open(newline="") as file:
             for row in csv.reader(file):
                 try:
-                    step, name, value = row
+                    step, _, _, name, value = row
                     curves.setdefault(name, {})[int(step)] = float(value)
                 except ValueError:  # the header, or a line that a kill cut short
                     continue

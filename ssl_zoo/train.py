@@ -35,6 +35,7 @@ from ssl_zoo.config import (
 )
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.facts import say_start
 from ssl_zoo.training.folder import folder_of, held
 from ssl_zoo.types import UserError
 
@@ -59,6 +60,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     to_plain(cfg)  # a missing value is reported before torch is imported
     _prepare_torch()
     with trusting(cfg.trust), folder_of(cfg) as folder:
+        dry = ", which a dry run does not make" if cfg.dry_run else ""
+        say_start(cfg, f"in {folder}{dry}")
         from ssl_zoo.training.run import run  # imports torch, once the command line is parsed
 
         return run(cfg, folder)
@@ -81,6 +84,7 @@ def resume(
     _prepare_torch()
     check_changes(changes)
     with trusting(trust), held(RunFolder.of(run)) as folder:
+        say_start(folder.read_config(), f"resumed in {folder}")
         from ssl_zoo.training.run import go_on
 
         return go_on(folder, changes)

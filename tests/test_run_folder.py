@@ -89,10 +89,11 @@ def test_of_a_steps_rows_the_last_one_holds(tmp_path: Path) -> None:
     assert folder.read_metrics() == {}
     folder.append_metrics(1, {"a": 1.0, "b": 2.0})
     folder.append_metrics(0, {"a": 3.0})
-    folder.append_metrics(1, {"a": 4.0})
-    with folder.metrics.open("a") as file:
-        file.write("2,a")  # a kill in the middle of a line
-    assert folder.metrics.read_text().count("step,name,value") == 1
+    folder.append_metrics(1, {"a": 4.0}, epoch=0, images_seen=128)
+    for cut in ("2", "2,0,64", "2,0,64,a", "2,0,64,a,"):  # a kill in the middle of a line
+        with folder.metrics.open("a") as file:
+            file.write(f"{cut}\n")
+    assert folder.metrics.read_text().count("step,epoch,images_seen,name,value") == 1
     assert folder.read_metrics() == {"a": [(0, 3.0), (1, 4.0)], "b": [(1, 2.0)]}
 
 

@@ -4,6 +4,7 @@ from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor
 from ssl_zoo.callbacks.early_stopping import EarlyStopping
 from ssl_zoo.callbacks.finite_loss import FiniteLoss
+from ssl_zoo.callbacks.forecast import Forecast
 from ssl_zoo.callbacks.knn_monitor import KNNMonitor
 from ssl_zoo.callbacks.learning_rates import LearningRates
 from ssl_zoo.callbacks.linear_probe import LinearProbe
@@ -11,6 +12,7 @@ from ssl_zoo.callbacks.progress import Progress
 from ssl_zoo.callbacks.retrieval_monitor import RetrievalMonitor
 from ssl_zoo.callbacks.save_checkpoints import SAME_SIGNAL_SECONDS, Checkpoints, Interrupted
 from ssl_zoo.callbacks.throughput import Throughput
+from ssl_zoo.callbacks.train_metrics import TrainMetrics
 
 __all__ = [
     "SAME_SIGNAL_SECONDS",
@@ -19,6 +21,7 @@ __all__ = [
     "CollapseMonitor",
     "EarlyStopping",
     "FiniteLoss",
+    "Forecast",
     "Interrupted",
     "KNNMonitor",
     "LearningRates",
@@ -26,4 +29,5 @@ __all__ = [
     "Progress",
     "RetrievalMonitor",
     "Throughput",
+    "TrainMetrics",
 ]

@@ -13,9 +13,16 @@ def stepped(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def log_due(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether this step is logged."""
+    """Whether this step is logged: each n-th, and the first and the last of an epoch."""
+    first = batch_idx < trainer.accumulate_grad_batches
+    last = trainer.is_last_batch or trainer.global_step == trainer.max_steps
+    return stepped(trainer, batch_idx) and (first or last or lightning_logs(trainer))
+
+
+def lightning_logs(trainer: Trainer) -> bool:
+    """Whether Lightning itself logs the step that was just done."""
     every = getattr(trainer, "log_every_n_steps", 50)
-    return stepped(trainer, batch_idx) and trainer.global_step % every == 0
+    return trainer.global_step % every == 0 or trainer.should_stop
 
 
 def epoch_due(trainer: Trainer, every_n_epochs: int) -> bool:
@@ -32,4 +39,4 @@ def log(trainer: Trainer, metrics: dict[str, Any]) -> None:
     """
     scalars = {name: float(value) for name, value in metrics.items()}
     for logger in trainer.loggers:
-        logger.log_metrics(scalars, step=trainer.global_step - 1)
+        logger.log_metrics(scalars, step=max(0, trainer.global_step - 1))

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from ssl_zoo.callbacks.clean_features import CleanFeatures
-from ssl_zoo.callbacks.due import epoch_due
+from ssl_zoo.callbacks.due import epoch_due, log
 from ssl_zoo.console import info
 from ssl_zoo.evaluation import knn_top1
-from ssl_zoo.metric_names import KNN_TOP1
+from ssl_zoo.metric_names import KNN_AT_START, KNN_TOP1
+
+_SOON_ENCODED = 20_000  # images of a bank that delay the first step by little
 
 
 class KNNMonitor(Callback):
     """Logs `val/knn_top1` of the representation, against the whole clean bank.
+
+    Of a new run it also logs `val/knn_top1_at_start`, the floor, where that takes no long time.
 
     Args:
         features: Shared with the other monitors.
@@ -42,12 +46,22 @@ class KNNMonitor(Callback):
             info("no image is held out: the kNN monitor and the linear probe are off")
         elif data.class_split is not None:
             info("val has classes of its own: the kNN monitor and the linear probe are off")
+        size = min(self.features.bank_size or data.num_images, data.num_images)
+        new = trainer.global_step == 0 and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if new and self._is_on(trainer) and size <= _SOON_ENCODED:
+            log(trainer, {KNN_AT_START.name: self._top1(trainer, pl_module)})
+
+    def _is_on(self, trainer: Trainer) -> bool:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        return bool(data.num_classes and len(data.val) and data.class_split is None)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._is_on(trainer) and epoch_due(trainer, self.every_n_epochs):
+            pl_module.log(KNN_TOP1.name, self._top1(trainer, pl_module), rank_zero_only=True)
+
+    def _top1(self, trainer: Trainer, pl_module: LightningModule) -> float:
+        """Of the present weights; collective."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        off = not data.num_classes or not len(data.val) or data.class_split is not None
-        if off or not epoch_due(trainer, self.every_n_epochs):
-            return
         bank = self.features.bank(trainer, pl_module)
         val = self.features.val(trainer, pl_module)
         if self.k > len(bank.label) and not self._told:
@@ -62,4 +76,4 @@ class KNNMonitor(Callback):
             [self.k],
             self.temperature,
         )
-        pl_module.log(KNN_TOP1.name, top1[self.k], rank_zero_only=True)
+        return top1[self.k]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from time import monotonic
 from typing import Any
 
@@ -47,6 +48,7 @@ class Progress(ProgressBar):
             TextColumn("{task.fields[status]}  left"),
             TimeRemainingColumn(compact=True),
             console=self.console,
+            redirect_stderr=sys.stderr.isatty(),  # messages appear above the bar; a file stays one
         )
         self.task = self.bar.add_task(
             "epoch", total=facts.total_steps, completed=trainer.global_step, status=""
@@ -61,7 +63,7 @@ class Progress(ProgressBar):
         if monotonic() - self._refreshed < _REFRESH_SECONDS:
             return  # reading the loss on every step would wait for the device
         self._refreshed = monotonic()
-        self._show(trainer, float(outputs["loss"]))
+        self._show(trainer, float(outputs["logged"]["loss"]))
 
     def _show(self, trainer: Trainer, loss: float | None) -> None:
         assert self.bar is not None
@@ -96,6 +98,14 @@ class Progress(ProgressBar):
             self.console.print(line, highlight=False)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._stop()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._stop()  # Lightning calls no teardown then; what is said next has its own line
+
+    def _stop(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

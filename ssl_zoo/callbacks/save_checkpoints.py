@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from time import monotonic
@@ -12,6 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from ssl_zoo.callbacks.due import stepped
+from ssl_zoo.console import interject
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
 
@@ -59,6 +61,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved = monotonic()
+        self._process = os.getpid()
         self._handlers = {
             signum: signal.signal(signum, self._on_signal)
             for signum in (signal.SIGINT, signal.SIGTERM)
@@ -70,12 +73,14 @@ class Checkpoints(Checkpoint):
         self._handlers = {}
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker that reads images, which Ctrl-C reaches too
+            return
         if self.signum is not None:
             if monotonic() - self._signalled < SAME_SIGNAL_SECONDS:
                 return
             raise KeyboardInterrupt
         self.signum, self._signalled = signum, monotonic()
-        print("\nstopping after this step; repeat to stop at once", flush=True)
+        interject("stopping after this step; repeat to stop at once")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -25,8 +25,13 @@ _FLAGS_WITH_VALUE = (
 )
 
 
+_DRY_RUN = "dry_run=true"
+
+
 def flags_first(args: list[str]) -> list[str]:
     """Hydra's flags before the overrides: its parser refuses overrides on both sides of a flag.
+
+    `--dry-run` becomes the override that it stands for.
 
     Args:
         args: The command line.
@@ -36,6 +41,9 @@ def flags_first(args: list[str]) -> list[str]:
     """
     flags, overrides, rest = [], [], iter(args)
     for arg in rest:
+        if arg == "--dry-run":
+            overrides.append(_DRY_RUN)
+            continue
         name, _, typed = arg.partition("=")
         if name.startswith("--") and name not in _FLAGS:
             given = typed or next(rest, "VALUE")
@@ -51,6 +59,28 @@ def flags_first(args: list[str]) -> list[str]:
     if several and shown:
         raise UserError(f"{shown} shows the config of one run: remove {several}")
     return flags + overrides
+
+
+def is_dry_run(args: Iterable[str]) -> bool:
+    """Whether a command line ends with `dry_run=true`."""
+    given = [arg.lstrip("+").partition("=") for arg in args]
+    values = [value for key, _, value in given if key == "dry_run"]
+    return bool(values) and values[-1].lower() in ("true", "yes", "on", "1")
+
+
+def elsewhere(args: Iterable[str], folder: str) -> list[str]:
+    """A command line whose folders of Hydra are made in another one.
+
+    Args:
+        args: The command line. Its own choice of the run's folder stays the run's.
+        folder: Where Hydra may write.
+    """
+    kept = [
+        arg.replace("hydra.run.dir=", "run_dir=", 1) if arg.startswith("hydra.run.dir=") else arg
+        for arg in args
+        if not arg.startswith("hydra.sweep.dir=")
+    ]
+    return [*kept, f"hydra.sweep.dir='{folder}/sweep'"]
 
 
 def groups_of(program: str) -> list[str]:

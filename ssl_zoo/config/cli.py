@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import yaml
@@ -29,8 +30,10 @@ from ssl_zoo.config.choices import (
     check_choices,
     chosen_method,
     chosen_options,
+    elsewhere,
     flags_first,
     groups_of,
+    is_dry_run,
     slots_of,
 )
 from ssl_zoo.config.groups import (
@@ -242,6 +245,10 @@ def run_cli(
         line = resume_line(sys.argv[1:]) if resume else None
         if resume and line:
             go_on(line, resume)
+        elif is_dry_run(sys.argv[1:]):
+            with TemporaryDirectory(prefix="ssl_zoo-") as folder:
+                sys.argv[1:] = elsewhere(sys.argv[1:], folder)
+                main()
         else:
             main()
     except (UserError, HydraException, OmegaConfBaseException) as error:

@@ -59,9 +59,12 @@ def hydra_folder() -> str | None:
     return str(hydra.runtime.output_dir)
 
 
-def output_dir(name: str) -> str:
-    """The run folder: Hydra's if it made one, else runs/TIME_NAME, which the run itself makes."""
-    if made := hydra_folder():
+def output_dir(name: str, dry_run: bool = False) -> str:
+    """The run folder: Hydra's if it made one, else runs/TIME_NAME, which the run itself makes.
+
+    A dry run, whose folder of Hydra is thrown away, names what it would be.
+    """
+    if not dry_run and (made := hydra_folder()):
         return made
     folder = f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
     return os.path.abspath(folder) if HydraConfig.initialized() else folder

@@ -72,7 +72,7 @@ def check_knobs(cfg: DictConfig) -> None:
     if not _is_above_0(cfg.monitor.temperature):
         raise UserError(f"monitor.temperature={cfg.monitor.temperature}: give a number above 0")
     check_changeable(cfg)
-    for name in ("compile", "sync_batchnorm"):
+    for name in ("compile", "sync_batchnorm", "dry_run"):
         if not isinstance(cfg[name], bool):
             raise UserError(f"{name}={cfg[name]}: give true or false")
     for name in ("optimizer.base_lr", "optimizer.lr"):

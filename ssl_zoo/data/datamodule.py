@@ -14,6 +14,7 @@ from ssl_zoo import distributed
 from ssl_zoo.console import info
 from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.contract import check_splits, check_views
+from ssl_zoo.data.facts import left_out_of, whose_statistics
 from ssl_zoo.data.fingerprint import split_fingerprint
 from ssl_zoo.data.images import Images, Splits
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
@@ -70,6 +71,8 @@ class DataModule(LightningDataModule):
         num_train_classes: The classes of train are 0 to this.
         view_size: Side of the training views, where a view does not set its own.
         class_split: The classes of train and val and of test; None = they share all classes.
+        statistics: Whose mean and std normalise the images, in words.
+        left_out: How many files were not read, by reason.
     """
 
     def __init__(
@@ -103,14 +106,14 @@ class DataModule(LightningDataModule):
         self.images_per_class = images_per_class
         self.overfit_batches = overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
-        mean, std = mean or splits.mean, std or splits.std
-        self.preprocess = _preprocess(self.train, image_size, mean, std)
+        known = mean or splits.mean, std or splits.std
+        self.preprocess = _preprocess(self.train, image_size, *known)
+        self.statistics = whose_statistics(self.preprocess, mean or std, splits)
+        self.left_out = left_out_of(splits)
         self.view_size = self.preprocess.image_size if view_size is None else view_size
+        own = self.preprocess.options()
         self.augmentation = augmentation(
-            size=self.view_size,
-            mean=self.preprocess.mean.flatten().tolist(),
-            std=self.preprocess.std.flatten().tolist(),
-            seed=seed,
+            size=self.view_size, mean=own["mean"], std=own["std"], seed=seed
         )
 
     @property

@@ -12,9 +12,10 @@ from ssl_zoo.figures.evaluation import (
     draw_strengths,
 )
 from ssl_zoo.figures.maps import draw_map, draw_maps
-from ssl_zoo.figures.run import draw_curves, draw_views
+from ssl_zoo.figures.run import MOST_ROWS, draw_curves, draw_views
 
 __all__ = [
+    "MOST_ROWS",
     "draw_curves",
     "draw_few_shot",
     "draw_gallery",

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_zoo.figures.canvas import show_image, subplots
+from ssl_zoo.figures.canvas import GREY, show_image, subplots
 from ssl_zoo.metric_names import METRICS
 
+MOST_ROWS = 8  # images of a picture of views
 
-def draw_views(images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tensor) -> Figure:
+
+def draw_views(
+    images: Sequence[Tensor], views: Sequence[Tensor], mean: Tensor, std: Tensor
+) -> Figure:
     """A grid: each row is an image and its views.
 
     Args:
-        images: (N, 3, H, W) uint8, or an empty tensor if workers have cropped already.
+        images: (3, H, W) uint8 each, of any sizes; at most `MOST_ROWS` are drawn.
         views: V tensors (N, 3, S, S), normalised.
         mean: (3, 1, 1), which undoes the normalisation.
         std: (3, 1, 1).
     """
-    columns = [[image for image in images]] if len(images) else []
-    columns += [[v * std + mean for v in view] for view in views]
-    titles = (["image"] if len(images) else []) + [f"view {i + 1}" for i in range(len(views))]
-    rows = min(8, len(columns[0]))
+    columns = [list(images), *([v * std + mean for v in view] for view in views)]
+    titles = ["image", *(f"view {i + 1}" for i in range(len(views)))]
+    rows = min(MOST_ROWS, len(images))
     figure, axes = subplots(len(columns), rows, (1.3 * rows, 1.45 * len(columns)))
     for line, column, title in zip(axes, columns, titles, strict=True):
         for axis, picture in zip(line, column[:rows], strict=True):
@@ -32,11 +35,15 @@ def draw_views(images: Tensor, views: Sequence[Tensor], mean: Tensor, std: Tenso
     return figure
 
 
-def draw_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
-    """The run's curves over optimizer steps, one panel per quantity.
+def draw_curves(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    floors: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
+    """The run's curves over epochs, one panel per quantity.
 
     Args:
-        curves: For each metric name its (step, value) pairs.
+        curves: For each metric name its (epochs done, value) pairs.
+        floors: For a panel, by its title, what values are compared with, such as chance.
     """
     panels = _panels(curves)
     columns = 3
@@ -46,12 +53,16 @@ def draw_curves(curves: dict[str, list[tuple[int, float]]]) -> Figure:
         axis.set_visible(False)
     for axis, (title, names) in zip(axes.flat, panels.items(), strict=False):
         for name in names:
-            steps, values = zip(*curves[name], strict=True)
-            axis.plot(steps, values, label=name, marker="." if len(steps) < 30 else None)
+            epochs, values = zip(*curves[name], strict=True)
+            axis.plot(epochs, values, label=name, marker="." if len(epochs) < 30 else None)
+        levels = (floors or {}).get(title, {})
+        for (label, value), style in zip(levels.items(), ("--", ":"), strict=False):
+            axis.axhline(value, label=label, color=GREY, linestyle=style)
         axis.set_title(title)
-        axis.set_xlabel("step")
+        axis.set_xlabel("epoch")
+        axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
-        if len(names) > 1:
+        if len(names) + len(levels) > 1:
             axis.legend()
     return figure
 

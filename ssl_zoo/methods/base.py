@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssl_zoo.methods.checks import built, check_embeddings, check_output
+from ssl_zoo.metric_names import of_training
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import BadValue, Embeddings, Facts, MultiViewBatch, StepOutput
 
@@ -102,11 +103,10 @@ class Method(LightningModule, ABC):
 
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> dict[str, Any]:
         output = check_output(self.step(batch), len(batch.index))
-        size = len(batch.index)
-        self.log("train/loss", output.loss.detach(), batch_size=size)
-        for name, value in output.metrics.items():
-            self.log(f"train/{name}", value, batch_size=size)
-        return output._asdict()
+        logged = {"loss": output.loss.detach(), **output.metrics}
+        for name, value in logged.items():
+            self.log(of_training(name), value, batch_size=len(batch.index))
+        return {**output._asdict(), "logged": logged}  # Lightning divides its loss by `accumulate`
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.before_step(self.trainer.global_step / self._total_steps())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssl_zoo.console import info
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import BANK_STREAM, uniform
@@ -85,7 +86,7 @@ class Queue(Negatives):
     Args:
         dim: Width of the keys.
         size: Keys that it holds; need not be a multiple of the batch.
-        facts: Not needed.
+        facts: Its `num_images` only serves to say that the queue is longer than the data set.
 
     Raises:
         BadValue: If the size is below 1.
@@ -100,6 +101,11 @@ class Queue(Negatives):
         super().__init__()
         if size < 1:
             raise BadValue("size", size, "at least 1")
+        if facts.num_images is not None and size > facts.num_images:
+            info(
+                f"the queue of {size:,} keys is longer than the data set of {facts.num_images:,} "
+                "images: it holds several keys of an image, also of the query's own"
+            )
         self.register_buffer("queue", functional.normalize(torch.randn(size, dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
         self._staged: list[Tensor] = []
@@ -169,6 +175,11 @@ class MemoryBank(Negatives):
             )
         if num_negatives is not None and num_negatives < 1:
             raise BadValue("num_negatives", num_negatives, "at least 1, or null")
+        if num_negatives is not None and num_negatives > facts.num_images:
+            info(
+                f"{num_negatives:,} negatives are drawn from a memory bank of {facts.num_images:,} "
+                "images: each query meets some of them several times"
+            )
         if not 0 <= momentum <= 1:
             raise BadValue("momentum", momentum, "in [0, 1]")
         self.num_negatives, self.momentum = num_negatives, momentum

@@ -11,6 +11,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ssl_zoo.console import info
 from ssl_zoo.ramps import half_cosine, steps_down, warm_up
 from ssl_zoo.types import BadValue
 
@@ -129,6 +130,12 @@ def multistep(
     listed = milestones if not isinstance(milestones, int | float) else ["no list"]
     if not all(isinstance(milestone, int | float) for milestone in listed):
         raise BadValue("milestones", milestones, "a list of epochs, as in [120,160]")
+    late = [str(milestone) for milestone in milestones if milestone >= epochs]
+    if late:
+        info(
+            f"milestones beyond the last epoch ({epochs:g}): {', '.join(late)}: the learning rate "
+            "does not drop there"
+        )
     steps = [round(total_steps * milestone / epochs) for milestone in milestones]
     return _schedule(optimizer, total_steps, lambda step: steps_down(step, steps, gamma))
 

@@ -16,7 +16,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 
-from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss
+from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss, TrainMetrics
 from ssl_zoo.config import instantiate
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
@@ -86,6 +86,12 @@ def facts_of(cfg: DictConfig, data: DataModule) -> Facts:
     return Facts(data.num_images, data.num_train_classes, steps_per_epoch, total_steps)
 
 
+def whole_length(cfg: DictConfig, data: DataModule) -> int:
+    """Optimizer steps of the run as it is meant, also where only a few are tried."""
+    trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    return count_steps(data.num_batches, trainer | {"fast_dev_run": False})[1]
+
+
 def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Logger]:
     """metrics.csv and what `logger=` names; none if a run is only tried out.
 
@@ -126,7 +132,7 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder)
     others = [callback for callback in made.values() if callback not in stoppers]
     if not cfg.trainer.enable_progress_bar:
         others = [c for c in others if not isinstance(c, ProgressBar)]
-    callbacks = [FiniteLoss(), *others, watched, *stoppers]
+    callbacks = [FiniteLoss(), TrainMetrics(), *others, watched, *stoppers]
     if cfg.trainer.fast_dev_run:
         return callbacks
     return [*callbacks, Checkpoints(folder, cfg.save_every_n_minutes)]

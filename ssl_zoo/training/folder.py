@@ -23,7 +23,7 @@ def folder_of(cfg: DictConfig) -> Iterator[RunFolder]:
 
     A new run's folder is made for it; where `run_dir` or hydra.run.dir names one, it may exist. In
     `cfg`, `run_dir` becomes the folder's path. Ranks other than 0, and a run that is only tried
-    out (`trainer.fast_dev_run`), make no folder and hold no lock.
+    out (`trainer.fast_dev_run`, `dry_run`), make no folder and hold no lock.
 
     Args:
         cfg: As composed from conf/train.yaml.
@@ -34,7 +34,7 @@ def folder_of(cfg: DictConfig) -> Iterator[RunFolder]:
     if cfg.get("sweep") is not None and sweep_group() is None:
         raise UserError(f"sweep={cfg.sweep} names the folder of a multirun: add -m")
     folder = RunFolder(cfg.run_dir)
-    if cfg.trainer.fast_dev_run or not is_rank_zero():
+    if cfg.trainer.fast_dev_run or cfg.dry_run or not is_rank_zero():
         yield folder
         return
     folder = _made(cfg, folder)

@@ -62,6 +62,7 @@ class Job:
     Attributes:
         config: Resolved.
         folder: The run's.
+        shown: What a line names as the folder.
         resume: Whether to go on from its last.ckpt.
         new_schedule: Whether the schedule has another length than that of the checkpoint.
         changes: Overrides that a resume was given.
@@ -73,6 +74,7 @@ class Job:
 
     config: dict[str, Any]
     folder: str
+    shown: str
     resume: bool
     new_schedule: bool
     changes: list[str]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -18,15 +19,16 @@ from pytorch_lightning.utilities import rank_zero_only
 from ssl_zoo.callbacks import Interrupted
 from ssl_zoo.config import flatten
 from ssl_zoo.console import info
-from ssl_zoo.metric_names import OBJECTIVES
+from ssl_zoo.metric_names import EPOCH, IMAGES_SEEN, OBJECTIVES
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.steps import Rhythm
 from ssl_zoo.types import BadValue, UserError
 
 _WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 
 class CSVLog(Logger):
-    """Appends (step, name, value) rows to metrics.csv; a resumed run goes on in the same file.
+    """Appends a row for each metric to metrics.csv; a resumed run goes on in the same file.
 
     Args:
         folder: The run's.
@@ -52,8 +54,9 @@ class CSVLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        rows = {name: value for name, value in metrics.items() if name != "epoch"}
-        self.folder.append_metrics(step, rows)
+        place = {name: metrics[name] for name in (EPOCH, IMAGES_SEEN) if name in metrics}
+        rows = {name: value for name, value in metrics.items() if name not in place}
+        self.folder.append_metrics(step, rows, **{k: int(value) for k, value in place.items()})
 
 
 def _wandb_reachable() -> bool:
@@ -172,6 +175,28 @@ def start(loggers: list[Logger], config: dict[str, Any]) -> None:
                 run.define_metric(metric.name, step_metric=step, summary=metric.objective)
         else:
             logger.log_hyperparams(flat)
+
+
+def count_images(loggers: list[Logger], rhythm: Rhythm) -> None:
+    """From now on each row of these loggers says its epoch, and how many images were seen.
+
+    Args:
+        loggers: Of any kind; Lightning, the monitors and own parts all write through them.
+        rhythm: Of the run.
+    """
+    for logger in loggers:
+        logger.log_metrics = partial(_counted, logger.log_metrics, rhythm)  # type: ignore[method-assign]
+
+
+def _counted(
+    log_metrics: Callable[..., None],
+    rhythm: Rhythm,
+    metrics: dict[str, float],
+    step: int | None = None,
+) -> None:
+    if step is not None:
+        metrics = {**metrics, EPOCH: rhythm.epoch(step), IMAGES_SEEN: rhythm.images_seen(step)}
+    log_metrics(metrics, step)
 
 
 def log_figures(loggers: list[Logger], figures: dict[str, Path]) -> None:

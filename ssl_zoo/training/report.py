@@ -7,15 +7,18 @@ from time import monotonic
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
+from torchvision.transforms.v2.functional import resize
 
-from ssl_zoo.config import task_overrides, trust_for, typed
+from ssl_zoo.config import instantiate, task_overrides, trust_for, typed
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
-from ssl_zoo.figures import draw_curves, draw_map, draw_views, save
-from ssl_zoo.metric_names import METRICS
+from ssl_zoo.figures import MOST_ROWS, draw_curves, draw_map, draw_views, save
+from ssl_zoo.metric_names import KNN_AT_START, KNN_TOP1, METRICS
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.steps import Rhythm, rhythm_of
 from ssl_zoo.training.sweep import summarize
 from ssl_zoo.training.sweep_folder import is_sweep
 
@@ -61,20 +64,54 @@ def save_first_views(data: DataModule, folder: RunFolder) -> dict[str, Path]:
         return {}
     raw = next(iter(data.train_dataloader()))
     batch = data.transfer_batch_to_device(raw, torch.device("cpu"), 0)
-    images = raw.images if isinstance(raw.images, torch.Tensor) else torch.empty(0)
+    images = _originals(data, raw.index[:MOST_ROWS])
     mean, std = data.preprocess.mean, data.preprocess.std
     path = folder.figures / "views.png"
     return {"views": save(draw_views(images, batch.views, mean, std), path)}
 
 
-def save_last_figures(data: DataModule, folder: RunFolder, val: Features | None) -> dict[str, Path]:
-    """The curves, and a map of the validation features if a monitor made them."""
+def _originals(data: DataModule, index: torch.Tensor) -> list[torch.Tensor]:
+    """Training images as they are, (3, H, W) of any sizes; large ones smaller."""
+
+    def smaller(images: torch.Tensor) -> torch.Tensor:
+        side = 2 * data.view_size
+        return images if min(images.shape[-2:]) <= side else resize(images, [side])
+
+    alone = index.split(1)  # since their sizes differ
+    return [batch[0] for batch in data.train.clean_batches(alone, smaller, num_workers=0)]
+
+
+def save_last_figures(
+    data: DataModule, folder: RunFolder, val: Features | None, rhythm: Rhythm, start: str
+) -> dict[str, Path]:
+    """The curves, and a map of the validation features if a monitor made them.
+
+    Args:
+        data: What was trained on.
+        folder: The run's.
+        val: Features of the validation split.
+        rhythm: How the steps lie in the epochs.
+        start: What the weights were before the run, in words.
+    """
     if not is_main_process():
         return {}
-    figures = {"curves": save(draw_curves(folder.read_metrics()), folder.figures / "curves.png")}
+    curves = {
+        name: [(rhythm.in_epochs(step), value) for step, value in points]
+        for name, points in folder.read_metrics().items()
+    }
+    levels = {"chance": 1 / data.num_classes} if data.num_classes else {}
+    if KNN_AT_START.name in curves:
+        levels[start] = curves[KNN_AT_START.name][0][1]
+    figure = draw_curves(curves, {KNN_TOP1.panel: levels})
+    figures = {"curves": save(figure, folder.figures / "curves.png")}
     if val is not None and len(val.label) > 3:
         figures["map"] = save(draw_map(*val, data.class_names), folder.figures / "map.png")
     return figures
+
+
+def start_of(config: dict[str, Any]) -> str:
+    """What the weights were before the run, in words."""
+    return "weights of init" if config["init"] else "random init"
 
 
 def used_by_evaluation(config: dict[str, Any]) -> list[Any]:
@@ -117,6 +154,7 @@ def report_late(
     """
     result = Result(folder, config, earlier)
     result.write("finished", metrics)
-    if is_main_process():
-        save(draw_curves(folder.read_metrics()), folder.figures / "curves.png")
+    data = instantiate(OmegaConf.create(config).data)
+    rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
+    save_last_figures(data, folder, None, rhythm, start_of(config))
     report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))

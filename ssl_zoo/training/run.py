@@ -8,7 +8,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from ssl_zoo.callbacks import CleanFeatures, Interrupted
+from ssl_zoo.callbacks import CleanFeatures, Forecast, Interrupted
 from ssl_zoo.checkpoints import FORMAT
 from ssl_zoo.config import (
     RUN_PACKAGES,
@@ -37,7 +36,7 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.methods import Method
-from ssl_zoo.run_folder import RunFolder, moved
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training import loggers as run_loggers
 from ssl_zoo.training.build import (
     build_callbacks,
@@ -45,7 +44,9 @@ from ssl_zoo.training.build import (
     build_method,
     build_trainer,
     refusals,
+    whole_length,
 )
+from ssl_zoo.training.facts import in_words, run_facts
 from ssl_zoo.training.launcher import Job, launch, processes_to_start
 from ssl_zoo.training.report import (
     Result,
@@ -53,9 +54,12 @@ from ssl_zoo.training.report import (
     report_late,
     save_first_views,
     save_last_figures,
+    start_of,
     used_by_evaluation,
 )
 from ssl_zoo.training.resume import NewSchedule, Resumed, resumed
+from ssl_zoo.training.steps import rhythm_of
+from ssl_zoo.training.tried import take_dry_run, thrown_away
 from ssl_zoo.training.watched import ended_early
 
 
@@ -75,12 +79,13 @@ def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
     cfg = with_absolute_places(cfg)
     config = to_plain(cfg)
     del config["trust"]  # a file must not vouch for itself
+    dry = take_dry_run(config)
     if preset := preset_line(cfg):
         info(preset)
     with naming_knobs(cfg, task_overrides()):
         check_types(config["trainer"], "trainer")
     if config["trainer"]["fast_dev_run"]:
-        return _try_out(config, composed=cfg)
+        return _try_out(config, cfg, "dry_run" if dry else "trainer.fast_dev_run")
     if trust := trust_for(used_by_evaluation(config)):
         command = f"python evaluate.py {typed('ckpt', str(folder))}{trust}"
         info(f"own parts: score with {command}, export likewise")
@@ -109,15 +114,15 @@ def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
     return _run(again.config, again.folder, again.config, again)
 
 
-def _try_out(config: dict[str, Any], composed: DictConfig) -> dict[str, float]:
-    """A few batches of everything, in a folder that is thrown away (`trainer.fast_dev_run`)."""
+def _try_out(config: dict[str, Any], composed: DictConfig, why: str) -> dict[str, float]:
+    """A few batches of everything, in a folder that is thrown away."""
     try:
-        with TemporaryDirectory(prefix="ssl_zoo-") as folder:
-            elsewhere = moved(config, config["run_dir"], folder)
-            metrics = _train(elsewhere, RunFolder(folder), composed)
+        with thrown_away(config) as (elsewhere, folder):
+            shown = f"{config['run_dir']} (not made)"
+            metrics = _train(elsewhere, folder, composed, shown=shown)
     finally:
         release(config["compile"])
-    info("trainer.fast_dev_run: it runs; nothing was kept")
+    info(f"{why}: it runs; nothing was kept")
     return metrics
 
 
@@ -163,16 +168,19 @@ def _train(
     folder: RunFolder,
     composed: DictConfig | dict[str, Any],
     again: Resumed | None = None,
+    shown: str | None = None,
 ) -> dict[str, float]:
     """Train in this process, or in those that the run needs and nobody has started.
 
-    Errors name the knobs of `composed`, found by its interpolations.
+    Errors name the knobs of `composed`, found by its interpolations; the run's line names the
+    folder, or what is `shown` for it.
     """
     cfg = OmegaConf.create(composed)
     raw = OmegaConf.to_container(cfg, resolve=False)
     job = Job(
         config=config,
         folder=str(folder),
+        shown=str(folder) if shown is None else shown,
         resume=again is not None,
         new_schedule=again is not None and again.new_schedule,
         changes=again.changes if again else [],
@@ -209,32 +217,48 @@ def _fit(
     config, folder = job.config, RunFolder(job.folder)
     seed_everything(config["seed"], workers=False, verbose=False)
     data = instantiate(cfg.data) if data is None else data
-    method: Method = build_method(cfg, data, init=None if job.resume else cfg.get("init"))
-    seen = data.class_names[: data.num_train_classes]
-    extras = {"config": config, "preprocess": data.options(), "train_classes": seen}
-    origin = {"split": data.fingerprint, "wiring": job.wiring}
-    method.checkpoint_extras = {"format": FORMAT, **extras, **origin}
-    if any(isinstance(m, nn.Conv2d) for m in method.modules()):
-        method = method.to(memory_format=torch.channels_last)
-    if config["compile"]:
-        method.encoder.compile()  # monitors call the backbone itself, which is not compiled
-
+    method = _method(job, cfg, data)
     features = CleanFeatures(config["monitor"]["bank_size"])
-    callbacks = build_callbacks(cfg, features, folder)
+    callbacks = [*build_callbacks(cfg, features, folder), Forecast(whole_length(cfg, data))]
     if job.new_schedule:
         callbacks = [NewSchedule(), *callbacks]
     trainer = build_trainer(cfg, loggers, callbacks)
+    _say_facts(run_facts(data, method, trainer, job.shown), folder)
     run_loggers.log_figures(loggers, save_first_views(data, folder))
     if job.changes and is_main_process():
         folder.change(config, f"later: resume with {' '.join(job.changes)}")
+    rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
+    run_loggers.count_images(loggers, rhythm)
     checkpoint = str(folder.last) if job.resume else None
     with refusals():
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     if why := ended_early(trainer, method.facts.total_steps or 0):
         info(why)
-    run_loggers.log_figures(loggers, save_last_figures(data, folder, features.latest_val))
+    figures = save_last_figures(data, folder, features.latest_val, rhythm, start_of(config))
+    run_loggers.log_figures(loggers, figures)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _say_facts(facts: dict[str, Any], folder: RunFolder) -> None:
+    """Say what was read and where it is trained, and keep it in result.json."""
+    info(in_words(facts))
+    if is_main_process():
+        folder.keep_facts(facts)
+
+
+def _method(job: Job, cfg: DictConfig, data: DataModule) -> Method:
+    """The method, with what its checkpoints carry and the memory format that suits it."""
+    method: Method = build_method(cfg, data, init=None if job.resume else cfg.get("init"))
+    seen = data.class_names[: data.num_train_classes]
+    extras = {"config": job.config, "preprocess": data.options(), "train_classes": seen}
+    origin = {"split": data.fingerprint, "wiring": job.wiring}
+    method.checkpoint_extras = {"format": FORMAT, **extras, **origin}
+    if any(isinstance(m, nn.Conv2d) for m in method.modules()):
+        method = method.to(memory_format=torch.channels_last)
+    if cfg.compile:
+        method.encoder.compile()  # monitors call the backbone itself, which is not compiled
+    return method
 
 
 def release(compiled: bool) -> None:

@@ -3,10 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssl_zoo.data.samplers import limited
 from ssl_zoo.types import BadValue
+
+
+class Rhythm(NamedTuple):
+    """How the steps of a run, numbered from 0, lie in its epochs.
+
+    Attributes:
+        batches: Micro-batches of an epoch.
+        accumulate: Micro-batches of a step; an epoch's last step may have fewer.
+        images: Of a micro-batch, over all devices.
+    """
+
+    batches: int
+    accumulate: int
+    images: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return -(-self.batches // self.accumulate)
+
+    def epoch(self, step: int) -> int:
+        """The epoch of a step, from 0."""
+        return step // self.steps
+
+    def images_seen(self, step: int) -> int:
+        """Images of the run up to the end of a step, repeated ones counted again."""
+        epoch, within = divmod(step, self.steps)
+        batches = min((within + 1) * self.accumulate, self.batches)
+        return (epoch * self.batches + batches) * self.images
+
+    def in_epochs(self, step: int) -> float:
+        """The epochs done at the end of a step."""
+        return (step + 1) / self.steps
+
+
+def rhythm_of(num_batches: int, batch_size: int, trainer: Mapping[str, Any]) -> Rhythm:
+    """The rhythm of a run.
+
+    Args:
+        num_batches: Micro-batches that the training loader has in an epoch.
+        batch_size: Images of a step.
+        trainer: As in `count_steps`.
+    """
+    accumulate = trainer["accumulate_grad_batches"]
+    batches = limited("limit_train_batches", trainer["limit_train_batches"], num_batches)
+    return Rhythm(batches, accumulate, batch_size // accumulate)
 
 
 def count_steps(num_batches: int, trainer: Mapping[str, Any]) -> tuple[int, int]:

@@ -33,16 +33,12 @@ def test_monitors_share_one_encoding_and_the_bank_is_whole(
     features = CountEncodings()
     monkeypatch.setattr("ssl_zoo.training.run.CleanFeatures", lambda bank_size: features)
     train(make_config("epochs=2"))
-    assert features.lengths == [
-        270,
-        30,
-        270,
-        30,
-    ]  # bank and val, once an epoch, and not for the map
+    # bank and val, before the first epoch and once after each, and not for the map
+    assert features.lengths == [270, 30] * 3
 
 
 def test_bank_size_limits_the_bank(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     features = CountEncodings(bank_size=40)
     monkeypatch.setattr("ssl_zoo.training.run.CleanFeatures", lambda bank_size: features)
     train(make_config())
-    assert features.lengths == [40, 30]
+    assert features.lengths == [40, 30] * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ssl_zoo.config import check_choices, chosen_method, chosen_options, slots_of
+from ssl_zoo.config.choices import elsewhere, flags_first, is_dry_run
 from ssl_zoo.types import UserError
 
 
@@ -63,3 +64,26 @@ def test_the_method_that_a_command_line_ends_with() -> None:
     both = ["experiment=moco_quick", "ablation=moco_dictionary_memory_bank"]
     assert chosen_method(both) == "instdisc"
     assert slots_of("instdisc") == ["projector", "negatives", "loss"]
+
+
+@pytest.mark.parametrize(
+    ("line", "dry"),
+    [
+        ("seed=1 --dry-run -m", True),
+        ("dry_run=true", True),
+        ("dry_run=True seed=0", True),
+        ("dry_run=false", False),
+        ("--dry-run dry_run=false", False),
+        ("name=dry_run", False),
+    ],
+)
+def test_what_a_dry_run_is(line: str, dry: bool) -> None:
+    assert is_dry_run(flags_first(line.split())) == dry
+
+
+def test_hydra_writes_elsewhere_in_a_dry_run() -> None:
+    args = ["-m", "seed=0,1", "hydra.run.dir=mine", "hydra.sweep.dir=mine"]
+    assert elsewhere(args, "/tmp/x") == [
+        *("-m", "seed=0,1", "run_dir=mine"),
+        *("hydra.run.dir='/tmp/x/run'", "hydra.sweep.dir='/tmp/x/sweep'"),
+    ]

@@ -26,3 +26,16 @@ def test_views_and_curves(tmp_path: Path) -> None:
         assert np.median(third) == pytest.approx(level, abs=0.01)
     curves = {"train/loss": [(0, 2.0), (10, 1.0)], "lr/all": [(0, 0.1)]}
     assert size_of(figures.save(figures.draw_curves(curves), tmp_path / "curves.png"))[0] > 800
+
+
+def test_curves_have_epochs_and_what_they_are_compared_with() -> None:
+    curves = {"val/knn_top1": [(1.0, 0.2), (2.0, 0.4)], "lr/all": [(0.25, 0.1)]}
+    figure = figures.draw_curves(curves, {"top-1 on val": {"chance": 0.1, "random init": 0.15}})
+    top1, rate = figure.axes[:2]
+    lines = {line.get_label(): line for line in top1.get_lines()}
+    assert list(lines) == ["val/knn_top1", "chance", "random init"]
+    assert list(lines["val/knn_top1"].get_xdata()) == [1.0, 2.0]
+    assert set(lines["random init"].get_ydata()) == {0.15}
+    assert [text.get_text() for text in top1.get_legend().get_texts()] == list(lines)
+    assert top1.get_xlabel() == rate.get_xlabel() == "epoch"
+    assert rate.get_legend() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from functools import partial
 from typing import Any
 
@@ -285,3 +286,21 @@ def test_bank_errors(options: dict[str, Any], message: str) -> None:
     build = partial(MemoryBank, dim=DIM, facts=Facts(num_images=IMAGES))
     with pytest.raises(UserError, match=message):
         build(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda facts: Queue(dim=2, size=41, facts=facts), "the queue of 41 keys is longer than"),
+        (lambda facts: Queue(dim=2, size=40, facts=facts), None),
+        (lambda facts: Queue(dim=2, size=41), None),  # in a bare loop nobody knows
+        (lambda facts: MemoryBank(dim=2, facts=facts, num_negatives=41), "41 negatives are drawn"),
+        (lambda facts: MemoryBank(dim=2, facts=facts, num_negatives=None), None),
+    ],
+)
+def test_a_dictionary_that_the_data_do_not_fill_is_said(
+    caplog: pytest.LogCaptureFixture, make: Any, said: str | None
+) -> None:
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        make(Facts(num_images=40))
+    assert [line[: len(said or "")] for line in caplog.messages] == ([] if said is None else [said])

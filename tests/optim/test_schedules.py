@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import re
 from functools import partial
@@ -217,3 +218,17 @@ def parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
 def test_constant() -> None:
     optimizer = two_groups()
     assert rates(optimizer, constant(optimizer, 3), 5) == [[0.3, 0.7]] * 5
+
+
+@pytest.mark.parametrize(
+    ("milestones", "epochs", "late"),
+    [([120, 160], 200, None), ([120, 160], 130, "160"), ([2, 4.5], 4.5, "4.5"), ([9], 5, "9")],
+)
+def test_milestones_beyond_the_last_epoch_are_said(
+    caplog: pytest.LogCaptureFixture, milestones: list[float], epochs: float, late: str | None
+) -> None:
+    optimizer = torch.optim.SGD([vector(1.0)], lr=1.0)
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        multistep(optimizer, total_steps=100, milestones=milestones, epochs=epochs)
+    said = f"milestones beyond the last epoch ({epochs:g}): {late}: the learning rate does not"
+    assert [line.startswith(said) for line in caplog.messages] == ([] if late is None else [True])

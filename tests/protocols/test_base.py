@@ -48,7 +48,9 @@ def test_a_protocol_of_ones_own(
     assert result["headline"] == "test_spread"
     assert result["protocol"] == {"_target_": "my_spread.Spread", "power": 2.0}
     assert json.loads((run / "evaluation" / "spread.json").read_text()) == result
-    assert "num rows" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "num rows" in printed
+    assert "shares in %" in printed
     other = run_evaluate(f"ckpt={run}", "protocol=spread", "protocol.spread.power=1", *own)
     assert other["protocol_id"] != result["protocol_id"]
 

@@ -219,13 +219,14 @@ def test_three_images_have_no_map(
     assert "no map: 3 images are too few" in caplog.text
 
 
-def test_one_command(tmp_path: Path) -> None:
+def test_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_train(tmp_path / "run", "callbacks=none")
     root = flat(tmp_path / "images", [(32, 32), (40, 48)])
     data = [f"dataset.root={root}", f"dataset.cache_dir={tmp_path}", "dataset.num_workers=0"]
     result = run_evaluate(f"ckpt={run}", "protocol=embed", "dataset=folder", *data)
     assert list(result["rows"]) == ["pretrained"]
     assert result["rows"]["pretrained"]["num_images"] == 24
+    assert "%" not in capsys.readouterr().out.split("embed (id ")[1]  # a table of counts
     with np.load(run / "evaluation" / "features_folder.npz") as file:  # the data set's name
         arrays = dict(file)
     backbone, preprocess = ssl_zoo.load_backbone(run)

@@ -39,7 +39,8 @@ def test_presets_run_with_every_method(tmp_path: Path, preset: str, method: str)
 def test_fast_says_what_it_sets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         tried(tmp_path / "run", "debug=fast")
-    assert caplog.messages[0] == "debug=fast: trainer.fast_dev_run=true"
+    assert caplog.messages[0].startswith("SimCLR on shapes, in ")
+    assert caplog.messages[1] == "debug=fast: trainer.fast_dev_run=true"
     assert not list(tmp_path.iterdir())
 
 
@@ -47,8 +48,8 @@ def test_fast_says_what_it_sets(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_limit_is_a_short_whole_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         folder = tried(tmp_path, "debug=limit", "trainer.limit_train_batches=3")
-    assert caplog.messages[0].startswith("debug=limit: trainer.limit_train_batches=3 ")
-    assert "trainer.max_steps=15 monitor.bank_size=1000" in caplog.messages[0]
+    assert caplog.messages[1].startswith("debug=limit: trainer.limit_train_batches=3 ")
+    assert "trainer.max_steps=15 monitor.bank_size=1000" in caplog.messages[1]
     assert state(tmp_path)["global_step"] == 15
     assert len(folder.read_metrics()["val/knn_top1"]) == 5
     assert (folder.figures / "curves.png").exists()

@@ -109,7 +109,7 @@ def ended(
     monkeypatch.setattr(launcher, "_CLOSING_SECONDS", closing)
     config = {"num_nodes": 1, "ends": list(ends)}
     try:
-        job = Job(config, str(folder), False, False, [], {}, {}, [], logging.INFO)
+        job = Job(config, str(folder), str(folder), False, False, [], {}, {}, [], logging.INFO)
         return launch(job, len(ends))
     finally:
         pids = [int(path.read_text()) for path in folder.glob("*.pid")]

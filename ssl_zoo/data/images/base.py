@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -24,9 +25,11 @@ class Images(ABC):
 
     Attributes:
         labels: (N,) int64, -1 = unlabelled.
+        left_out: How many files beside these were not read, by reason.
     """
 
     labels: Tensor
+    left_out: Mapping[str, int] = MappingProxyType({})
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -191,7 +191,12 @@ class Results:
             ]
             for row in names
         ]
-        print_table(f"{title}: shares in %", ["", *columns], table)
+        shares = any(
+            isinstance(self.written[p]["rows"].get(row, {}).get(k), float)
+            for row in names
+            for p, k in columns.values()
+        )
+        print_table(f"{title}: shares in %" if shares else title, ["", *columns], table)
         print("written to " + ", ".join(map(str, self.paths.values())))
 
 

@@ -15,6 +15,8 @@ from ssl_zoo.checkpoints import Source, open_source
 from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, quiet_lightning, warn
 from ssl_zoo.data import DataModule
+from ssl_zoo.data.facts import data_facts, images_in_words, input_in_words
+from ssl_zoo.hardware import default_device, device_name, has_native_bf16
 from ssl_zoo.protocols.base import FLOORS, Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.runner.candidates import candidates
@@ -83,9 +85,22 @@ def _data_module(config: dict[str, Any], source: Source) -> Callable[[], DataMod
         if is_saved(config["dataset"]):
             raise UserError(f"ckpt={source.ckpt} brings no data set: give dataset=NAME")
         data: DataModule = instantiate(OmegaConf.create({**config, "data": wiring}).data)
+        info(_read(data, source))
         return data
 
     return make
+
+
+def _read(data: DataModule, source: Source) -> str:
+    """What is scored, and how an image comes to the backbone."""
+    facts = data_facts(data)
+    if source.pretrained is not None:  # its own statistics, which the data set's do not replace
+        facts["statistics"] = "the checkpoint's"
+    facts["view_size"] = facts["input_size"]  # nothing is trained on the views
+    device = default_device()
+    encoded = "bfloat16" if has_native_bf16(device) else "float32"
+    where = f"encoded on {device_name(device)} in {encoded}"
+    return f"{images_in_words(facts)}; {input_in_words(facts)}; {where}"
 
 
 def _build(name: str, settings: dict[str, Any]) -> Protocol:

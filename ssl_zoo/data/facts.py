@@ -1,0 +1,80 @@
+"""What a data module read, as plain data and in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ssl_zoo.data.images import Splits
+from ssl_zoo.data.preprocess import IMAGENET_MEAN, Preprocess
+
+if TYPE_CHECKING:
+    from ssl_zoo.data.datamodule import DataModule
+
+
+def data_facts(data: DataModule) -> dict[str, Any]:
+    """What was read, and what is made of it; plain data.
+
+    `classes` is 0 where there are no labels, `test` None where there are no test images.
+    """
+    return {
+        "images": data.num_images,
+        "labelled": int((data.train.labels >= 0).sum()),
+        "classes": data.num_classes,
+        "val": len(data.val),
+        "test": None if data.test is None else len(data.test),
+        "left_out": dict(data.left_out),
+        "input_size": data.preprocess.image_size,
+        "view_size": data.view_size,
+        "statistics": data.statistics,
+    }
+
+
+def images_in_words(facts: Mapping[str, Any]) -> str:
+    """The images of `data_facts`, as in "900 images in 10 classes, val 100, test 200"."""
+    classes, images = facts["classes"], facts["images"]
+    parts = [f"{images:,} images" + (f" in {classes:,} classes" if classes else ", no labels")]
+    if classes and facts["labelled"] < images:
+        parts.append(f"{facts['labelled']:,} of them labelled")
+    parts.append(f"val {facts['val']:,}")
+    parts.append("no test images" if facts["test"] is None else f"test {facts['test']:,}")
+    left_out = facts["left_out"]
+    if left_out:
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+        parts.append(f"left out {sum(left_out.values()):,} files ({listed})")
+    return ", ".join(parts)
+
+
+def input_in_words(facts: Mapping[str, Any]) -> str:
+    """What the backbone sees, as in "32 x 32 pixels, normalised by ImageNet's statistics"."""
+    size, views = facts["input_size"], facts["view_size"]
+    seen = f"{size} x {size} pixels" + (f" (views {views} x {views})" if views != size else "")
+    return f"{seen}, normalised by {facts['statistics']} statistics"
+
+
+def left_out_of(splits: Splits) -> dict[str, int]:
+    """How many files of a data set were left out, by reason, the most frequent first."""
+    count: Counter[str] = Counter()
+    for images in (splits.train, splits.test):
+        if images is not None:
+            count.update(images.left_out)
+    return dict(count.most_common())
+
+
+def whose_statistics(preprocess: Preprocess, given: Sequence[float] | None, splits: Splits) -> str:
+    """Whose mean and standard deviation the images are normalised by.
+
+    Args:
+        preprocess: What came of it.
+        given: The mean or std that the data module was given; None = neither.
+        splits: The data set, which may bring its own.
+    """
+    if given is not None:
+        return "the given"
+    if splits.mean is not None:
+        return "the data set's published"
+    used = preprocess.options()["mean"]
+    if all(abs(a - b) < 1e-6 for a, b in zip(used, IMAGENET_MEAN, strict=True)):
+        return "ImageNet's"
+    return "the training images' own"

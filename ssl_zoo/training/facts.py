@@ -1,0 +1,69 @@
+"""What a run says about itself: a line at its start, one when its parts are built; result.json.
+
+Imports no torch, since the first line comes before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ssl_zoo.launched import is_rank_zero
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+    from ssl_zoo.data import DataModule
+    from ssl_zoo.methods import Method
+
+
+def say_start(cfg: Mapping[str, Any], where: str) -> None:
+    """Say what is about to run, within the first seconds of a process.
+
+    Args:
+        cfg: As composed from conf/train.yaml, or saved with a run.
+        where: Of its folder, in words.
+    """
+    if is_rank_zero():
+        method = str(cfg["method"]["module"].get("_target_", "?")).rpartition(".")[2]
+        name = cfg["dataset"]["name"]
+        logging.getLogger("ssl_zoo").info("%s on %s, %s", method, name, where)
+
+
+def run_facts(data: DataModule, method: Method, trainer: Trainer, folder: str) -> dict[str, Any]:
+    """What was read and where it is trained; plain data, kept in result.json."""
+    from ssl_zoo.data.facts import data_facts
+    from ssl_zoo.hardware import device_name
+
+    trained = [p for p in method.parameters() if p.requires_grad]
+    return {
+        **data_facts(data),
+        "device": device_name(trainer.strategy.root_device),
+        "processes": trainer.world_size,
+        "precision": trainer.precision,
+        "parameters": sum(p.numel() for p in trained),
+        "backbone_parameters": sum(p.numel() for p in method.encoder.backbone.parameters()),
+        "folder": folder,
+    }
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """`run_facts` as one line."""
+    from ssl_zoo.data.facts import images_in_words, input_in_words
+
+    several = f"{facts['processes']} x " if facts["processes"] > 1 else ""
+    parameters, backbone = _short(facts["parameters"]), _short(facts["backbone_parameters"])
+    return "; ".join(
+        [
+            images_in_words(facts),
+            input_in_words(facts),
+            f"{several}{facts['device']}, {facts['precision']}",
+            f"{parameters} parameters, {backbone} of them the backbone's",
+            f"in {facts['folder']}",
+        ]
+    )
+
+
+def _short(count: int) -> str:
+    return f"{count:,}" if count < 100_000 else f"{count / 1e6:.1f} million"
