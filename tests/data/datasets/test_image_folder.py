@@ -57,7 +57,7 @@ def test_test_alone_is_not_trained_on(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [["1.png", "2.png"], ["only/1.png", "only/2.png"], ["a/1.png", "b/2.png", "loose.png"]],
+    [["1.png", "2.png"], ["only/1.png", "only/2.png"], ["a/1.png", "b/2.png", "3.png", "4.png"]],
 )
 def test_tree_without_class_folders_is_unlabelled(root: Path, names: list[str]) -> None:
     write_tree(root, *names)
