@@ -20,7 +20,7 @@ from ssl_zoo.config import trusting
 from ssl_zoo.console import bar, info
 from ssl_zoo.data.kinds import SOME, is_hidden, why_no_image
 from ssl_zoo.data.listing import counted, find_images, shown
-from ssl_zoo.data.pixels import Reader
+from ssl_zoo.data.pixels import Reader, say_frames
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.evaluation.features import eval_mode, representer
 from ssl_zoo.hardware import default_device
@@ -62,8 +62,10 @@ def embed(
     where = _device(device)
     with trusting(trust):
         backbone, preprocess = _opened(source)
-    reads = preprocess.readers(listed)
+    frames: list[int] = []
+    reads = preprocess.readers(listed, tell=frames.append)
     features = _encoded(reads, backbone, preprocess, batch_size, where)
+    say_frames(frames)
     what = images if isinstance(images, str | Path) else "the images given"
     info(f"embed: {what}: {len(features)} images x {features.shape[1]} features, on {where}")
     return features
@@ -126,15 +128,14 @@ def _files(images: str | Path) -> list[str]:
         return [place]
     if not glob.has_magic(place):
         raise BadValue("images", images, says="does not exist: give a folder, a glob or a file")
-    matches = sorted(path for path in glob.glob(place, recursive=True) if _is_visible_file(path))
-    reasons = {path: why_no_image(path) for path in matches}
+    matches = sorted(glob.glob(place, recursive=True))
+    reasons = {path: why_no_image(path) for path in matches if _is_visible_file(path)}
     files = [path for path, reason in reasons.items() if reason is None]
-    left_out = counted(reason for reason in reasons.values() if reason is not None)
     if not files:
-        what = f"matches no image ({shown(left_out)})" if matches else "matches nothing"
-        fix = f"give a folder, or a pattern of files that Pillow reads, such as {SOME}"
+        what = f"matches {len(matches)} entries, none an image" if matches else "matches nothing"
+        fix = f"give a folder, or a pattern that ends in any of {SOME} or what else Pillow reads"
         raise BadValue("images", images, says=f"{what}: {fix}")
-    _say_left_out(images, left_out)
+    _say_left_out(images, counted(reason for reason in reasons.values() if reason is not None))
     return files
 
 

@@ -111,16 +111,13 @@ class DataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
-        self.left_out = together(
-            *(i.left_out for i in (splits.train, splits.test, splits.val) if i is not None)
-        )
+        self.left_out = _left_out(splits)
         self.train, self.val, self.test = parts.train, parts.val, parts.test
         self.class_names, self.class_split = parts.class_names, parts.class_split
         self.num_train_classes = parts.num_train_classes
         self.num_classes, self.num_images = len(self.class_names), len(self.train)
         self.batch_size, self.accumulate = batch_size, accumulate
-        self.images_per_class = images_per_class
-        self.overfit_batches = overfit_batches
+        self.images_per_class, self.overfit_batches = images_per_class, overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
         mean, std = mean or splits.mean, std or splits.std
         self.preprocess = _preprocess(self.train, image_size, mean, std, splits.white, num_workers)
@@ -253,6 +250,11 @@ def _parts(
         if value:
             raise BadValue(name, value, says="needs class_split=hash or contiguous")
     return within_classes(splits, val_fraction, split_seed)
+
+
+def _left_out(splits: Splits) -> dict[str, int]:
+    parts = (splits.train, splits.test, splits.val)
+    return together(*(images.left_out for images in parts if images is not None))
 
 
 def _preprocess(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,13 +137,16 @@ def _check_mask(alpha: NDArray[np.uint8], channels: int) -> None:
     )
 
 
-def decode(path: str | Path, white: int | None = None) -> NDArray[np.uint8]:
+def decode(
+    path: str | Path, white: int | None = None, tell: Callable[[int], None] | None = None
+) -> NDArray[np.uint8]:
     """One image file as RGB, turned upright; transparency is composited over white.
 
     Args:
         path: Of any format that Pillow reads; of several frames or pages, the first is taken.
         white: The value that is white in files of 16 bits, such as 4095 if 12 of them are used;
             None = 65535.
+        tell: Called with the number of frames or pages after the first, if there are any.
 
     Returns:
         (H, W, 3) uint8. 16-bit grayscale is scaled by 255/white, so that white stays white.
@@ -153,7 +157,10 @@ def decode(path: str | Path, white: int | None = None) -> NDArray[np.uint8]:
     """
     try:
         with _open(path) as image:
-            return rgb(image, white)
+            pixels = rgb(image, white)
+            if tell is not None and (frames := _frames(image)) > 1:
+                tell(frames - 1)
+            return pixels
     except Exception as error:  # Pillow's plugins raise nearly anything on corrupt files
         raise UserError(f"{path} does not decode: {error}{hint(path)}") from error
 

@@ -26,7 +26,7 @@ _SYSTEM = {
     *("system volume information", "lost+found", "__pycache__"),
 }
 
-SOME = "jpg png tif webp gif bmp"  # for messages: all would be sixty
+SOME = "jpg jpeg png webp bmp tif tiff gif jp2 ppm"  # for messages: all would be sixty
 
 
 def is_hidden(name: str) -> bool:

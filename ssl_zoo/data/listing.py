@@ -89,8 +89,8 @@ def check_any(found: Found, root: Path) -> None:
         UserError: Saying what it holds instead.
     """
     if not found.names:
-        holds = f" ({shown(found.left_out())})" if found.others else ""
-        says = f"holds no image{holds}: give a folder of images that Pillow reads, such as {SOME}"
+        holds = f"; it holds {shown(found.left_out())}" if found.others else ""
+        says = f"holds no image: give a folder with any of {SOME} or what else Pillow reads{holds}"
         raise BadValue("root", root, says=says)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ssl_zoo.console import warn
 from ssl_zoo.data.decode import decode, rgb
 from ssl_zoo.types import BadValue, UserError
 
@@ -24,7 +25,12 @@ _PIL = threading.Lock()  # a PIL image that is not loaded yet must not be read b
 _SHAPES = "C = 1 (grey), 3 (RGB) or 4 (RGBA)"
 
 
-def readers(images: Any, name: str = "images", white: int | None = None) -> list[Reader]:
+def readers(
+    images: Any,
+    name: str = "images",
+    white: int | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> list[Reader]:
     """What reads each of some images, in their order, when it is called.
 
     What can be told without reading a pixel is refused here: types, shapes, missing files.
@@ -36,6 +42,7 @@ def readers(images: Any, name: str = "images", white: int | None = None) -> list
             does it with files.
         name: What messages call the images.
         white: The value that is white in files and PIL images of 16 bits; None = 65535.
+        tell: Called with the number of frames or pages after the first, for files that have some.
 
     Returns:
         Functions that return uint8 (3, H, W): of files, PIL images and arrays on the CPU, of
@@ -45,7 +52,7 @@ def readers(images: Any, name: str = "images", white: int | None = None) -> list
         UserError: Also from a reader, if its image does not decode; the line says which and why.
     """
     if isinstance(images, str | Path):
-        return [partial(_read_file, _existing(images, name), white)]
+        return [partial(_read_file, _existing(images, name), white, tell)]
     if isinstance(images, Image.Image):
         return [partial(_read_pil, images, name, white)]
     if isinstance(images, Tensor):
@@ -53,8 +60,21 @@ def readers(images: Any, name: str = "images", white: int | None = None) -> list
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OU":  # these hold paths
         return _rows(images, name)
     listed = _listed(images, name)
-    each = (readers(image, f"{name}[{i}]", white) for i, image in enumerate(listed))
+    each = (readers(image, f"{name}[{i}]", white, tell) for i, image in enumerate(listed))
     return [read for some in each for read in some]
+
+
+def say_frames(frames: Sequence[int]) -> None:
+    """Warn of files of which only the first frame or page was read.
+
+    Args:
+        frames: For each such file, how many follow.
+    """
+    if frames:
+        warn(
+            f"{len(frames):,} files hold several frames or pages: the first of each is read, the "
+            f"other {sum(frames):,} are left out"
+        )
 
 
 def _listed(images: Any, name: str) -> list[Any]:
@@ -84,9 +104,9 @@ def _existing(path: str | Path, name: str) -> str:
     return file
 
 
-def _read_file(path: str, white: int | None) -> Tensor:
+def _read_file(path: str, white: int | None, tell: Callable[[int], None] | None) -> Tensor:
     try:
-        return to_chw(decode(path, white))
+        return to_chw(decode(path, white, tell))
     except UserError as error:
         raise UserError(f"{error}; repair it or leave it out") from error
 

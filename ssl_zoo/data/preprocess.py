@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
-from ssl_zoo.data.pixels import Reader, is_nchw, not_uint8, readers
+from ssl_zoo.data.pixels import Reader, is_nchw, not_uint8, readers, say_frames
 from ssl_zoo.types import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -67,14 +67,18 @@ class Preprocess(nn.Module):
         mean, std = self.mean.to(images.device), self.std.to(images.device)
         return images.float().div_(255).sub_(mean).div_(std)
 
-    def readers(self, images: Any) -> list[Reader]:
+    def readers(self, images: Any, tell: Callable[[int], None] | None = None) -> list[Reader]:
         """What reads each of some images, as `ssl_zoo.data.pixels.readers`, by this white level."""
-        return readers(images, white=self.white)
+        return readers(images, white=self.white, tell=tell)
 
     def forward(self, images: Any) -> Tensor:
         if is_nchw(images):
             return self.normalize(self.geometry(images))
-        return self.normalize(torch.stack([self.geometry(read()) for read in self.readers(images)]))
+        frames: list[int] = []
+        reads = self.readers(images, tell=frames.append)
+        prepared = self.normalize(torch.stack([self.geometry(read()) for read in reads]))
+        say_frames(frames)
+        return prepared
 
     @property
     def _shorter(self) -> int:

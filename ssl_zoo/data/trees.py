@@ -56,16 +56,14 @@ class Headers(NamedTuple):
         most: (H, W) that the most images have; None if no header opens.
         num_most: How many have it.
         num_opened: How many headers open.
-        num_several: Files that have several frames or pages.
-        num_frames: Their frames after the first.
+        frames: How many frames or pages follow the first, for each file that has several.
         broken: Reason by name for each file whose header does not open.
     """
 
     most: tuple[int, int] | None
     num_most: int
     num_opened: int
-    num_several: int
-    num_frames: int
+    frames: list[int]
     broken: dict[str, str]
 
     @property
@@ -181,7 +179,7 @@ def scan_headers(tree: Tree, num_threads: int | None = None) -> Headers:
         if result.frames > 1:
             frames.append(result.frames - 1)
     most, count = sizes.most_common(1)[0] if sizes else (None, 0)
-    found = Headers(most, count, sizes.total(), len(frames), sum(frames), broken)
+    found = Headers(most, count, sizes.total(), frames, broken)
     _remember(file, found._asdict())
     return found
 

@@ -53,7 +53,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.jpg is not a folder"):
         find_images(tmp_path / "a.jpg")
     with pytest.raises(
-        UserError, match=r"empty holds no image \(1 x \.md: not an image that .*jpg png"
+        UserError, match=r"empty holds no image: .*jpg jpeg png webp bmp tif tiff.* 1 x \.md"
     ):
         find_images(tmp_path / "empty")
 

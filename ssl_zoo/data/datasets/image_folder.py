@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssl_zoo.console import info, warn
+from ssl_zoo.console import info
 from ssl_zoo.data.datasets.class_folders import stop_at_empty, top, with_classes
 from ssl_zoo.data.datasets.layout import Part, find_layout
 from ssl_zoo.data.datasets.white_level import check_white
 from ssl_zoo.data.decode import FULL_RANGE
 from ssl_zoo.data.images import FileImages, Images, Splits, TensorImages
 from ssl_zoo.data.listing import counted, find_images, together
+from ssl_zoo.data.pixels import say_frames
 from ssl_zoo.data.trees import (
     CACHE_DIR,
     Headers,
@@ -81,7 +82,8 @@ def folder(
     parts = {split: part for split, part in layout._asdict().items() if part is not None}
     trees = [tree_of(part.root, part.found.names, cache, white) for part in parts.values()]
     headers = [scan_headers(tree, num_threads) for tree in trees]
-    _say_what_headers_say(trees, headers)
+    say_frames([count for header in headers for count in header.frames])
+    _say_odd_sizes(trees[0], headers[0])
     check_white(trees[0], white)
     if on_error == "stop":
         _stop_at_broken(trees, [header.broken for header in headers])
@@ -118,25 +120,19 @@ def _check_options(
         raise BadValue("white", white, f"in 1 to {FULL_RANGE}, such as 4095 for 12 bits, or null")
 
 
-def _say_what_headers_say(trees: list[Tree], headers: list[Headers]) -> None:
-    several = sum(header.num_several for header in headers)
-    if several:
-        warn(
-            f"{several:,} files hold several frames or pages: the first of each is read, the other "
-            f"{sum(header.num_frames for header in headers):,} are left out"
-        )
-    size = headers[0].common_size
-    if size is not None and headers[0].size is None:
-        others = headers[0].num_opened - headers[0].num_most
+def _say_odd_sizes(tree: Tree, headers: Headers) -> None:
+    """Say that a few images differ in size, which makes no difference."""
+    size = headers.common_size
+    if size is not None and headers.size is None:
         info(
-            f"{headers[0].num_most:,} images in {trees[0].root} are {size[0]} x {size[1]} pixels; "
-            f"{others:,} of another size are read as if they were"
+            f"{headers.num_most:,} images in {tree.root} are {size[0]} x {size[1]} pixels; "
+            f"{headers.num_opened - headers.num_most:,} of another size are read as if they were"
         )
 
 
 def _frames(headers: Headers) -> dict[str, int]:
     reason = "frames or pages after the first of their file"
-    return {reason: headers.num_frames} if headers.num_frames else {}
+    return {reason: sum(headers.frames)} if headers.frames else {}
 
 
 def _decoded(
