@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.configs import Make
 from helpers.files import open_folder, rgb
 from helpers.pixels import noise, save
+from helpers.trees import folder_of
 from ssl_zoo.data import Preprocess
 from ssl_zoo.data.decode import decode
 from ssl_zoo.types import UserError
@@ -93,8 +97,6 @@ def test_another_white_level_is_another_cache(root: Path, caplog: pytest.LogCapt
 
 def test_three_channels_of_16_bits(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Pillow keeps their upper bytes only, so that no white level can help: this is said."""
-    torchvision = pytest.importorskip("torchvision")
-    del torchvision
     for name, seed in (("a/1", 0), ("b/2", 1)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_png48(root / f"{name}.png", noise(8, 9, 3, high=4096, dtype=np.uint16) + seed)
@@ -107,9 +109,6 @@ def test_three_channels_of_16_bits(root: Path, caplog: pytest.LogCaptureFixture)
 
 def write_png48(path: Path, pixels: np.ndarray) -> None:
     """A PNG of 16 bits for each of three channels, which Pillow does not write."""
-    import struct
-    import zlib
-
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     chunks = [
@@ -150,3 +149,15 @@ def test_preprocess_reads_files_and_pictures_as_the_data_set_does(tmp_path: Path
     assert Preprocess(**preprocess.options()).white == 1023
     assert "16-bit white is 1023" in str(preprocess)
     assert "white" not in Preprocess(16).options()  # as it was saved before
+
+
+def test_the_knobs_reach_the_data_and_what_is_saved(
+    make_config: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split in ("train", "val"):
+        write_deep(tmp_path / "data" / split, 1023)
+    knobs = ["dataset.white=1023", "dataset.test_folder=val", "batch_size=2"]
+    data = folder_of(make_config, tmp_path, tmp_path / "data", *knobs)
+    assert (len(data.train), len(data.val), len(data.test or [])) == (2, 1, 3)
+    assert data.options()["white"] == 1023
+    assert caplog.messages == []
