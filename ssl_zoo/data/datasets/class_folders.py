@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ssl_zoo.data.datasets.layout import Labelled, Layout, Part, is_stray, listed, unwrapped
-from ssl_zoo.data.listing import together
+from ssl_zoo.data.listing import counted, shown, together
 from ssl_zoo.types import BadValue, UserError
 
 _log = logging.getLogger("ssl_zoo")
@@ -86,7 +86,7 @@ def _classes(part: Part, required: bool, depth: int) -> list[str]:
         return []
     if depth > 1 and loose and set(folders) - set(found):  # a class above that depth
         _stop_at_no_classes(part, folders, loose, depth)
-    stop_at_empty(folders, set(found), part, "images")
+    stop_at_empty(folders, set(found), part, "images", depth)
     return folders
 
 
@@ -110,16 +110,20 @@ def _stop_at_no_classes(part: Part, folders: list[str], loose: int, depth: int) 
     raise BadValue("labelled", True, says=says)
 
 
-def stop_at_empty(class_names: list[str], found: set[str], part: Part, what: str) -> None:
+def stop_at_empty(
+    class_names: list[str], found: set[str], part: Part, what: str, depth: int
+) -> None:
     """Refuse classes without images.
 
     Raises:
-        UserError: Naming them.
+        UserError: Naming them, and what else they hold.
     """
     empty = [name for name in class_names if name not in found]
     if empty:
+        others = counted(why for name, why in part.found.others if top(name, depth) in set(empty))
+        holds = f" (they hold {shown(others)})" if others else ""
         raise UserError(
-            f"class folders without {what} in {part.root}: {listed(empty)}; "
+            f"class folders without {what} in {part.root}: {listed(empty)}{holds}; "
             "fill or remove them, or set labelled=false"
         )
 

@@ -94,11 +94,12 @@ def folder(
         _report_skipped(trees, broken, skipped_list)
     splits: dict[str, Any] = {}
     for i, (split, part) in enumerate(parts.items()):
-        array = arrays[i] if arrays else None
-        images = _images(trees[i], headers[i], class_names, class_depth, array)
-        left_out = together(part.left_out, _frames(headers[i]), counted(broken[i].values()))
+        images = _images(trees[i], headers[i], class_names, class_depth, arrays[i : i + 1])
+        failed = counted(reason.split(":")[0] for reason in broken[i].values())
+        left_out = together(part.left_out, _frames(headers[i]), failed)
         images = replace(images, left_out=left_out)
-        splits[split] = _without(images, part, broken[i], class_names if split != "val" else [])
+        required = [] if split == "val" else class_names
+        splits[split] = _without(images, part, broken[i], required, class_depth)
     return Splits(
         splits["train"], splits.get("test"), class_names, val=splits.get("val"), white=white
     )
@@ -201,17 +202,19 @@ def _images(
     headers: Headers,
     class_names: list[str],
     depth: int,
-    array: NDArray[np.uint8] | None,
+    arrays: list[NDArray[np.uint8]],
 ) -> FileImages | TensorImages:
     ids = {name: label for label, name in enumerate(class_names)}
     labels = torch.tensor([ids.get(top(name, depth), -1) for name in tree.names])
     paths = [str(tree.root / name) for name in tree.names]
-    if array is not None:
-        return TensorImages(array, labels, paths=paths)
+    if arrays:
+        return TensorImages(arrays[0], labels, paths=paths)
     return FileImages(paths, labels, common=headers.common_size, white=tree.white)
 
 
-def _without(images: Images, part: Part, broken: dict[str, str], class_names: list[str]) -> Images:
+def _without(
+    images: Images, part: Part, broken: dict[str, str], class_names: list[str], depth: int
+) -> Images:
     """The images that are not broken; each of the classes must have some."""
     if not broken:
         return images
@@ -222,5 +225,5 @@ def _without(images: Images, part: Part, broken: dict[str, str], class_names: li
     left = images.subset(torch.tensor(kept))
     labels = left.labels.unique().tolist()
     found = {name for label, name in enumerate(class_names) if label in labels}
-    stop_at_empty(class_names, found, part, "images that decode")
+    stop_at_empty(class_names, found, part, "images that decode", depth)
     return left
