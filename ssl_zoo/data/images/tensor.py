@@ -33,7 +33,7 @@ class TwoArrays:
         self, first: NDArray[np.uint8] | TwoArrays, second: NDArray[np.uint8] | TwoArrays
     ) -> None:
         self.first, self.second = first, second
-        self.shape = (first.shape[0] + second.shape[0], *first.shape[1:])
+        self.shape: tuple[int, ...] = (first.shape[0] + second.shape[0], *first.shape[1:])
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Copies rows (n,) to an array (n, 3, H, W)."""
