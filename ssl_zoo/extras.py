@@ -10,11 +10,17 @@ _EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "pillow_heif": "heic",
     "pyarrow": "parquet",
     "pycocotools": "detection",
     "pytorch_metric_learning": "metric",
     "tensorboard": "tensorboard",
 }
+
+
+def how_to_install(package: str) -> str:
+    """The command that installs an optional package, by its import name."""
+    return f'pip install "ssl_zoo[{_EXTRAS[package]}]"'
 
 
 def need(what: str, *packages: str, instead: str = "") -> None:
@@ -33,5 +39,5 @@ def need(what: str, *packages: str, instead: str = "") -> None:
             otherwise = f", or {instead}" if instead else ""
             raise UserError(
                 f"{what} needs {package.replace('_', '-')}, which is not installed: "
-                f'pip install "ssl_zoo[{_EXTRAS[package]}]"{otherwise}'
+                f"{how_to_install(package)}{otherwise}"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from ssl_zoo.checkpoints.load import load_backbone
 from ssl_zoo.config import trusting
 from ssl_zoo.console import bar, info
-from ssl_zoo.data.decode import EXTENSIONS
-from ssl_zoo.data.pixels import Reader, readers
+from ssl_zoo.data.kinds import SOME, is_hidden, why_no_image
+from ssl_zoo.data.listing import counted, find_images, shown
+from ssl_zoo.data.pixels import Reader, say_frames
 from ssl_zoo.data.preprocess import Preprocess
-from ssl_zoo.data.trees import find_names
 from ssl_zoo.evaluation.features import eval_mode, representer
 from ssl_zoo.hardware import default_device
 from ssl_zoo.types import BadValue, UserError, first_line
@@ -58,11 +58,14 @@ def embed(
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise BadValue("batch_size", batch_size, "a whole number from 1")
-    reads = readers(_files(images) if isinstance(images, str | Path) else images)
+    listed = _files(images) if isinstance(images, str | Path) else images
     where = _device(device)
     with trusting(trust):
         backbone, preprocess = _opened(source)
+    frames: list[int] = []
+    reads = preprocess.readers(listed, tell=frames.append)
     features = _encoded(reads, backbone, preprocess, batch_size, where)
+    say_frames(frames)
     what = images if isinstance(images, str | Path) else "the images given"
     info(f"embed: {what}: {len(features)} images x {features.shape[1]} features, on {where}")
     return features
@@ -112,25 +115,37 @@ def _batches(
 
 
 def _files(images: str | Path) -> list[str]:
-    """The image files that a folder, a glob or a path means."""
+    """The image files that a folder, a glob or a path means; says what else it holds."""
     place = os.path.expanduser(images)
     if os.path.isdir(place):
         try:
-            return [os.path.join(place, name) for name in find_names(Path(place))]
+            found = find_images(Path(place))
         except BadValue as error:
             raise BadValue("images", images, says=error.says) from error
+        _say_left_out(images, found.left_out())
+        return [os.path.join(place, name) for name in found.names]
     if os.path.exists(place):
         return [place]
     if not glob.has_magic(place):
         raise BadValue("images", images, says="does not exist: give a folder, a glob or a file")
     matches = sorted(glob.glob(place, recursive=True))
-    files = [path for path in matches if os.path.splitext(path)[1].lower() in EXTENSIONS]
+    reasons = {path: why_no_image(path) for path in matches if _is_visible_file(path)}
+    files = [path for path, reason in reasons.items() if reason is None]
     if not files:
-        found = f"matches {len(matches)} entries, none an image" if matches else "matches nothing"
-        kinds = " ".join(kind[1:] for kind in EXTENSIONS)
-        fix = f"give a folder, or a pattern that ends in any of {kinds}"
-        raise BadValue("images", images, says=f"{found}: {fix}")
+        what = f"matches {len(matches)} entries, none an image" if matches else "matches nothing"
+        fix = f"give a folder, or a pattern that ends in any of {SOME} or what else Pillow reads"
+        raise BadValue("images", images, says=f"{what}: {fix}")
+    _say_left_out(images, counted(reason for reason in reasons.values() if reason is not None))
     return files
+
+
+def _is_visible_file(path: str) -> bool:
+    return os.path.isfile(path) and not is_hidden(os.path.basename(path))
+
+
+def _say_left_out(images: str | Path, left_out: Mapping[str, int]) -> None:
+    if left_out:
+        info(f"embed: {images}: left out {shown(left_out)}")
 
 
 def _opened(source: Any) -> tuple[nn.Module, Preprocess]:

@@ -27,7 +27,7 @@ def check_splits(splits: Any) -> None:
         raise UserError(
             f"class_names has {', '.join(map(str, twice[:3]))} twice: name each class once"
         )
-    for name, images in (("train", splits.train), ("test", splits.test)):
+    for name, images in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
         if images is not None:
             _check_images(name, images, len(splits.class_names))
 

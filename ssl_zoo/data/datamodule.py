@@ -14,9 +14,10 @@ from ssl_zoo import distributed
 from ssl_zoo.console import info
 from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.contract import check_splits, check_views
-from ssl_zoo.data.facts import left_out_of, whose_statistics
+from ssl_zoo.data.facts import whose_statistics
 from ssl_zoo.data.fingerprint import split_fingerprint
 from ssl_zoo.data.images import Images, Splits
+from ssl_zoo.data.listing import together
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler, limited
@@ -24,12 +25,22 @@ from ssl_zoo.data.splits import Mode, Parts, class_disjoint, within_classes
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
 from ssl_zoo.types import BadValue, MultiViewBatch, UserError
 
+_LARGEST = 224  # side that images are given to the backbone at, unless another is asked for
+_MEASURED = 2000  # files whose statistics stand for all: decoding all may take hours
 
-def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of images scaled to [0, 1]."""
+
+def channel_statistics(
+    images: Images, num_workers: int = 0
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of images scaled to [0, 1].
+
+    Images that do not fit one tensor are read one by one, by workers, at most 2,000 of them.
+    """
     total, square, count = torch.zeros(3).double(), torch.zeros(3).double(), 0
     batches = torch.arange(len(images)).split(4096)
-    for batch in images.clean_batches(batches, lambda as_it_is: as_it_is, num_workers=0):
+    if images.size is None:
+        batches = torch.arange(0, len(images), max(1, len(images) // _MEASURED)).split(1)
+    for batch in images.clean_batches(batches, _as_it_is, num_workers):
         x = batch.double() / 255
         total += x.sum(dim=(0, 2, 3))
         square += (x * x).sum(dim=(0, 2, 3))
@@ -37,6 +48,10 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     mean = total / count
     std = (square / count - mean**2).clamp_min(0).sqrt().clamp_min(1e-3)  # 1e-3: constant images
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _as_it_is(image: Tensor) -> Tensor:
+    return image
 
 
 class DataModule(LightningDataModule):
@@ -47,14 +62,15 @@ class DataModule(LightningDataModule):
         augmentation: Factory, `augmentation(size=, mean=, std=, seed=)`.
         batch_size: Images per optimizer step, over all devices.
         accumulate: Micro-batches per optimizer step.
-        image_size: Side of the backbone's input; None = as the images are (224 for mixed sizes).
+        image_size: Side of the backbone's input; None = as the images are, if nearly all have one
+            size, but at most 224; else 224.
         view_size: Side of the training views; None = image_size.
-        val_fraction: Part of each class that is held out of train.
+        val_fraction: Part of each class that is held out of train, if the data set has no val.
         split_seed: For that split; not the run's seed, so that all runs hold out the same images.
         num_workers: Processes that decode files.
         seed: For order and augmentation.
-        mean: Per channel; None = the data set's own.
-        std: Per channel; None = the data set's own.
+        mean: Per channel; None = the data set's own, or ImageNet's for images of mixed sizes.
+        std: Likewise.
         eval_batch_size: Images per batch in evaluation.
         class_split: Split by class, "hash" or "contiguous", instead of within each class; see
             `class_disjoint`. None = val is held out of each class of train.
@@ -72,7 +88,7 @@ class DataModule(LightningDataModule):
         view_size: Side of the training views, where a view does not set its own.
         class_split: The classes of train and val and of test; None = they share all classes.
         statistics: Whose mean and std normalise the images, in words.
-        left_out: How many files were not read, by reason.
+        left_out: Files of all splits that were not read, by reason.
     """
 
     def __init__(
@@ -98,18 +114,17 @@ class DataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
+        self.left_out = _left_out(splits)
         self.train, self.val, self.test = parts.train, parts.val, parts.test
         self.class_names, self.class_split = parts.class_names, parts.class_split
         self.num_train_classes = parts.num_train_classes
         self.num_classes, self.num_images = len(self.class_names), len(self.train)
         self.batch_size, self.accumulate = batch_size, accumulate
-        self.images_per_class = images_per_class
-        self.overfit_batches = overfit_batches
+        self.images_per_class, self.overfit_batches = images_per_class, overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
         known = mean or splits.mean, std or splits.std
-        self.preprocess = _preprocess(self.train, image_size, *known)
+        self.preprocess = _preprocess(self.train, image_size, *known, splits.white, num_workers)
         self.statistics = whose_statistics(self.preprocess, mean or std, splits)
-        self.left_out = left_out_of(splits)
         self.view_size = self.preprocess.image_size if view_size is None else view_size
         own = self.preprocess.options()
         self.augmentation = augmentation(
@@ -182,7 +197,7 @@ class DataModule(LightningDataModule):
         return self._clean(self.train, labelled)
 
     def val_dataloader(self) -> CleanLoader:
-        """The held-out part of train."""
+        """The images to choose on: the data set's own val, or the held-out part of train."""
         return self._clean(self.val, torch.arange(len(self.val)))
 
     def test_dataloader(self) -> CleanLoader:
@@ -244,18 +259,29 @@ def _parts(
     return within_classes(splits, val_fraction, split_seed)
 
 
+def _left_out(splits: Splits) -> dict[str, int]:
+    parts = (splits.train, splits.test, splits.val)
+    return together(*(images.left_out for images in parts if images is not None))
+
+
 def _preprocess(
     images: Images,
     image_size: int | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
+    white: int | None,
+    num_workers: int,
 ) -> Preprocess:
-    """Images of one size keep it and are normalised by their own statistics; others are cropped."""
+    """Images of one size keep it, up to a limit, and are normalised by their own statistics.
+
+    Others are cropped. One image of another size changes none of that.
+    """
     if image_size is not None and image_size < 1:
         raise BadValue("image_size", image_size, "at least 1")
-    if images.size is None:
-        return Preprocess(image_size or 224, 0.875, mean or IMAGENET_MEAN, std or IMAGENET_STD)
+    if (size := images.common_size) is None:
+        mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
+        return Preprocess(image_size or _LARGEST, 0.875, mean, std, white)
     if mean is None or std is None:
-        own_mean, own_std = channel_statistics(images)
+        own_mean, own_std = channel_statistics(images, num_workers)
         mean, std = mean or own_mean, std or own_std
-    return Preprocess(image_size or min(images.size), 1.0, mean, std)
+    return Preprocess(image_size or min(*size, _LARGEST), 1.0, mean, std, white)

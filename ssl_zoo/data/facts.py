@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +50,6 @@ def input_in_words(facts: Mapping[str, Any]) -> str:
     size, views = facts["input_size"], facts["view_size"]
     seen = f"{size} x {size} pixels" + (f" (views {views} x {views})" if views != size else "")
     return f"{seen}, normalised by {facts['statistics']} statistics"
-
-
-def left_out_of(splits: Splits) -> dict[str, int]:
-    """How many files of a data set were left out, by reason, the most frequent first."""
-    count: Counter[str] = Counter()
-    for images in (splits.train, splits.test):
-        if images is not None:
-            count.update(images.left_out)
-    return dict(count.most_common())
 
 
 def whose_statistics(preprocess: Preprocess, given: Sequence[float] | None, splits: Splits) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ssl_zoo.console import warn
 from ssl_zoo.data.decode import decode, rgb
 from ssl_zoo.types import BadValue, UserError
 
@@ -24,7 +25,12 @@ _PIL = threading.Lock()  # a PIL image that is not loaded yet must not be read b
 _SHAPES = "C = 1 (grey), 3 (RGB) or 4 (RGBA)"
 
 
-def readers(images: Any, name: str = "images") -> list[Reader]:
+def readers(
+    images: Any,
+    name: str = "images",
+    white: int | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> list[Reader]:
     """What reads each of some images, in their order, when it is called.
 
     What can be told without reading a pixel is refused here: types, shapes, missing files.
@@ -35,6 +41,8 @@ def readers(images: Any, name: str = "images") -> list[Reader]:
             Transparency is composited over white, and PIL images are turned upright, as `decode`
             does it with files.
         name: What messages call the images.
+        white: The value that is white in files and PIL images of 16 bits; None = 65535.
+        tell: Called with the number of frames or pages after the first, for files that have some.
 
     Returns:
         Functions that return uint8 (3, H, W): of files, PIL images and arrays on the CPU, of
@@ -44,15 +52,29 @@ def readers(images: Any, name: str = "images") -> list[Reader]:
         UserError: Also from a reader, if its image does not decode; the line says which and why.
     """
     if isinstance(images, str | Path):
-        return [partial(_read_file, _existing(images, name))]
+        return [partial(_read_file, _existing(images, name), white, tell)]
     if isinstance(images, Image.Image):
-        return [partial(_read_pil, images, name)]
+        return [partial(_read_pil, images, name, white)]
     if isinstance(images, Tensor):
         return _rows(images, name)
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OU":  # these hold paths
         return _rows(images, name)
     listed = _listed(images, name)
-    return [read for i, image in enumerate(listed) for read in readers(image, f"{name}[{i}]")]
+    each = (readers(image, f"{name}[{i}]", white, tell) for i, image in enumerate(listed))
+    return [read for some in each for read in some]
+
+
+def say_frames(frames: Sequence[int]) -> None:
+    """Warn of files of which only the first frame or page was read.
+
+    Args:
+        frames: For each such file, how many follow.
+    """
+    if frames:
+        warn(
+            f"{len(frames):,} files hold several frames or pages: the first of each is read, the "
+            f"other {sum(frames):,} are left out"
+        )
 
 
 def _listed(images: Any, name: str) -> list[Any]:
@@ -82,17 +104,17 @@ def _existing(path: str | Path, name: str) -> str:
     return file
 
 
-def _read_file(path: str) -> Tensor:
+def _read_file(path: str, white: int | None, tell: Callable[[int], None] | None) -> Tensor:
     try:
-        return to_chw(decode(path))
+        return to_chw(decode(path, white, tell))
     except UserError as error:
         raise UserError(f"{error}; repair it or leave it out") from error
 
 
-def _read_pil(image: Image.Image, name: str) -> Tensor:
+def _read_pil(image: Image.Image, name: str, white: int | None = None) -> Tensor:
     try:
         with _PIL:
-            return to_chw(rgb(image))
+            return to_chw(rgb(image, white))
     except Exception as error:  # Pillow's plugins raise nearly anything on corrupt files
         raise UserError(f"{name} does not decode: {error}; repair it or leave it out") from error
 
@@ -115,12 +137,12 @@ def _rows(images: NDArray[Any] | Tensor, name: str) -> list[Reader]:
     if len(shape) not in (2, 3, 4) or 0 in shape:
         raise _bad_shape(shape, name)
     if len(shape) == 2:
-        return [partial(_read_row, images[None])]
+        return [partial(_read_row, images[None], name)]
     batch = images[None] if len(shape) == 3 else images
     if not (is_nchw(images) or _channels_first(shape, name)):
         move: Callable[..., Any] = torch.movedim if isinstance(batch, Tensor) else np.moveaxis
         batch = move(batch, 3, 1)
-    return [partial(_read_row, row) for row in batch]
+    return [partial(_read_row, row, name) for row in batch]
 
 
 def is_nchw(images: Any) -> bool:
@@ -173,11 +195,11 @@ def _bad_shape(shape: Sequence[int], name: str) -> UserError:
     )
 
 
-def _read_row(row: NDArray[np.uint8] | Tensor) -> Tensor:
+def _read_row(row: NDArray[np.uint8] | Tensor, name: str) -> Tensor:
     """(C, H, W), C = 1, 3 or 4."""
     # Copied: a view of numpy's may run backwards or be read-only, which torch does not know.
     image = row if isinstance(row, Tensor) else torch.from_numpy(np.array(row, order="C"))
     if len(image) == 4:
         pixels = image.permute(1, 2, 0).contiguous().cpu().numpy()
-        return to_chw(rgb(Image.fromarray(pixels))).to(image.device)
+        return _read_pil(Image.fromarray(pixels), name).to(image.device)
     return image.expand(3, -1, -1).contiguous()

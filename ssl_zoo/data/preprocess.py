@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
-from ssl_zoo.data.pixels import is_nchw, not_uint8, readers
+from ssl_zoo.data.pixels import Reader, is_nchw, not_uint8, readers, say_frames
 from ssl_zoo.types import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,6 +30,7 @@ class Preprocess(nn.Module):
             resize 256, crop 224). An image that has the right size already stays as it is.
         mean: Per channel, of images scaled to [0, 1].
         std: Per channel.
+        white: The value that is white in files of 16 bits, such as 4095 for 12 bits; None = 65535.
 
     Raises:
         UserError: At a call, if the images are not uint8, or not of a kind that is known.
@@ -41,8 +42,10 @@ class Preprocess(nn.Module):
         crop_fraction: float = 1.0,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        white: int | None = None,
     ) -> None:
         super().__init__()
+        self.white = white
         self.image_size, self.crop_fraction = image_size, crop_fraction
         self.mean: Tensor
         self.std: Tensor
@@ -64,10 +67,18 @@ class Preprocess(nn.Module):
         mean, std = self.mean.to(images.device), self.std.to(images.device)
         return images.float().div_(255).sub_(mean).div_(std)
 
+    def readers(self, images: Any, tell: Callable[[int], None] | None = None) -> list[Reader]:
+        """What reads each of some images, as `ssl_zoo.data.pixels.readers`, by this white level."""
+        return readers(images, white=self.white, tell=tell)
+
     def forward(self, images: Any) -> Tensor:
         if is_nchw(images):
             return self.normalize(self.geometry(images))
-        return self.normalize(torch.stack([self.geometry(read()) for read in readers(images)]))
+        frames: list[int] = []
+        reads = self.readers(images, tell=frames.append)
+        prepared = self.normalize(torch.stack([self.geometry(read()) for read in reads]))
+        say_frames(frames)
+        return prepared
 
     @property
     def _shorter(self) -> int:
@@ -79,7 +90,8 @@ class Preprocess(nn.Module):
         size, shorter = f"{self.image_size} x {self.image_size}", self._shorter
         kept = "" if shorter == self.image_size else f" (images of {size} stay as they are)"
         mean, std = ([float(f"{v:.4g}") for v in x.flatten()] for x in (self.mean, self.std))
-        steps = [f"resize the shorter side to {shorter}", f"crop the centre {size}{kept}"]
+        steps = [] if self.white is None else [f"16-bit white is {self.white}"]
+        steps += [f"resize the shorter side to {shorter}", f"crop the centre {size}{kept}"]
         steps.append("scale to [0, 1]")
         if mean != [0, 0, 0] or std != [1, 1, 1]:
             steps.append(f"normalise by mean {mean} and std {std}")
@@ -87,9 +99,10 @@ class Preprocess(nn.Module):
 
     def options(self) -> dict[str, Any]:
         """The arguments that make this again, as plain data."""
-        return {
+        options = {
             "image_size": self.image_size,
             "crop_fraction": self.crop_fraction,
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
         }
+        return options if self.white is None else options | {"white": self.white}

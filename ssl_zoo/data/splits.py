@@ -137,7 +137,7 @@ class Parts(NamedTuple):
 
 
 def class_disjoint(splits: Splits, class_split: Mode, seed: int = 0, fold: int = 0) -> Parts:
-    """Pool the labelled images of train and test, and split them by class.
+    """Pool the labelled images of all splits, and split them by class.
 
     Training classes are numbered first, then those of val, then those of test, which are the same
     in every fold.
@@ -183,8 +183,10 @@ def class_disjoint(splits: Splits, class_split: Mode, seed: int = 0, fold: int =
 
 
 def _labelled(splits: Splits) -> Images:
-    """The labelled images of train and, after them, test."""
-    images = splits.train if splits.test is None else splits.train.pooled(splits.test)
+    """The labelled images of train and, after them, test and val."""
+    images = splits.train
+    for others in (splits.test, splits.val):
+        images = images if others is None else images.pooled(others)
     return images.subset((images.labels >= 0).nonzero().flatten())
 
 
@@ -194,16 +196,18 @@ def _between(images: Images, first: int, last: int) -> Images:
 
 
 def within_classes(splits: Splits, val_fraction: float, seed: int) -> Parts:
-    """Hold val out of each class of train; all classes are shared.
+    """Hold val out of each class of train, unless there is one; all classes are shared.
 
     Args:
         splits: The data set as it comes.
-        val_fraction: Part of each class that is held out.
+        val_fraction: Part of each class that is held out, if the data set has no val.
         seed: For the draw.
     """
+    names = list(splits.class_names)
+    if splits.val is not None:
+        return Parts(splits.train, splits.val, splits.test, names, None, len(names))
     kept, held_out = stratified_split(splits.train.labels, val_fraction, seed)
     train, val = splits.train.subset(kept), splits.train.subset(held_out)
-    names = list(splits.class_names)
     return Parts(train, val, splits.test, names, None, num_train_classes=len(names))
 
 

@@ -1,25 +1,26 @@
-"""Trees of image files: finding them, decoding them, and caching both passes."""
+"""Trees of image files: decoding them, and caching what the passes over them found."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from ssl_zoo.data.decode import EXTENSIONS, decode, image_size
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.data.decode import decode, header
+from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_atomically, write_text
 
-_DECODER_VERSION = 1  # part of every cache key: raise it when `decode` gives different pixels
+_DECODER_VERSION = 2  # part of every cache key: raise it when `decode` gives different pixels
 CACHE_DIR = "~/.cache/ssl_zoo"
 _CHUNK = 256  # files in flight at once, which bounds the memory of a pass
 _LONG = 1000  # from this many files, a pass shows its progress
@@ -29,88 +30,66 @@ T = TypeVar("T")
 
 
 class Tree(NamedTuple):
-    """The images under one folder.
+    """Images under one folder.
 
     Attributes:
         root: The folder.
         names: Paths below it, with "/", in sorted order.
         cache: Where the tree's cache files go, without suffix; changes when any file does.
+        white: The value that is white in files of 16 bits; None = 65535.
     """
 
     root: Path
     names: list[str]
     cache: Path
+    white: int | None = None
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """One of its files."""
+        return decode(path, self.white)
 
 
 class Headers(NamedTuple):
     """What the headers of a tree say.
 
     Attributes:
-        size: (H, W) when all images share it, else None.
+        most: (H, W) that the most images have; None if no header opens.
+        num_most: How many have it.
+        num_opened: How many headers open.
+        frames: How many frames or pages follow the first, for each file that has several.
         broken: Reason by name for each file whose header does not open.
     """
 
-    size: tuple[int, int] | None
+    most: tuple[int, int] | None
+    num_most: int
+    num_opened: int
+    frames: list[int]
     broken: dict[str, str]
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) when all images share it, else None."""
+        return self.most if self.num_most == self.num_opened else None
 
-# ---- one folder ----
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """A folder's entries that are not hidden, sorted by name: the system's order is arbitrary."""
-    try:
-        with os.scandir(folder) as found:
-            return sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
-    except OSError as error:
-        raise UserError(f"cannot read the folder {folder}: {error.strerror}") from error
-
-
-def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    status = os.stat(folder)
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:  # a symbolic link back to a folder that holds it
-        return
-    for entry in _entries(folder):
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
-            yield prefix + entry.name
-
-
-def find_names(root: Path) -> list[str]:
-    """Paths of all images under a folder, relative to it, with "/" as separator.
-
-    Hidden files and folders are left out; symbolic links are followed; extensions may be in any
-    case.
-
-    Raises:
-        UserError: The folder does not exist, cannot be read, or holds no image.
-    """
-    if not root.is_dir():
-        state = "is not a folder" if root.exists() else "does not exist"
-        raise BadValue("root", root, says=f"{state}: give a folder of images")
-    names = list(_walk(str(root), "", frozenset()))
-    if not names:
-        kinds = " ".join(kind[1:] for kind in EXTENSIONS)
-        raise BadValue("root", root, says=f"holds no image: give a folder with any of {kinds}")
-    return names
-
-
-def subfolders(root: Path) -> list[str]:
-    """Names of a folder's own subfolders that are not hidden, sorted."""
-    return [entry.name for entry in _entries(str(root)) if entry.is_dir()]
+    @property
+    def common_size(self) -> tuple[int, int] | None:
+        """(H, W) that all images share but one, or but a tenth; None if sizes are mixed."""
+        others = self.num_opened - self.num_most
+        nearly_all = others <= max(1, self.num_opened // 10) and self.num_most > others
+        return self.most if nearly_all else None
 
 
 # ---- cache files ----
 
 
-def cache_stem(root: Path, names: list[str], cache_dir: Path) -> Path:
+def cache_stem(root: Path, names: list[str], cache_dir: Path, white: int | None = None) -> Path:
     """The path, without suffix, of the cache files of these files under `root`.
 
-    The name hashes the root, the decoder's version, and every file's path, size and mtime.
+    The name hashes the root, the decoder's version, and every file's path, size and mtime; and the
+    white level, if there is one.
     """
-    digest = hashlib.sha256(f"{_DECODER_VERSION}\n{root.resolve()}\n".encode(errors="replace"))
+    version = f"{_DECODER_VERSION}" + ("" if white is None else f" white={white}")
+    digest = hashlib.sha256(f"{version}\n{root.resolve()}\n".encode(errors="replace"))
     for name in names:
         try:
             status = os.stat(root / name)
@@ -121,14 +100,9 @@ def cache_stem(root: Path, names: list[str], cache_dir: Path) -> Path:
     return cache_dir / digest.hexdigest()[:32]
 
 
-def read_tree(root: Path, cache_dir: Path) -> Tree:
-    """List the images under a folder.
-
-    Raises:
-        UserError: The folder does not exist, cannot be read, or holds no image.
-    """
-    names = find_names(root)
-    return Tree(root, names, cache_stem(root, names, cache_dir))
+def tree_of(root: Path, names: list[str], cache_dir: Path, white: int | None = None) -> Tree:
+    """Images under a folder, with the place of their cache."""
+    return Tree(root, names, cache_stem(root, names, cache_dir, white), white)
 
 
 # ---- passes over a tree ----
@@ -165,22 +139,23 @@ def _reason(tree: Tree, name: str, error: UserError) -> str:
     return str(error).removeprefix(f"{tree.root / name} ")
 
 
-def _remembered(tree: Tree, file: Path, function: Callable[[Path], object]) -> Headers | None:
+def _remembered(
+    tree: Tree, file: Path, function: Callable[[Path], object]
+) -> dict[str, Any] | None:
     """A finished pass's record, unless a file that failed works now (permissions, a flaky disk)."""
     try:
-        record = json.loads(file.read_bytes())
+        record: dict[str, Any] = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return None
     if any(
         not isinstance(_attempt(function, tree.root / name), UserError) for name in record["broken"]
     ):
         return None
-    return Headers(tuple(record["size"]) if record["size"] else None, record["broken"])
-
-
-def _remember(file: Path, record: Headers) -> Headers:
-    write_text(file, json.dumps(record._asdict()), fix=_ELSEWHERE)
     return record
+
+
+def _remember(file: Path, record: dict[str, Any]) -> None:
+    write_text(file, json.dumps(record), fix=_ELSEWHERE)
 
 
 def scan_headers(tree: Tree, num_threads: int | None = None) -> Headers:
@@ -190,16 +165,23 @@ def scan_headers(tree: Tree, num_threads: int | None = None) -> Headers:
         UserError: The cache cannot be written.
     """
     file = tree.cache.with_suffix(".headers.json")
-    if (record := _remembered(tree, file, image_size)) is not None:
-        return record
-    sizes: set[tuple[int, int]] = set()
+    if (record := _remembered(tree, file, header)) is not None:
+        most = tuple(record["most"]) if record["most"] else None
+        return Headers(**record | {"most": most})
+    sizes: Counter[tuple[int, int]] = Counter()
+    frames: list[int] = []
     broken: dict[str, str] = {}
-    for name, result in _each(tree, image_size, "reading headers in", num_threads):
+    for name, result in _each(tree, header, "reading headers in", num_threads):
         if isinstance(result, UserError):
             broken[name] = _reason(tree, name, result)
-        else:
-            sizes.add(result)
-    return _remember(file, Headers(sizes.pop() if len(sizes) == 1 else None, broken))
+            continue
+        sizes[result.size] += 1
+        if result.frames > 1:
+            frames.append(result.frames - 1)
+    most, count = sizes.most_common(1)[0] if sizes else (None, 0)
+    found = Headers(most, count, sizes.total(), frames, broken)
+    _remember(file, found._asdict())
+    return found
 
 
 def verify(tree: Tree, num_threads: int | None = None) -> dict[str, str]:
@@ -212,13 +194,14 @@ def verify(tree: Tree, num_threads: int | None = None) -> dict[str, str]:
         UserError: The cache cannot be written.
     """
     file = tree.cache.with_suffix(".decoded.json")
-    if (record := _remembered(tree, file, decode)) is not None:
-        return record.broken
+    if (record := _remembered(tree, file, tree.decode)) is not None:
+        return dict(record["broken"])
     broken: dict[str, str] = {}
-    for name, result in _each(tree, decode, "checking", num_threads):
+    for name, result in _each(tree, tree.decode, "checking", num_threads):
         if isinstance(result, UserError):
             broken[name] = _reason(tree, name, result)
-    return _remember(file, Headers(None, broken)).broken
+    _remember(file, {"broken": broken})
+    return broken
 
 
 def decode_tree(
@@ -240,13 +223,13 @@ def decode_tree(
     """
     array_file = tree.cache.with_suffix(".npy")
     record_file = tree.cache.with_suffix(".decoded.json")
-    record = _remembered(tree, record_file, decode)
+    record = _remembered(tree, record_file, tree.decode)
     if record is not None and array_file.exists():
-        return np.load(array_file, mmap_mode="r"), record.broken
+        return np.load(array_file, mmap_mode="r"), dict(record["broken"])
     broken: dict[str, str] = {}
 
     def rows() -> Iterator[NDArray[np.uint8]]:
-        for name, result in _each(tree, decode, "decoding", num_threads):
+        for name, result in _each(tree, tree.decode, "decoding", num_threads):
             if isinstance(result, np.ndarray) and result.shape == (*size, 3):
                 yield result.transpose(2, 0, 1)
                 continue
@@ -256,7 +239,7 @@ def decode_tree(
             yield np.zeros((3, *size), np.uint8)
 
     write_array(array_file, (len(tree.names), 3, *size), rows())
-    _remember(record_file, Headers(size, broken))
+    _remember(record_file, {"broken": broken})
     return np.load(array_file, mmap_mode="r"), broken
 
 

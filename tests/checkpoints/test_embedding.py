@@ -162,9 +162,30 @@ def test_a_line_says_what_was_read(
         ssl_zoo.embed(photos, pair, device="cpu")
         ssl_zoo.embed(np.zeros((2, 5, 5, 3), np.uint8), pair, device="cpu")
     assert caplog.messages == [
+        f"embed: {photos}: left out 1 x .txt: not an image that Pillow reads",
         f"embed: {photos}: 4 images x {width} features, on cpu",
         f"embed: the images given: 2 images x {width} features, on cpu",
     ]
+
+
+def test_it_reads_what_a_folder_reads_and_says_what_it_leaves(
+    photos: Path, pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    film = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue", "lime")]
+    film[0].save(photos / "film.gif", save_all=True, append_images=film[1:])
+    film[1].save(photos / "no_extension", format="JPEG2000")
+    (photos / "._b.png").write_bytes(b"macOS")
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        found = ssl_zoo.embed(photos, pair)
+        globbed = ssl_zoo.embed(f"{photos}/**", pair)
+        one = ssl_zoo.embed(photos / "film.gif", pair)
+        by_preprocess = pair[0](pair[1](photos / "film.gif"))
+    assert len(found) == len(globbed) == 6
+    red = by_hand(pair, [film[0].convert("RGB")])
+    close(one, red, atol=1e-4)
+    close(by_preprocess, red, atol=1e-4)
+    line = "warning: 1 files hold several frames or pages: the first of each is read, the other 2"
+    assert sum(message.startswith(line) for message in caplog.messages) == 4
 
 
 def refused(line: str, images: Any, source: Any, **options: Any) -> None:

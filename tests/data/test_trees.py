@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from helpers.pixels import noise, save
-from ssl_zoo.data.trees import cache_stem, decode_tree, find_names, read_tree, write_array
+from ssl_zoo.data.listing import find_images
+from ssl_zoo.data.trees import cache_stem, decode_tree, tree_of, write_array
 from ssl_zoo.types import UserError
 
 
@@ -25,8 +26,8 @@ def touch(root: Path, *names: str) -> None:
 
 def test_images_are_found_at_any_depth_in_any_case_without_hidden_ones(tmp_path: Path) -> None:
     kept = ["a.JPG", "b/c.Png", "b/d/e.jpeg", "b/f.webp", "g.bmp", "h.tif", "i.TIFF"]
-    touch(tmp_path, *kept, "notes.txt", "b/x.gif", ".a.jpg", ".git/y.png", "b/.z/w.png", "jpg")
-    assert find_names(tmp_path) == kept
+    touch(tmp_path, *kept, "notes.txt", "b/x.gyf", ".a.jpg", ".git/y.png", "b/.z/w.png", "jpg")
+    assert find_images(tmp_path).names == kept
 
 
 def test_order_does_not_depend_on_the_order_of_creation(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_order_does_not_depend_on_the_order_of_creation(tmp_path: Path) -> None:
     expected = sorted(names)
     random.Random(3).shuffle(names)
     touch(tmp_path, *names)
-    assert find_names(tmp_path) == expected
+    assert find_images(tmp_path).names == expected
 
 
 def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
@@ -42,17 +43,19 @@ def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
     (tmp_path / "tree/linked").symlink_to(tmp_path / "real")
     (tmp_path / "tree/c.png").symlink_to(tmp_path / "real/a.png")
     (tmp_path / "tree/again").symlink_to(tmp_path / "tree")
-    assert find_names(tmp_path / "tree") == ["b.png", "c.png", "linked/a.png"]
+    assert find_images(tmp_path / "tree").names == ["b.png", "c.png", "linked/a.png"]
 
 
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere does not exist"):
-        find_names(tmp_path / "nowhere")
+        find_images(tmp_path / "nowhere")
     touch(tmp_path, "a.jpg", "empty/readme.md")
     with pytest.raises(UserError, match=r"a\.jpg is not a folder"):
-        find_names(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"empty holds no image: .*jpg jpeg png webp bmp tif tiff"):
-        find_names(tmp_path / "empty")
+        find_images(tmp_path / "a.jpg")
+    with pytest.raises(
+        UserError, match=r"empty holds no image: .*jpg jpeg png webp bmp tif tiff.* 1 x \.md"
+    ):
+        find_images(tmp_path / "empty")
 
 
 def test_cache_name_follows_every_path_size_and_time(tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_decoding_a_tree_keeps_order_over_many_chunks(tmp_path: Path) -> None:
     pixels = noise(600, 2, 3, 3)
     for i, image in enumerate(pixels):
         save(tmp_path / f"{i:03d}.bmp", "RGB", image)
-    tree = read_tree(tmp_path, tmp_path / "cache")
+    tree = tree_of(tmp_path, find_images(tmp_path).names, tmp_path / "cache")
     array, broken = decode_tree(tree, (2, 3), num_threads=4)
     np.testing.assert_array_equal(array, pixels.transpose(0, 3, 1, 2))
     assert broken == {}

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ssl_zoo.console import info
+from ssl_zoo.data.datasets.class_folders import stop_at_empty, top, with_classes
+from ssl_zoo.data.datasets.layout import Part, find_layout
+from ssl_zoo.data.datasets.white_level import check_white
+from ssl_zoo.data.decode import FULL_RANGE
 from ssl_zoo.data.images import FileImages, Images, Splits, TensorImages
+from ssl_zoo.data.listing import counted, find_images, together
+from ssl_zoo.data.pixels import say_frames
 from ssl_zoo.data.trees import (
     CACHE_DIR,
     Headers,
     Tree,
     decode_tree,
-    read_tree,
     scan_headers,
-    subfolders,
+    tree_of,
     verify,
 )
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.types import BadValue, UserError
 
-_SHOWN = 5  # names listed in an error line
+_SMALL = 256  # pixels of the longer side up to which images are kept decoded
 
 _log = logging.getLogger("ssl_zoo")
 
@@ -34,23 +41,31 @@ def folder(
     on_error: Literal["stop", "skip"] = "stop",
     labelled: bool | Literal["auto"] = "auto",
     class_depth: int = 1,
+    test_folder: str | None = None,
+    white: int | None = None,
     cache_dir: str | Path = CACHE_DIR,
     cache_limit_gb: float = 8.0,
     skipped_list: str | None = None,
     num_threads: int | None = None,
 ) -> Splits:
-    """A tree of images: `root/train` and `root/test` if they exist, else all of `root` as train.
+    """A tree of images: its splits if it has folders of such names, else all of it as train.
 
-    The folders directly below a split are its classes, at any depth below. Images that lie directly
-    in the split, or fewer than two folders, make it unlabelled. With `class_depth` 2, classes are
-    the folders two levels below, such as alphabet/character. Images that all have one size are
-    decoded once into a memory-mapped cache; others are decoded when they are needed.
+    Names of splits are train, val, test and their usual variants in any case (Training, valid,
+    seg_test, val2017 ...), also inside of a single folder. The folders directly below a split are
+    its classes, at any depth below; a few images outside of them are left out. A split whose images
+    mostly lie outside of folders, or that has fewer than two, is unlabelled. With `class_depth` 2,
+    classes are the folders two levels below, such as alphabet/character.
+
+    Small images that all have one size are decoded once into a memory-mapped cache; others are
+    decoded when they are needed.
 
     Args:
         root: The folder.
         on_error: What to do about files that do not decode: "stop", or "skip" to leave them out.
         labelled: Whether folders are classes; "auto" decides by the tree.
         class_depth: How many folders below the split name the class; above 1, classes are required.
+        test_folder: The folder that is test, such as "val"; None = the one whose name says so.
+        white: The value that is white in files of 16 bits, such as 4095 for 12 bits; None = 65535.
         cache_dir: Where decoded images and the results of checks are kept.
         cache_limit_gb: If all splits exceed this size, in units of 1e9 bytes, they are not cached.
         skipped_list: Where to list the files left out, one per line with its reason.
@@ -58,36 +73,42 @@ def folder(
 
     Raises:
         UserError: There is no such folder, no image, a class without images or in one split only,
-            a file that does not decode (unless skipped), images above `class_depth`, or an unknown
-            option.
+            a file that does not decode (unless skipped), folders that look like splits but have
+            other names, images above `class_depth`, or an unknown option.
     """
-    _check_options(on_error, labelled, class_depth)
-    trees = _split_trees(Path(root).expanduser().absolute(), Path(cache_dir).expanduser())
-    required = labelled is True or class_depth > 1
-    class_names = [] if labelled is False else _shared_classes(trees, required, class_depth)
+    _check_options(on_error, labelled, class_depth, white)
+    place, cache = Path(root).expanduser().absolute(), Path(cache_dir).expanduser()
+    layout = find_layout(find_images(place), place, labelled, class_depth, test_folder)
+    layout, class_names = with_classes(layout, labelled, class_depth)
+    parts = {split: part for split, part in layout._asdict().items() if part is not None}
+    trees = [tree_of(part.root, part.found.names, cache, white) for part in parts.values()]
     headers = [scan_headers(tree, num_threads) for tree in trees]
+    say_frames([count for header in headers for count in header.frames])
+    _say_odd_sizes(trees[0], headers[0])
+    check_white(trees[0], white)
     if on_error == "stop":
         _stop_at_broken(trees, [header.broken for header in headers])
-    size = _tensor_size(trees, headers, cache_limit_gb)
-    arrays: list[NDArray[np.uint8]] = []
-    broken = [header.broken for header in headers]
-    if size is not None:
-        decoded = [decode_tree(tree, size, num_threads) for tree in trees]
-        arrays, broken = [array for array, _ in decoded], [failures for _, failures in decoded]
-    elif on_error == "skip":
-        broken = [verify(tree, num_threads) for tree in trees]
+    arrays, broken = _decoded(trees, headers, on_error, cache_limit_gb, num_threads)
     if on_error == "stop":
         _stop_at_broken(trees, broken)
     else:
         _report_skipped(trees, broken, skipped_list)
-    splits: list[Images] = []
-    for i, tree in enumerate(trees):
-        images = _all_images(tree, class_names, class_depth, arrays[i] if arrays else None)
-        splits.append(_without(images, tree, broken[i], class_names))
-    return Splits(splits[0], splits[1] if len(splits) > 1 else None, class_names)
+    splits: dict[str, Any] = {}
+    for i, (split, part) in enumerate(parts.items()):
+        images = _images(trees[i], headers[i], class_names, class_depth, arrays[i : i + 1])
+        failed = counted(reason.split(":")[0] for reason in broken[i].values())
+        left_out = together(part.left_out, _frames(headers[i]), failed)
+        images = replace(images, left_out=left_out)
+        required = [] if split == "val" else class_names
+        splits[split] = _without(images, part, broken[i], required, class_depth)
+    return Splits(
+        splits["train"], splits.get("test"), class_names, val=splits.get("val"), white=white
+    )
 
 
-def _check_options(on_error: str, labelled: bool | str, class_depth: int) -> None:
+def _check_options(
+    on_error: str, labelled: bool | str, class_depth: int, white: int | None
+) -> None:
     if class_depth < 1:
         raise BadValue("class_depth", class_depth, "at least 1")
     if class_depth > 1 and labelled is False:
@@ -97,94 +118,50 @@ def _check_options(on_error: str, labelled: bool | str, class_depth: int) -> Non
         raise BadValue("on_error", on_error, "stop or skip")
     if labelled not in (True, False, "auto"):
         raise BadValue("labelled", labelled, "auto, true or false")
+    if white is not None and not 1 <= white <= FULL_RANGE:
+        raise BadValue("white", white, f"in 1 to {FULL_RANGE}, such as 4095 for 12 bits, or null")
 
 
-def _split_trees(root: Path, cache_dir: Path) -> list[Tree]:
-    if (root / "train").is_dir():
-        for name in ("val", "validation"):
-            if (root / name).is_dir():
-                _log.info("%s is not read: val metrics use a part of train", root / name)
-        parts = [root / name for name in ("train", "test") if (root / name).is_dir()]
-        return [read_tree(part, cache_dir) for part in parts]
-    if (root / "test").is_dir():  # taking all of root would train on the test images
-        raise UserError(f"{root} has a folder test but no folder train: add it, or rename test")
-    return [read_tree(root, cache_dir)]
-
-
-def _top(name: str, depth: int) -> str:
-    """The first `depth` folders of a path, "" where it has fewer."""
-    parts = name.split("/", depth)
-    return "/".join(parts[:depth]) if len(parts) > depth else ""
-
-
-def _class_folders(root: Path, depth: int) -> list[str]:
-    """The folders `depth` levels below, and folders above those without subfolders, sorted."""
-    folders = subfolders(root)
-    if depth == 1:
-        return folders
-    below = {name: _class_folders(root / name, depth - 1) for name in folders}
-    return [f"{name}/{sub}" if sub else name for name in folders for sub in below[name] or [""]]
-
-
-def _classes(tree: Tree, required: bool, depth: int) -> list[str]:
-    """Names of a split's classes, sorted; empty when it is unlabelled."""
-    folders = _class_folders(tree.root, depth)
-    found = {_top(name, depth) for name in tree.names}
-    if "" in found or len(folders) < 2:
-        if required:
-            _stop_at_no_classes(tree, folders, depth)
-        return []
-    _stop_at_empty(folders, found, tree.root, "images")
-    return folders
-
-
-def _stop_at_no_classes(tree: Tree, folders: list[str], depth: int) -> None:
-    loose = sum(_top(name, depth) == "" for name in tree.names)
-    if depth > 1:
-        what = f"{loose} images above that" if loose else f"{len(folders)} of them"
-        says = (
-            f"takes the folders {depth} levels below {tree.root} as classes, at least two, but it "
-            f"has {what}: move them, or give 1"
-        )
-        raise BadValue("class_depth", depth, says=says)
-    what = f"{loose} images outside of folders" if loose else f"{len(folders)} folders"
-    says = f"but {tree.root} has {what}: give each class a folder, at least two, or give false"
-    raise BadValue("labelled", True, says=says)
-
-
-def _shared_classes(trees: list[Tree], required: bool, depth: int) -> list[str]:
-    """The train split's classes, which must be those of the test split."""
-    classes = [_classes(tree, required, depth) for tree in trees]
-    for one, other in ((0, 1), (1, 0)) if len(trees) == 2 else ():
-        missing = [name for name in classes[one] if name not in set(classes[other])]
-        if missing:
-            raise UserError(
-                f"{trees[one].root} has classes that {trees[other].root} lacks: "
-                f"{_listed(missing)}; give both the same class folders, or set labelled=false"
-            )
-    return classes[0]
-
-
-def _stop_at_empty(class_names: list[str], found: set[str], root: Path, what: str) -> None:
-    empty = [name for name in class_names if name not in found]
-    if empty:
-        raise UserError(
-            f"class folders without {what} in {root}: {_listed(empty)}; "
-            "fill or remove them, or set labelled=false"
+def _say_odd_sizes(tree: Tree, headers: Headers) -> None:
+    """Say that a few images differ in size, which makes no difference."""
+    size = headers.common_size
+    if size is not None and headers.size is None:
+        info(
+            f"{headers.num_most:,} images in {tree.root} are {size[0]} x {size[1]} pixels; "
+            f"{headers.num_opened - headers.num_most:,} of another size are read as if they were"
         )
 
 
-def _listed(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+def _frames(headers: Headers) -> dict[str, int]:
+    reason = "frames or pages after the first of their file"
+    return {reason: sum(headers.frames)} if headers.frames else {}
+
+
+def _decoded(
+    trees: list[Tree],
+    headers: list[Headers],
+    on_error: str,
+    limit_gb: float,
+    num_threads: int | None,
+) -> tuple[list[NDArray[np.uint8]], list[dict[str, str]]]:
+    """The trees' arrays if they are kept decoded, else none; and what is broken in each tree."""
+    if (size := _tensor_size(trees, headers, limit_gb)) is not None:
+        decoded = [decode_tree(tree, size, num_threads) for tree in trees]
+        return [array for array, _ in decoded], [failures for _, failures in decoded]
+    if on_error == "skip":
+        return [], [verify(tree, num_threads) for tree in trees]
+    return [], [header.broken for header in headers]
 
 
 def _tensor_size(
     trees: list[Tree], headers: list[Headers], limit_gb: float
 ) -> tuple[int, int] | None:
-    """(H, W) if every image of all splits has it and all fit the cache together, else None."""
+    """(H, W) if every image of all splits has it, and all are small and fit the cache, else None.
+
+    Where the pixels are kept makes no difference to what is learned.
+    """
     size = headers[0].size
-    if size is None or any(header.size != size for header in headers):
+    if size is None or max(size) > _SMALL or any(header.size != size for header in headers):
         return None
     num_bytes = sum(len(tree.names) for tree in trees) * 3 * size[0] * size[1]
     return size if num_bytes / 1e9 <= limit_gb else None
@@ -222,24 +199,33 @@ def _report_skipped(
         _log.warning("left out %d of %d images that do not decode%s", len(lines), total, where)
 
 
-def _all_images(
-    tree: Tree, class_names: list[str], depth: int, array: NDArray[np.uint8] | None
-) -> Images:
+def _images(
+    tree: Tree,
+    headers: Headers,
+    class_names: list[str],
+    depth: int,
+    arrays: list[NDArray[np.uint8]],
+) -> FileImages | TensorImages:
     ids = {name: label for label, name in enumerate(class_names)}
-    labels = torch.tensor([ids.get(_top(name, depth), -1) for name in tree.names])
+    labels = torch.tensor([ids.get(top(name, depth), -1) for name in tree.names])
     paths = [str(tree.root / name) for name in tree.names]
-    if array is not None:
-        return TensorImages(array, labels, paths=paths)
-    return FileImages(paths, labels)
+    if arrays:
+        return TensorImages(arrays[0], labels, paths=paths)
+    return FileImages(paths, labels, common=headers.common_size, white=tree.white)
 
 
-def _without(images: Images, tree: Tree, broken: dict[str, str], class_names: list[str]) -> Images:
+def _without(
+    images: Images, part: Part, broken: dict[str, str], class_names: list[str], depth: int
+) -> Images:
+    """The images that are not broken; each of the classes must have some."""
     if not broken:
         return images
-    kept = [i for i, name in enumerate(tree.names) if name not in broken]
+    names = part.found.names
+    kept = [i for i, name in enumerate(names) if name not in broken]
     if not kept:
-        raise UserError(f"none of the {len(tree.names)} images in {tree.root} decodes")
+        raise UserError(f"none of the {len(names)} images in {part.root} decodes")
     left = images.subset(torch.tensor(kept))
-    found = {class_names[label] for label in left.labels.unique().tolist() if label >= 0}
-    _stop_at_empty(class_names, found, tree.root, "images that decode")
+    labels = left.labels.unique().tolist()
+    found = {name for label, name in enumerate(class_names) if label in labels}
+    stop_at_empty(class_names, found, part, "images that decode", depth)
     return left

@@ -25,7 +25,9 @@ class Images(ABC):
 
     Attributes:
         labels: (N,) int64, -1 = unlabelled.
-        left_out: How many files beside these were not read, by reason.
+        left_out: How many files of the place that they were read from were left out, by reason in
+            plain English, such as ".txt: not an image that Pillow reads"; parts of these images
+            have the same. Empty if nothing was.
     """
 
     labels: Tensor
@@ -38,6 +40,11 @@ class Images(ABC):
     @abstractmethod
     def size(self) -> tuple[int, int] | None:
         """(H, W) that all images are known to share, else None."""
+
+    @property
+    def common_size(self) -> tuple[int, int] | None:
+        """(H, W) that all images share, or nearly all; None if sizes are mixed or not known."""
+        return self.size
 
     @abstractmethod
     def subset(self, index: Tensor) -> Self:
@@ -105,6 +112,8 @@ class Splits(NamedTuple):
         class_names: Name of each label; empty when the images are unlabelled.
         mean: Mean of R, G, B in [0, 1] over train; None when it is not known beforehand.
         std: Likewise.
+        val: Images to choose on, which are not in train; None = a part of train is held out.
+        white: The value that is white in files of 16 bits; None = 65535.
     """
 
     train: Images
@@ -112,3 +121,5 @@ class Splits(NamedTuple):
     class_names: list[str]
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    val: Images | None = None
+    white: int | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.decode import decode
 from ssl_zoo.data.images.base import Images
+from ssl_zoo.data.listing import together
 from ssl_zoo.data.pixels import to_chw
 from ssl_zoo.data.samplers import EpochSampler
 from ssl_zoo.types import UserError
@@ -29,18 +30,30 @@ class FileImages(Images):
     Attributes:
         paths: N image files.
         labels: (N,) int64, -1 = unlabelled.
+        left_out: Files that were not read, by reason.
+        common: (H, W) that all files have, or nearly all; None = mixed, or not known.
+        white: The value that is white in files of 16 bits; None = 65535.
     """
 
     paths: list[str]
     labels: Tensor
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    common: tuple[int, int] | None = None
+    white: int | None = None
 
     @property
     def size(self) -> None:
         """None: the files may be of any size."""
 
+    @property
+    def common_size(self) -> tuple[int, int] | None:
+        """(H, W) that all files have, or nearly all."""
+        return self.common
+
     def subset(self, index: Tensor) -> FileImages:
         """The images at `index`, an int64 tensor."""
-        return FileImages([self.paths[i] for i in index.tolist()], self.labels[index])
+        paths = [self.paths[i] for i in index.tolist()]
+        return replace(self, paths=paths, labels=self.labels[index])
 
     def relabelled(self, labels: Tensor) -> FileImages:
         """The same images with other labels (N,)."""
@@ -48,7 +61,13 @@ class FileImages(Images):
 
     def pooled(self, other: FileImages) -> FileImages:
         """The images of both, the other's after these."""
-        return FileImages(self.paths + other.paths, torch.cat([self.labels, other.labels]))
+        return replace(
+            self,
+            paths=self.paths + other.paths,
+            labels=torch.cat([self.labels, other.labels]),
+            left_out=together(self.left_out, other.left_out),
+            common=self.common if self.common == other.common else None,
+        )
 
     def load(self, i: int) -> Tensor:
         """Decodes image i to a uint8 tensor (3, H, W).
@@ -56,7 +75,7 @@ class FileImages(Images):
         Raises:
             UserError: The file does not decode; the line names it.
         """
-        return to_chw(decode(self.paths[i]))
+        return to_chw(decode(self.paths[i], self.white))
 
     def train_batches(
         self, sampler: EpochSampler, augmentation: Augmentation, num_workers: int
@@ -95,8 +114,9 @@ class FileImages(Images):
         return (images for (images,) in _Decoded(workers))
 
     def fingerprint(self) -> str:
-        """A hash of the names of the files and of their folders."""
+        """A hash of the names of the files and of their folders, and of a white level."""
         names = ["/".join(Path(path).parts[-2:]) for path in self.paths]
+        names += [] if self.white is None else [f"white={self.white}"]
         return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
     def files(self) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.images.base import Images
+from ssl_zoo.data.listing import together
 from ssl_zoo.data.samplers import EpochSampler
 from ssl_zoo.types import UserError
 
@@ -24,20 +25,22 @@ class TwoArrays:
     """Two arrays of images that are read as one, the second below the first; neither is copied.
 
     Args:
-        first: (M1, 3, H, W) uint8; may be memory-mapped.
-        second: (M2, 3, H, W) uint8, of the same H and W.
+        first: (M1, 3, H, W) uint8; may be memory-mapped, or two arrays itself.
+        second: (M2, 3, H, W) uint8, of the same H and W; likewise.
     """
 
-    def __init__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
+    def __init__(
+        self, first: NDArray[np.uint8] | TwoArrays, second: NDArray[np.uint8] | TwoArrays
+    ) -> None:
         self.first, self.second = first, second
-        self.shape = (len(first) + len(second), *first.shape[1:])
+        self.shape: tuple[int, ...] = (first.shape[0] + second.shape[0], *first.shape[1:])
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Copies rows (n,) to an array (n, 3, H, W)."""
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        below = rows >= len(self.first)
+        below = rows >= self.first.shape[0]
         out[~below] = self.first[rows[~below]]
-        out[below] = self.second[rows[below] - len(self.first)]
+        out[below] = self.second[rows[below] - self.first.shape[0]]
         return out
 
 
@@ -50,12 +53,14 @@ class TensorImages(Images):
         labels: (N,) int64, -1 = unlabelled.
         rows: (N,) int64, the array's row of each image; None if M = N and they are in order.
         paths: The N files that they were decoded from; None if there are none.
+        left_out: Files that were not read, by reason.
     """
 
     images: NDArray[np.uint8] | Tensor | TwoArrays
     labels: Tensor
     rows: Tensor | None = None
     paths: list[str] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows is None and self.images.shape[0] != len(self.labels):
@@ -73,7 +78,7 @@ class TensorImages(Images):
         """The images at `index`, an int64 tensor; shares the array."""
         rows = index if self.rows is None else self.rows[index]
         paths = None if self.paths is None else [self.paths[i] for i in index.tolist()]
-        return TensorImages(self.images, self.labels[index], rows, paths)
+        return replace(self, labels=self.labels[index], rows=rows, paths=paths)
 
     def relabelled(self, labels: Tensor) -> TensorImages:
         """The same images with other labels (N,)."""
@@ -84,11 +89,12 @@ class TensorImages(Images):
         labels = torch.cat([self.labels, other.labels])
         rows, below = self._own_rows(), other._own_rows()
         paths = None if self.paths is None or other.paths is None else self.paths + other.paths
+        left_out = together(self.left_out, other.left_out)
         if self.images is other.images:
-            return TensorImages(self.images, labels, torch.cat([rows, below]), paths)
-        arrays = TwoArrays(np.asarray(self.images), np.asarray(other.images))
+            return TensorImages(self.images, labels, torch.cat([rows, below]), paths, left_out)
+        arrays = TwoArrays(_array(self.images), _array(other.images))
         rows = torch.cat([rows, below + self.images.shape[0]])
-        return TensorImages(arrays, labels, rows, paths)
+        return TensorImages(arrays, labels, rows, paths, left_out)
 
     def _own_rows(self) -> Tensor:
         return torch.arange(len(self)) if self.rows is None else self.rows
@@ -124,6 +130,10 @@ class TensorImages(Images):
     def places(self) -> NDArray[Any]:
         """The files' paths, else the rows of the original array."""
         return np.array(self.paths) if self.paths is not None else self._own_rows().cpu().numpy()
+
+
+def _array(images: NDArray[np.uint8] | Tensor | TwoArrays) -> NDArray[np.uint8] | TwoArrays:
+    return images if isinstance(images, TwoArrays) else np.asarray(images)
 
 
 class _Epochs:

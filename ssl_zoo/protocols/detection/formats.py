@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from ssl_zoo.data.decode import EXTENSIONS
 from ssl_zoo.types import UserError
 
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # tried in this order
 _NO_BOXES = ("image_info", "captions")  # COCO's files with these names
 
 
@@ -59,7 +59,7 @@ def _voc_record(root: Path, name: str, listed_in: Path) -> Record:
         raise UserError(f"{file} is missing: {listed_in} lists {name}") from error
     except (ElementTree.ParseError, OSError) as error:
         raise UserError(f"{file} does not parse: {error}") from error
-    images = [root / f"JPEGImages/{name}{extension}" for extension in EXTENSIONS]
+    images = [root / f"JPEGImages/{name}{extension}" for extension in _EXTENSIONS]
     image = next((path for path in images if path.is_file()), images[0])
     objects = [
         _voc_object(node, f"{file}, object {i}") for i, node in enumerate(tree.findall("object"), 1)

@@ -19,7 +19,8 @@ LETTERS = [f"{a}/{c}" for a in ("Greek", "Latin") for c in ("a", "b")]
 def test_two_folders_make_a_class(tmp_path: Path) -> None:
     root = make_classes(tmp_path / "data", LETTERS)
     options = {"cache_dir": tmp_path / "cache"}
-    shallow, deep = folder(root, **options), folder(root, class_depth=2, **options)  # type: ignore[arg-type]
+    shallow = folder(root, labelled=True, **options)  # type: ignore[arg-type]
+    deep = folder(root, class_depth=2, **options)  # type: ignore[arg-type]
     assert shallow.class_names == ["Greek", "Latin"]
     assert deep.class_names == LETTERS
     assert deep.train.labels.tolist() == [c for c, _ in colours(deep.train)]

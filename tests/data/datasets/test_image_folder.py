@@ -57,7 +57,7 @@ def test_test_alone_is_not_trained_on(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [["1.png", "2.png"], ["only/1.png", "only/2.png"], ["a/1.png", "b/2.png", "loose.png"]],
+    [["1.png", "2.png"], ["only/1.png", "only/2.png"], ["a/1.png", "b/2.png", "3.png", "4.png"]],
 )
 def test_tree_without_class_folders_is_unlabelled(root: Path, names: list[str]) -> None:
     write_tree(root, *names)
@@ -82,7 +82,8 @@ def test_class_without_images_is_named(root: Path) -> None:
     for name in ["c", "d", "e", "f", "g", "h", "i"]:
         (root / name).mkdir()
     (root / "c" / "notes.txt").touch()
-    with pytest.raises(UserError, match=r"without images in .*data: c, d, e, f, g and 2 more;"):
+    holds = r"c, d, e, f, g and 2 more \(they hold 1 x \.txt: not an image .*\); fill"
+    with pytest.raises(UserError, match=rf"without images in .*data: {holds}"):
         open_folder(root)
 
 
@@ -223,6 +224,8 @@ def test_broken_images_are_left_out_and_listed(
         assert isinstance(splits.train, FileImages if mixed else TensorImages)
         assert labels_of(splits.train) == [0, 1]
         assert labels_of(splits.test) == [0, 1]
+        assert splits.train.left_out.keys() <= {"does not decode", "does not open"}
+        assert sum(splits.train.left_out.values()) == 2
         np.testing.assert_array_equal(rgb(splits.train, 0), pixels["train/a/1.png"])
         np.testing.assert_array_equal(rgb(splits.train, 1), pixels["train/b/4.png"])
         np.testing.assert_array_equal(rgb(splits.test, 1), pixels["test/b/7.png"])
