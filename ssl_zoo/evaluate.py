@@ -39,9 +39,10 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     check_program(cfg, "evaluate")
     logging.getLogger("ssl_zoo").info(_start_line(cfg))
+    from ssl_zoo.cores import shared_cores
     from ssl_zoo.protocols.runner.run import run  # torch is imported here
 
-    with trusting(cfg.trust), naming_knobs(cfg, task_overrides()):
+    with trusting(cfg.trust), naming_knobs(cfg, task_overrides()), shared_cores():
         return run(cfg)
 
 

@@ -22,6 +22,7 @@ from time import monotonic, sleep
 from types import FrameType
 from typing import Any
 
+import torch
 import yaml
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
@@ -160,7 +161,9 @@ def _environment(
 ) -> dict[str, str]:
     """What torchrun would set, with what this process may import and trusts."""
     node = int(os.environ.get("NODE_RANK", 0))
+    threads = max(1, torch.get_num_threads() // processes)  # torchrun's default is 1
     env = os.environ | {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         "RANK": str(node * processes + local_rank),
         "LOCAL_RANK": str(local_rank),
         "NODE_RANK": str(node),

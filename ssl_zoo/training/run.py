@@ -32,6 +32,7 @@ from ssl_zoo.config import (
     with_absolute_places,
 )
 from ssl_zoo.console import info, quiet_lightning
+from ssl_zoo.cores import shared_cores
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import keep_freed_memory
@@ -91,7 +92,8 @@ def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
         info(f"own parts: score with {command}, export likewise")
     if is_main_process():
         folder.start(config, shlex.join(["python", "train.py", *task_overrides()]))
-    return _run(config, folder, cfg)
+    with shared_cores():
+        return _run(config, folder, cfg)
 
 
 def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
@@ -111,7 +113,8 @@ def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
         if again.earlier.get("status") != "finished":  # killed before it said so
             report_late(again.folder, again.config, again.earlier, again.metrics)
         return again.metrics
-    return _run(again.config, again.folder, again.config, again)
+    with shared_cores():
+        return _run(again.config, again.folder, again.config, again)
 
 
 def _try_out(config: dict[str, Any], composed: DictConfig, why: str) -> dict[str, float]:

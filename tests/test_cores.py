@@ -1,0 +1,63 @@
+"""A run takes its part of the cores where others run."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.locks import holder
+from ssl_zoo.cores import shared_cores
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where runs know of each other, on a machine of 6 threads."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(6)
+    yield tmp_path / f"ssl_zoo_runs_{getpass.getuser()}"
+    torch.set_num_threads(before)
+
+
+def other(place: Path) -> Path:
+    folder = place / "1"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_run_alone_has_all(place: Path) -> None:
+    with shared_cores():
+        assert torch.get_num_threads() == 6
+    assert list(place.iterdir()) == []
+
+
+def test_beside_another_it_has_half(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with holder(other(place)), caplog.at_level(logging.INFO, "ssl_zoo"), shared_cores():
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 6
+    assert caplog.messages == [
+        "2 runs share this machine: this one computes with 3 of 6 threads; "
+        "OMP_NUM_THREADS=N sets them"
+    ]
+    with shared_cores():  # the other was killed
+        assert torch.get_num_threads() == 6
+
+
+def test_what_the_user_sets_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    with holder(other(place)), shared_cores():
+        assert torch.get_num_threads() == 6
+
+
+def test_where_nothing_can_be_written_it_has_all(place: Path) -> None:
+    place.write_text("a file")
+    with shared_cores():
+        assert torch.get_num_threads() == 6
