@@ -143,7 +143,7 @@ def test_a_process_that_dies_fails_the_run(
 
 
 def test_the_first_error_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="^of rank 1$") as caught:
+    with pytest.raises(ValueError, match=r"^of rank 1$") as caught:
         ended(tmp_path, monkeypatch, "follows", "fails", closing=60)
     assert str(caught.value.__cause__) == "in rank 1:\nits traceback"
 
@@ -151,7 +151,7 @@ def test_the_first_error_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_signal_before_anything_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "_REPORTING_SECONDS", 0.2)
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(Interrupted, match="^stopped by SIGTERM$"):
+    with pytest.raises(Interrupted, match=r"^stopped by SIGTERM$"):
         ended(tmp_path, monkeypatch, "hangs", "signals")
     assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
 
