@@ -82,6 +82,14 @@ class Checkpoints(Checkpoint):
         self.signum, self._signalled = signum, monotonic()
         interject("stopping after this step; repeat to stop at once")
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """What the run has reached: one killed before it says "finished" does not train on."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        ended = trainer.should_stop or trainer.global_step >= trainer.estimated_stepping_batches
+        checkpoint.setdefault("ssl_zoo", {})["reached"] = {"ended": ended, "metrics": metrics}
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:

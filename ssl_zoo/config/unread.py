@@ -80,11 +80,14 @@ def check_program(cfg: DictConfig, program: str) -> None:
     Raises:
         UserError: Naming the program or the key.
     """
-    roots = {"train": TRAIN_ROOTS, "evaluate": EVALUATE_ROOTS}[program]
+    needed, roots = {
+        "train": ("method", TRAIN_ROOTS),
+        "evaluate": ("ckpt", EVALUATE_ROOTS),
+    }[program]
     known = {*read_option("", program), *groups_of(program)}
-    if lacking := [root for root in roots if "." not in root and root not in list(cfg)]:
+    if needed not in list(cfg):  # `in` overlooks a ???
         raise UserError(
-            f"the config has no {lacking[0]}: compose it with hydra.compose({program!r}, overrides)"
+            f"the config has no {needed}: compose it with hydra.compose({program!r}, overrides)"
         )
     check_overrides(cfg, [f"{key!s}=" for key in cfg if key not in known], [], roots)
 

@@ -133,11 +133,7 @@ class Method(LightningModule, ABC):
         return int(self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        metrics = {k: float(value) for k, value in self.trainer.callback_metrics.items()}
-        # so that a run killed before it says that it is finished does not train on
-        ended = self.trainer.should_stop or self.trainer.global_step >= self._total_steps()
-        reached = {"ended": ended, "metrics": metrics}
-        checkpoint["ssl_zoo"] = self.checkpoint_extras | {"reached": reached}
+        checkpoint.setdefault("ssl_zoo", {}).update(self.checkpoint_extras)
 
     @property
     def num_features(self) -> int:

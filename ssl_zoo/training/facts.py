@@ -9,6 +9,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from ssl_zoo.launched import is_rank_zero
 
 if TYPE_CHECKING:
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from ssl_zoo.methods import Method
 
 
-def say_start(cfg: Mapping[str, Any], where: str) -> None:
+_NAMED = ("method.module._target_", "dataset.name")  # None in the config of an earlier version
+
+
+def say_start(cfg: DictConfig | dict[str, Any], where: str) -> None:
     """Say what is about to run, within the first seconds of a process.
 
     Args:
@@ -26,8 +31,9 @@ def say_start(cfg: Mapping[str, Any], where: str) -> None:
         where: Of its folder, in words.
     """
     if is_rank_zero():
-        method = str(cfg["method"]["module"].get("_target_", "?")).rpartition(".")[2]
-        name = cfg["dataset"]["name"]
+        node = OmegaConf.create(cfg) if isinstance(cfg, dict) else cfg
+        method, name = (OmegaConf.select(node, key) for key in _NAMED)
+        method = str(method).rpartition(".")[2]
         logging.getLogger("ssl_zoo").info("%s on %s, %s", method, name, where)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,6 +22,7 @@ from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.steps import Rhythm, rhythm_of
 from ssl_zoo.training.sweep import summarize
 from ssl_zoo.training.sweep_folder import is_sweep
+from ssl_zoo.types import UserError
 
 
 class Result:
@@ -154,7 +156,8 @@ def report_late(
     """
     result = Result(folder, config, earlier)
     result.write("finished", metrics)
-    data = instantiate(OmegaConf.create(config).data)
-    rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
-    save_last_figures(data, folder, None, rhythm, start_of(config))
+    with suppress(UserError):  # the images may be gone; the curves are in metrics.csv too
+        data = instantiate(OmegaConf.create(config).data)
+        rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
+        save_last_figures(data, folder, None, rhythm, start_of(config))
     report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))

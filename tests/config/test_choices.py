@@ -84,6 +84,5 @@ def test_what_a_dry_run_is(line: str, dry: bool) -> None:
 def test_hydra_writes_elsewhere_in_a_dry_run() -> None:
     args = ["-m", "seed=0,1", "hydra.run.dir=mine", "hydra.sweep.dir=mine"]
     assert elsewhere(args, "/tmp/x") == [
-        *("-m", "seed=0,1", "run_dir=mine"),
-        *("hydra.run.dir='/tmp/x/run'", "hydra.sweep.dir='/tmp/x/sweep'"),
+        *("-m", "seed=0,1", "run_dir=mine", "hydra.sweep.dir='/tmp/x/sweep'"),
     ]

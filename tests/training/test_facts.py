@@ -23,7 +23,7 @@ from helpers.trees import make_tree
 from ssl_zoo.data import Augmentation, DataModule, FileImages, Splits, TensorImages
 from ssl_zoo.data.facts import data_facts, images_in_words, input_in_words
 from ssl_zoo.train import train
-from ssl_zoo.training.facts import start_line
+from ssl_zoo.training.facts import say_start
 from ssl_zoo.training.report import _originals
 
 
@@ -55,24 +55,24 @@ def test_the_first_line_comes_before_torch(
 def test_a_second_process_says_nothing_of_it(
     make_config: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ssl_zoo.training.facts import say_start
-
     cfg = make_config()
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "ssl_zoo"):
             patch.setenv(name, "1")
-            say_start(cfg)
+            say_start(cfg, "in x")
             assert not caplog.messages
             patch.setenv(name, "0")
-            say_start(cfg)
-            assert caplog.messages == [start_line(cfg)]
+            say_start(cfg, "in x")
+            assert caplog.messages == ["SimCLR on shapes, in x"]
         caplog.clear()
 
 
-def test_a_resumed_run_is_named_by_its_own_config(make_config: Make, run: Path) -> None:
-    line = start_line(make_config(f"resume={run}", "method=moco"))
-    assert line == f"SimCLR on shapes, resumed in {run}"
-    assert start_line(make_config(f"resume={run.parent}")) == f"resuming {run.parent}"
+def test_a_resumed_run_is_named_by_its_own_config(
+    make_config: Make, run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        train(make_config(f"resume={run}", "method=moco"))
+    assert f"SimCLR on shapes, resumed in {run}" in caplog.messages
 
 
 # --- when the parts are built ---------------------------------------------------------------------

@@ -114,7 +114,6 @@ def test_a_fast_dev_run_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
 ) -> None:
     run, temporary = tmp_path / "run", tmp_path / "tmp"
-    run.mkdir()  # as Hydra does
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     overrides = [
