@@ -20,6 +20,7 @@ BASE = {
     "hashing",
     "distributed",
     "hardware",
+    "cores",
     "ramps",
     "metric_names",
     "console",
