@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
 from ssl_zoo.data.pixels import Reader, is_nchw, not_uint8, readers, say_frames
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,6 +34,7 @@ class Preprocess(nn.Module):
         white: The value that is white in files of 16 bits, such as 4095 for 12 bits; None = 65535.
 
     Raises:
+        BadValue: If `mean` or `std` is not three finite numbers, or a `std` is not above 0.
         UserError: At a call, if the images are not uint8, or not of a kind that is known.
     """
 
@@ -49,8 +51,10 @@ class Preprocess(nn.Module):
         self.image_size, self.crop_fraction = image_size, crop_fraction
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1))
+        self.register_buffer("mean", _per_channel("mean", mean).view(3, 1, 1))
+        self.register_buffer("std", _per_channel("std", std).view(3, 1, 1))
+        if not bool((self.std > 0).all()):
+            raise BadValue("std", std, "above 0")
 
     def geometry(self, images: Tensor) -> Tensor:
         """Resize the shorter side and crop the centre: uint8 (..., 3, H, W) -> (..., 3, S, S)."""
@@ -106,3 +110,10 @@ class Preprocess(nn.Module):
             "std": self.std.flatten().tolist(),
         }
         return options if self.white is None else options | {"white": self.white}
+
+
+def _per_channel(name: str, values: Sequence[float]) -> Tensor:
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(numbers) != 3 or len(values) != 3 or not all(map(math.isfinite, numbers)):
+        raise BadValue(name, values, "three numbers, for red, green and blue")
+    return torch.tensor(numbers, dtype=torch.float32)

@@ -102,3 +102,17 @@ def test_floats_are_refused_with_the_conversion(images: Any) -> None:
 )
 def test_printing_it_says_what_it_does(preprocess: Preprocess, line: str) -> None:
     assert str(preprocess) == line
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"mean": ["a", 0, 0]}, r"^mean=\['?a'?, 0, 0\]: must be three numbers"),
+        ({"mean": [0.5]}, r"^mean=\[0\.5\]: must be three numbers"),
+        ({"std": [0.2, 0.2, float("nan")]}, r"^std=\[0\.2, 0\.2, nan\]: must be three numbers"),
+        ({"std": [0.2, 0.2, 0.0]}, r"^std=\[0\.2, 0\.2, 0\.0\]: must be above 0$"),
+    ],
+)
+def test_statistics_that_make_no_sense(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        Preprocess(4, **options)
