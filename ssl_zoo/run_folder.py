@@ -124,9 +124,10 @@ class RunFolder:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json; the facts that it holds stay."""
-        facts = self.read_result().get("facts")
-        kept = {} if facts is None else {"facts": facts}
-        write_text(self.result, json.dumps(kept | dict(result), indent=2) + "\n")
+        whole = dict(result)
+        if (facts := self.read_result().get("facts")) is not None:
+            whole.setdefault("facts", facts)
+        write_text(self.result, json.dumps(whole, indent=2) + "\n")
 
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
         """Write what a run read, and where it is trained, into result.json."""

@@ -45,7 +45,8 @@ class Forecast(Callback):
         enough = self.measured >= _STEPS and perf_counter() - self.start >= _SECONDS
         if last or enough:
             self.said = True
-            info(self._line(trainer.global_step, pl_module.device))
+            if trainer.global_step < self.total_steps:  # else there is nothing to expect
+                info(self._line(trainer.global_step, pl_module.device))
 
     def _now(self, device: torch.device) -> float:
         if device.type == "cuda":
@@ -56,7 +57,7 @@ class Forecast(Callback):
         now = self._now(device)
         # an epoch of one step has no step after it to measure
         seconds = (now - self.start) / self.measured if self.measured else now - self.begun
-        left = max(0, self.total_steps - done)
+        left = self.total_steps - done
         line = (
             f"about {duration(seconds * left)} for the {left:,} steps left, {duration(seconds)} "
             "each, without the monitors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import shlex
@@ -62,6 +63,7 @@ from ssl_zoo.training.resume import NewSchedule, Resumed, resumed
 from ssl_zoo.training.steps import rhythm_of
 from ssl_zoo.training.tried import take_dry_run, thrown_away
 from ssl_zoo.training.watched import ended_early
+from ssl_zoo.types import UserError
 
 
 def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
@@ -153,6 +155,8 @@ def _run(
             result.write("interrupted")
         else:
             result.write("failed", error=str(error))
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise UserError(f"no space left on the disk of {error.filename or folder}") from error
         raise
     finally:
         release(config["compile"])
