@@ -39,6 +39,7 @@ class Writer:
         host: The host's name.
         user: Whose it is.
         since: When it took the lock.
+        folder: The number of the folder's inode, which a copy of the folder does not have.
     """
 
     pid: int
@@ -47,6 +48,7 @@ class Writer:
     host: str
     user: str
     since: str
+    folder: int = 0
 
     def __str__(self) -> str:
         return f"process {self.pid} of {self.user} on {self.host}"
@@ -71,7 +73,8 @@ def locked(folder: Path) -> Iterator[str]:
     Raises:
         UserError: If another process writes the folder, or it cannot be written.
     """
-    path, me = folder.absolute() / NAME, _me()
+    path = folder.absolute() / NAME
+    me = _me(path.parent)
     left = _take(path, me)
     ended = Event()
     Thread(target=_beat, args=(path, me, ended), daemon=True, name="lock").start()
@@ -150,7 +153,16 @@ def _read(path: Path) -> Writer | None:
         return _UNKNOWN
 
 
+def _inode(folder: Path) -> int:
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return 0
+
+
 def _is_alive(holder: Writer, path: Path) -> bool:
+    if 0 not in (holder.folder, found := _inode(path.parent)) and holder.folder != found:
+        return False  # a copy of a folder that is being written
     if holder.machine == _machine():
         started = _start_of(holder.pid)
         if started != "hidden":
@@ -178,14 +190,14 @@ def _beat(path: Path, me: Writer, ended: Event) -> None:
                 os.utime(path)
 
 
-def _me() -> Writer:
+def _me(folder: Path) -> Writer:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container without this user's name
         user = str(os.getuid())
     started, pid = _start_of(os.getpid()) or "", os.getpid()
     since = datetime.now().isoformat(sep=" ", timespec="seconds")
-    return Writer(pid, started, _machine(), socket.gethostname(), user, since)
+    return Writer(pid, started, _machine(), socket.gethostname(), user, since, _inode(folder))
 
 
 @cache

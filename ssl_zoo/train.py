@@ -84,7 +84,8 @@ def resume(
     _prepare_torch()
     check_changes(changes)
     with trusting(trust), held(RunFolder.of(run)) as folder:
-        say_start(folder.read_config(), f"resumed in {folder}")
+        if folder.config.is_file():
+            say_start(folder.read_config(), f"resumed in {folder}")
         from ssl_zoo.training.run import go_on
 
         return go_on(folder, changes)

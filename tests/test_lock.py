@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_a_folder_has_one_writer_and_none_when_it_is_killed(tmp_path: Path) -> N
             assert f"process {process.pid} of " in left
             assert left.endswith("wrote it last and is gone")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_of_a_folder_has_no_writer_and_a_moved_one_keeps_it(tmp_path: Path) -> None:
+    run, copy, moved = (tmp_path / name for name in ("run", "copy", "moved"))
+    run.mkdir()
+    with holder(run):
+        shutil.copytree(run, copy)
+        assert writer_of(copy) is None
+        run.rename(moved)
+        assert writer_of(moved) is not None
 
 
 def test_a_process_number_that_is_used_again_is_another_process(tmp_path: Path) -> None:

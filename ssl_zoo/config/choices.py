@@ -41,7 +41,7 @@ def flags_first(args: list[str]) -> list[str]:
     """
     flags, overrides, rest = [], [], iter(args)
     for arg in rest:
-        if arg == "--dry-run":
+        if arg.lower().replace("_", "-") in ("--dry-run", "--dryrun"):
             overrides.append(_DRY_RUN)
             continue
         name, _, typed = arg.partition("=")

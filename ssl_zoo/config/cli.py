@@ -243,6 +243,10 @@ def run_cli(
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)
         line = resume_line(sys.argv[1:]) if resume else None
+        if line and is_dry_run(sys.argv[1:]):
+            raise UserError(
+                "a dry run is of a new run: one that goes on says with what before it writes"
+            )
         if resume and line:
             go_on(line, resume)
         elif is_dry_run(sys.argv[1:]):

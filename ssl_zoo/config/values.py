@@ -54,6 +54,11 @@ def check_dataset(cfg: DictConfig) -> None:
         )
 
 
+def _check_root(cfg: DictConfig) -> None:
+    if "root" in cfg.dataset and cfg.dataset.root is None:
+        raise UserError("dataset.root=null: give the folder of the data set")
+
+
 def check_knobs(cfg: DictConfig) -> None:
     """Refuse run-wide knobs that make no sense, before anything is built.
 
@@ -65,6 +70,7 @@ def check_knobs(cfg: DictConfig) -> None:
             "dataset=saved is for evaluate.py, whose checkpoint has a data set: give another"
         )
     check_counts(cfg, COUNTS)
+    _check_root(cfg)
     if cfg.monitor.bank_size is not None and not _is_above_0(cfg.monitor.bank_size):
         raise UserError(
             f"monitor.bank_size={cfg.monitor.bank_size}: give a number above 0, or null"
@@ -81,6 +87,8 @@ def check_knobs(cfg: DictConfig) -> None:
         )  # a user's own optimizer may name it otherwise
         if not _is_a(rate, "float"):
             raise UserError(f"{name}={rate}: give a number")
+        if isinstance(rate, int | float) and rate < 0:
+            raise UserError(f"{name}={rate}: give 0 or more")
     check_trainer(cfg)
     for name in ("resume", "init"):
         if not isinstance(cfg[name], str | None):

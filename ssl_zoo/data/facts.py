@@ -11,6 +11,8 @@ from ssl_zoo.data.preprocess import IMAGENET_MEAN, Preprocess
 if TYPE_CHECKING:
     from ssl_zoo.data.datamodule import DataModule
 
+_SHOWN = 4  # classes named in a line
+
 
 def data_facts(data: DataModule) -> dict[str, Any]:
     """What was read, and what is made of it; plain data.
@@ -21,6 +23,7 @@ def data_facts(data: DataModule) -> dict[str, Any]:
         "images": data.num_images,
         "labelled": int((data.train.labels >= 0).sum()),
         "classes": data.num_classes,
+        "first_classes": list(data.class_names[:_SHOWN]),
         "val": len(data.val),
         "test": None if data.test is None else len(data.test),
         "left_out": dict(data.left_out),
@@ -31,9 +34,11 @@ def data_facts(data: DataModule) -> dict[str, Any]:
 
 
 def images_in_words(facts: Mapping[str, Any]) -> str:
-    """The images of `data_facts`, as in "900 images in 10 classes, val 100, test 200"."""
+    """The images of `data_facts`, as in "900 images in 2 classes (cat, dog), val 100, test 200"."""
     classes, images = facts["classes"], facts["images"]
-    parts = [f"{images:,} images" + (f" in {classes:,} classes" if classes else ", no labels")]
+    names = ", ".join(facts["first_classes"]) + (", ..." if classes > _SHOWN else "")
+    labels = f" in {classes:,} classes ({names})" if classes else ", no labels"
+    parts = [f"{images:,} images{labels}"]
     if classes and facts["labelled"] < images:
         parts.append(f"{facts['labelled']:,} of them labelled")
     parts.append(f"val {facts['val']:,}")
@@ -41,7 +46,7 @@ def images_in_words(facts: Mapping[str, Any]) -> str:
     left_out = facts["left_out"]
     if left_out:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
-        parts.append(f"left out {sum(left_out.values()):,} files ({listed})")
+        parts.append(f"left out: {listed}")
     return ", ".join(parts)
 
 

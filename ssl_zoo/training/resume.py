@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -28,6 +30,8 @@ from ssl_zoo.data.fingerprint import is_other_data, split_changes
 from ssl_zoo.run_folder import RunFolder, moved
 from ssl_zoo.training.steps import count_steps
 from ssl_zoo.types import UserError
+
+_ABSENT = object()
 
 
 @dataclass
@@ -78,7 +82,8 @@ def resumed(folder: RunFolder, changes: Sequence[str]) -> Resumed:
     again = Resumed(folder, config, saved.get("wiring"), earlier, list(changes))
     longer = config["epochs"] > old.get("epochs", 0)
     if earlier.get("status") == "finished" and not longer:
-        info(f"{folder} is finished: nothing left to do")
+        unused = f", {' '.join(changes)} changes nothing" if changes else ""
+        info(f"{folder} is finished: nothing left to do{unused}")
         again.metrics = dict(earlier["metrics"])
         return again
     reached = saved.get("reached", {})
@@ -86,11 +91,32 @@ def resumed(folder: RunFolder, changes: Sequence[str]) -> Resumed:
         info(f"{folder} had ended at step {content['global_step']}: its report is all that is left")
         again.metrics = dict(reached["metrics"])
         return again
-    with naming_knobs(config, task_overrides()):
+    with _kept(folder.skipped), naming_knobs(_as_wired(again), task_overrides()):
         again.data = instantiate(OmegaConf.create(config).data)
         _check_split(again, saved)
         _say_where(again, content, old)
     return again
+
+
+def _as_wired(again: Resumed) -> DictConfig:
+    """The config with its interpolations, so that an error names the knob that may change."""
+    cfg = OmegaConf.create(again.config)
+    for place, text in (again.wiring or {}).items():
+        if OmegaConf.select(cfg, place, default=_ABSENT) is not _ABSENT:
+            OmegaConf.update(cfg, place, text, merge=False)
+    return cfg
+
+
+@contextmanager
+def _kept(file: Path) -> Iterator[None]:
+    """What reading the images writes into a file is taken back if the run does not go on."""
+    before = file.read_bytes() if file.is_file() else None
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            file.write_bytes(before)
+        raise
 
 
 def _check_split(again: Resumed, saved: dict[str, Any]) -> None:

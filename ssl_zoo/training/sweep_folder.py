@@ -49,6 +49,9 @@ def _claimed(config: DictConfig) -> Path:
     """
     if not is_rank_zero():
         raise UserError("-m starts every job itself: start one process, not one for each rank")
+    one = [o for o in config.hydra.overrides.task if o.lstrip("+").startswith("run_dir=")]
+    if one and not config.dry_run:
+        raise UserError(f"{one[-1]} is the folder of one run: for those of -m give sweep=NAME")
     named = [o for o in config.hydra.overrides.task if o.lstrip("+").startswith("sweep=")]
     placed = [o for o in config.hydra.overrides.hydra if "hydra.sweep.dir=" in o]
     if named and placed:

@@ -28,6 +28,8 @@ from ssl_zoo.train import train
 from ssl_zoo.training.facts import say_start
 from ssl_zoo.training.report import _originals
 
+SHAPES = "270 images in 10 classes (disc, ring, square, triangle, ...)"
+
 
 def without_torch(tmp_path: Path, program: str, *args: str) -> subprocess.CompletedProcess[str]:
     """A program that stops when it imports torch."""
@@ -100,11 +102,11 @@ def module(train: Any, test: Any = None, names: str = "abcd", **options: Any) ->
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (module(array()), "36 images in 4 classes, val 4, no test images"),
+        (module(array()), "36 images in 4 classes (a, b, c, d), val 4, no test images"),
         (
             module(array(left_out=LEFT_OUT), array(8, left_out=LEFT_OUT)),
-            "36 images in 4 classes, val 4, test 8, left out 8 files (6 .gif: not an image format "
-            "that is read, 2 does not decode)",
+            "36 images in 4 classes (a, b, c, d), val 4, test 8, left out: 6 .gif: not an image "
+            "format that is read, 2 does not decode",
         ),
         (
             module(array().relabelled(torch.full((40,), -1)), names="", val_fraction=0.0),
@@ -112,7 +114,7 @@ def module(train: Any, test: Any = None, names: str = "abcd", **options: Any) ->
         ),
         (
             module(array().relabelled(torch.arange(40) % 5 - 1), val_fraction=0.0),
-            "40 images in 4 classes, 32 of them labelled, val 0, no test images",
+            "40 images in 4 classes (a, b, c, d), 32 of them labelled, val 0, no test images",
         ),
     ],
 )
@@ -165,7 +167,7 @@ def test_the_second_line_is_kept_in_result_json(
     }
     assert facts["folder"] == str(folder)
     line = (
-        "270 images in 10 classes, val 30, test 60; 32 x 32 pixels (views 16 x 16), normalised by "
+        f"{SHAPES}, val 30, test 60; 32 x 32 pixels (views 16 x 16), normalised by "
         f"the training images' own statistics; {facts['device']}, 32-true; "
     )
     assert caplog.messages[0] == f"SimCLR on shapes, in {folder}"
@@ -177,7 +179,7 @@ def test_an_evaluation_says_what_it_read(run: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO, "ssl_zoo"):
         run_evaluate(f"ckpt={run}", "baselines=false")
     assert caplog.messages[0] == f"{run} by knn on its own data"
-    read = "270 images in 10 classes, val 30, test 60; 32 x 32 pixels, normalised by the checkpoint"
+    read = f"{SHAPES}, val 30, test 60; 32 x 32 pixels, normalised by the checkpoint"
     assert len([line for line in caplog.messages if line.startswith(read)]) == 1
 
 
@@ -204,7 +206,9 @@ def test_a_dry_run_writes_nothing(
     lines = [line for line in caplog.messages if not line.startswith("no image")]
     start, read, forecast, end = lines[-4:]
     assert start.endswith("run, which a dry run does not make")
-    assert read.startswith("72 images in 2 classes, val 8, no test images; 32 x 32 pixels")
+    assert read.startswith(
+        "72 images in 2 classes (cat, dog), val 8, no test images; 32 x 32 pixels"
+    )
     assert read.endswith("run (not made)")
     assert forecast.startswith("about ")
     assert "for the 42 steps left" in forecast  # of 5 epochs of 9 steps, three are done

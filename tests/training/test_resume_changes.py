@@ -110,6 +110,15 @@ def test_half_of_the_images_deleted(place: Path, caplog: pytest.LogCaptureFixtur
     assert "restore the images, give dataset.root=DIR where they are, or start a new run" in said
 
 
+def test_a_refused_resume_keeps_the_list_of_what_was_skipped(place: Path) -> None:
+    kept = RunFolder(place / "run").skipped
+    kept.write_text("x.png: broken\n")
+    next((place / "images" / "cat").iterdir()).unlink()
+    with pytest.raises(UserError, match="cannot go on"):
+        resumed(RunFolder.of(place / "run"), [])
+    assert kept.read_text() == "x.png: broken\n"
+
+
 def test_a_new_class(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.copytree(place / "images" / "cat", place / "images" / "zebra")
     said = lines_of(place, caplog)
@@ -214,7 +223,7 @@ def test_what_may_change(place: Path, caplog: pytest.LogCaptureFixture, change: 
 
 def test_the_images_may_lie_elsewhere(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     (place / "images").rename(place / "moved")
-    with pytest.raises(UserError, match=r"root=.*images does not exist"):
+    with pytest.raises(UserError, match=r"^dataset\.root=.*images does not exist"):
         resumed(RunFolder.of(place / "run"), [])
     caches = f"dataset.cache_dir={place / 'other'}"
     again, said = look(place, caplog, f"dataset.root={place / 'moved'}", caches)

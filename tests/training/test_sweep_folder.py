@@ -77,6 +77,7 @@ BAD = {
     "sweep=a,b": "sweep=a,b: give one name",
     "sweep=../x": "sweep=../x: give one name",
     "sweep=''": "sweep='': give one name",
+    "run_dir=x": "run_dir=x is the folder of one run: for those of -m give sweep=NAME",
     "sweep=x hydra.sweep.dir=y": "both name the sweep's folder: remove one",
     "batch_size=64,128 method.temprature=1": "method.temprature",
 }

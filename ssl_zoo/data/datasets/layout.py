@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ssl_zoo.data.datasets.split_names import Role, looks_like, role
+from ssl_zoo.data.datasets.split_names import Role, looks_like, role, without_split
 from ssl_zoo.data.listing import Found, check_any, counted, together
 from ssl_zoo.types import BadValue, UserError
 
@@ -63,9 +64,12 @@ def find_layout(
         parts = {"train": Part(place, here, here.left_out())}
     else:
         parts = {split: _part(here, place, f"{name}/") for split, name in folders.items()}
-    for part in parts.values():
+    _stop_at_shared(parts)
+    for split, part in parts.items():
+        if folders and not part.found.names:
+            raise UserError(f"{part.root} is {split} and holds no image: fill or remove it")
         check_any(part.found, part.root)
-        _stop_at_splits_below(part)
+        _stop_at_splits_below(part, labelled, depth)
     read = [f"{prefix}{name}/" for name in folders.values()] or [prefix]
     rest = _outside(found, read, prefix)
     train = parts["train"]
@@ -232,6 +236,11 @@ def _stop_at_look_alikes(found: Found, place: Path, labelled: Labelled, depth: i
             f"the folders {listed(folders)} in {place} look like splits: {_RENAME}, give one as "
             "the root to train on it alone, or set labelled=true if they are classes"
         )
+    if labelled is not True and (twins := _twins(folders)):
+        raise UserError(
+            f"{place} has {listed(twins)}, which look like a split of each class: {_RENAME}, with "
+            "the classes inside, or set labelled=true if they are classes"
+        )
     same = _same_subfolders(found)
     if labelled == "auto" and depth == 1 and same:
         first = f"{folders[0]}/{same[0]}"
@@ -240,6 +249,24 @@ def _stop_at_look_alikes(found: Found, place: Path, labelled: Labelled, depth: i
             f"splits do: {_RENAME}, or set test_folder; if {folders[0]} is a class set "
             f"labelled=true, if {first} is one class_depth=2, if neither is labelled=false"
         )
+
+
+def _twins(folders: Sequence[str]) -> list[str]:
+    """Folders that are named as another one and a split, as cat_test beside cat."""
+    own = {name: without_split(name) for name in folders}
+    plain = {tuple(words) for name, words in own.items() if words and not looks_like(name)}
+    return [name for name in folders if looks_like(name) and tuple(own[name]) in plain]
+
+
+def _stop_at_shared(parts: Mapping[str, Part]) -> None:
+    """Refuse two splits whose files are the same, by a symbolic link."""
+    places = {split: part.root.resolve() for split, part in parts.items()}
+    for (one, first), (other, second) in combinations(places.items(), 2):
+        if first == second or first in second.parents or second in first.parents:
+            raise UserError(
+                f"{parts[one].root} ({one}) and {parts[other].root} ({other}) are the same files "
+                f"by a link: no image may be in two splits, so remove one"
+            )
 
 
 def _same_subfolders(found: Found) -> list[str]:
@@ -259,8 +286,11 @@ def _same_subfolders(found: Found) -> list[str]:
     return sorted(set().union(*alike)) if len(alike) > 1 else []
 
 
-def _stop_at_splits_below(part: Part) -> None:
-    """Refuse a folder to read in which some folder holds train beside val or test."""
+def _stop_at_splits_below(part: Part, labelled: Labelled, depth: int) -> None:
+    """Refuse a folder to read in which some folder holds train beside val or test.
+
+    Also a class that holds test or val alone, unless folders that deep are classes.
+    """
     splits: dict[str, dict[Role, str]] = defaultdict(dict)
     for folder in {name.rpartition("/")[0] for name in part.found.names}:
         parents = folder.split("/") if folder else []
@@ -273,6 +303,12 @@ def _stop_at_splits_below(part: Part) -> None:
                 f"{part.root / parent} holds the splits {listed(sorted(names.values()))}, but is "
                 f"itself below {part.root}, which would be read as a whole: give it as the root, "
                 f"or move its folders up"
+            )
+        held_out = [name for split, name in names.items() if split != "train"]
+        if parent and held_out and depth == 1 and labelled is not True:
+            raise UserError(
+                f"{part.root / parent} holds a folder {held_out[0]}, which would be read with the "
+                "rest: move it out, or set labelled=true if it is no split"
             )
 
 

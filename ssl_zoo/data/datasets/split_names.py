@@ -35,3 +35,8 @@ def role(name: str) -> Role | None:
 def looks_like(name: str) -> set[Role]:
     """The splits that a name also reminds of, as trainA and fruit_test do."""
     return {_WORDS[word] for word in _words(name) if word in _WORDS}
+
+
+def without_split(name: str) -> list[str]:
+    """The words of a name that say nothing of a split: cat, of cat_test."""
+    return [word for word in _words(name) if word not in _WORDS]

@@ -102,6 +102,7 @@ def test_a_wrapper_around_classes(root: Path) -> None:
         (["Validation", "more"], "has a folder Validation but no folder train"),
         (["train", "Training", "test"], "2 folders that may be train"),
         (["train", "val", "validation"], "2 folders that may be val"),
+        (["plum", "plum_test", "pear"], "has plum_test, which look like a split of each class"),
     ],
 )
 def test_what_cannot_be_told_is_refused_in_one_line(
@@ -261,9 +262,29 @@ def test_names(name: str, expected: str | None) -> None:
     assert role(name) == expected
 
 
+@pytest.mark.parametrize("name", ["test", "Validation"])
+def test_images_held_out_within_a_class_are_not_trained_on(root: Path, name: str) -> None:
+    write_tree(root, "cat/1.png", "dog/1.png", f"dog/{name}/2.png")
+    with pytest.raises(UserError, match=f"dog holds a folder {name}, .*: move it out, or set"):
+        open_folder(root)
+    assert len(open_folder(root, labelled=True).train) == 3
+
+
+@pytest.mark.parametrize("inside", ["", "/sub"])
+def test_no_two_splits_are_the_same_folder_by_a_link(root: Path, inside: str) -> None:
+    write_splits(root, f"train{inside}")
+    (root / "test").symlink_to(root / f"train{inside}", target_is_directory=True)
+    with pytest.raises(
+        UserError, match=r"\(test\) and .* \(train\) are the same files by a link: "
+    ):
+        open_folder(root)
+
+
 def test_an_empty_test_folder_is_not_forgotten(root: Path) -> None:
     write_splits(root, "train")
     (root / "test").mkdir()
     (root / "test" / "a.pdf").touch()
-    with pytest.raises(UserError, match=r"data/test holds no image: .*; it holds 1 x \.pdf: "):
+    with pytest.raises(
+        UserError, match=r"data/test is test and holds no image: fill or remove it$"
+    ):
         open_folder(root)
