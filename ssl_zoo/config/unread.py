@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config.choices import groups_of
-from ssl_zoo.config.groups import read_option
+from ssl_zoo.config.groups import options_of, read_option
 from ssl_zoo.config.interpolations import references, select
 from ssl_zoo.types import UserError
 
@@ -85,6 +85,7 @@ def check_program(cfg: DictConfig, program: str) -> None:
         "evaluate": ("ckpt", EVALUATE_ROOTS),
     }[program]
     known = {*read_option("", program), *groups_of(program)}
+    known |= {key for preset in options_of("debug") for key in read_option("debug", preset)}
     if needed not in list(cfg):  # `in` overlooks a ???
         raise UserError(
             f"the config has no {needed}: compose it with hydra.compose({program!r}, overrides)"

@@ -87,8 +87,6 @@ def check_knobs(cfg: DictConfig) -> None:
         )  # a user's own optimizer may name it otherwise
         if not _is_a(rate, "float"):
             raise UserError(f"{name}={rate}: give a number")
-        if isinstance(rate, int | float) and rate < 0:
-            raise UserError(f"{name}={rate}: give 0 or more")
     check_trainer(cfg)
     for name in ("resume", "init"):
         if not isinstance(cfg[name], str | None):

@@ -192,7 +192,7 @@ def test_runs_that_start_together_are_apart(tmp_path: Path) -> None:
         assert RunFolder(path).read_result()["status"] == "finished"
         assert steps(path) == [0, 1, 2, 3]
         text = (path / "metrics.csv").read_text()
-        assert text.count("train/loss") == 4
+        assert text.count(",train/loss,") == 4
         assert not RunFolder(path).lock.exists()
 
 

@@ -274,7 +274,7 @@ def test_a_knob_that_the_data_set_lacks(run: Path) -> None:
 def test_a_loggers_knob_of_the_run_itself(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, _ = look(place, caplog, "logger=wandb", "logger.wandb.tags=[a]")
     assert first.config["logger"]["wandb"]["tags"] == ["a"]
-    first.keep_changes()
+    first.folder.change(first.config, "later: resume")
     second, _ = look(place, caplog, "logger.wandb.tags=[b]", "+logger.wandb.id=x")
     assert second.config["logger"]["wandb"] == first.config["logger"]["wandb"] | {
         "tags": ["b"],

@@ -119,7 +119,7 @@ def test_values_that_make_no_sense(make_config: Make, override: str, message: st
 @pytest.mark.slow
 def test_a_metric_that_did_not_come_is_told(make_config: Make) -> None:
     message = (
-        r"^callbacks\.model_checkpoint\.monitor=val/knn_top1: this run logs .*, train/loss: "
+        r"^callbacks\.model_checkpoint\.monitor=val/knn_top1: this run logs .*, train/loss_epoch: "
         r"give one of them, or choose the monitors too: callbacks=\[default,\.\.\.\]$"
     )
     with pytest.raises(UserError, match=message):
