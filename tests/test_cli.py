@@ -224,7 +224,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", every(3, BAD))
+@pytest.mark.parametrize("case", every(6, BAD))
 def test_bad_input_is_one_line(case: str, tmp_path: Path) -> None:
     command, said = BAD[case]
     sweep = f"hydra.sweep.dir={tmp_path}"

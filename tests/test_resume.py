@@ -99,6 +99,7 @@ def test_a_stop_at_the_last_step_finishes(
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone(make_config: Make, tmp_path: Path) -> None:
     metrics = train(make_config())
     before = (tmp_path / "run" / "result.json").read_text()

@@ -278,6 +278,7 @@ def test_arguments_of_the_wandb_sweep_compose(make_config: Make, seed: int) -> N
     assert sweep["metric"] == {"name": "val/knn_top1", "goal": "maximize"}
 
 
+@pytest.mark.slow
 def test_tensorboard_and_the_objective(tmp_path: Path) -> None:
     overrides = ["logger=tensorboard", "batch_size=8", "dataset.splits.num_train=2000"]
     with command_line("train", *TINY, f"run_dir={tmp_path}", *overrides) as cfg:

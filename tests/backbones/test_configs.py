@@ -23,7 +23,7 @@ NAMES = {"torchvision": "mobilenet_v3_small", "timm": "vit_tiny_patch16_224"}
 OPTIONS = sorted(path.stem for path in Path(CONFIG_DIR).glob("backbone/*"))
 
 
-@pytest.mark.parametrize("option", every(2, OPTIONS))
+@pytest.mark.parametrize("option", every(4, OPTIONS))
 def test_every_config(option: str, make_config: Make) -> None:
     name = [f"backbone.name={NAMES[option]}"] if option in NAMES else []
     cfg = make_config(f"backbone={option}", *name, tiny=False)

@@ -121,6 +121,7 @@ def test_safetensors(thin_file: Path, tmp_path: Path) -> None:
     assert torch.equal(features(network.eval(), images), features(loaded.backbone, images))
 
 
+@pytest.mark.slow
 def test_onnx(thin_file: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     source, out = thin_file, tmp_path / "out.onnx"

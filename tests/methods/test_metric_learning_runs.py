@@ -70,6 +70,7 @@ def test_what_watches_changes_nothing(make_config: Make, tmp_path: Path) -> None
     assert watched["state_dict"]["loss.W"].shape == (128, 3)  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_rates_and_counts_are_logged(make_config: Make, tmp_path: Path) -> None:
     train(make_config(*ARCFACE, "method/miner=flawed_triplet", "method.loss_lr=0.03"))
     with (tmp_path / "run" / "metrics.csv").open() as file:

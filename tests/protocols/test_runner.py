@@ -85,6 +85,7 @@ def identity(run: Path, *overrides: str) -> str:
     return str(result["protocol_id"])
 
 
+@pytest.mark.slow
 def test_ids_follow_what_defines_a_score(runs: list[Path]) -> None:
     first = identity(runs[0])
     assert identity(runs[1]) == identity(runs[0], "batch_size=100") == first
@@ -194,6 +195,7 @@ def test_random_beside_a_checkpoint_is_refused(runs: list[Path]) -> None:
 # --- another data set, and strangers --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_images_of_another_size_are_made_what_the_backbone_saw(
     runs: list[Path], tmp_path: Path
 ) -> None:
@@ -207,6 +209,7 @@ def test_images_of_another_size_are_made_what_the_backbone_saw(
     assert other["protocol_id"] != scored["protocol_id"]
 
 
+@pytest.mark.slow
 def test_a_strangers_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
     file = tmp_path / "resnet18.pth"

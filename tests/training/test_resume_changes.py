@@ -376,6 +376,7 @@ STOPPING = [
 ]
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_early_stopping_trains_no_further(
     make_config: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

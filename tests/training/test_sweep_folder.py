@@ -44,6 +44,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 QUICK = ["method=simclr,byol", "dataset=shapes,digits", "epochs=0"]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_folder_whatever_it_varies_and_is_not_repeated(tmp_path: Path) -> None:
     first = sweep(tmp_path, *QUICK, "sweep=grid")
     errors = first.communicate()[1]

@@ -69,6 +69,7 @@ def test_it_gives_what_the_same_images_in_an_array_give(
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_it_trains_from_one_more_yaml(make_config: Make, strips: Path, tmp_path: Path) -> None:
     options = tmp_path / "conf" / "dataset"
     options.mkdir(parents=True)

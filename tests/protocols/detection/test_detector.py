@@ -131,6 +131,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(voc: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_detector(voc: Path) -> None:
     images = read_detection(voc).train
 
