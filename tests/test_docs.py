@@ -23,6 +23,7 @@ from ssl_zoo.types import Facts
 DOCS = ROOT / "docs"
 
 
+@pytest.mark.slow
 def test_the_rest_of_library_md_runs(
     make_config: Callable[..., DictConfig],
     run: Path,

@@ -139,6 +139,7 @@ def test_knobs_of_the_data_set_are_carried_into_its_wiring(run: Path) -> None:
             run_evaluate(f"ckpt={run}", knob)
 
 
+@pytest.mark.slow
 def test_null_is_a_value_and_not_what_was_saved(tmp_path: Path) -> None:
     run = run_train(tmp_path / "run", "dataset.class_split=hash", "callbacks=none")
     with pytest.raises(UserError, match=r"or dataset\.class_split=null$"):
@@ -175,6 +176,7 @@ def test_random_weights_take_shapes(caplog: pytest.LogCaptureFixture, tmp_path: 
         run_evaluate(*base, "dataset.root=/tmp")
 
 
+@pytest.mark.slow
 def test_linear_of_the_same_seed(run: Path) -> None:
     overrides = [f"ckpt={run}", *QUICK, "protocol.linear.batch_size=64"]
     first = run_evaluate(*overrides)["rows"]
@@ -185,6 +187,7 @@ def test_linear_of_the_same_seed(run: Path) -> None:
 # --- a folder that was moved ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", only([[32]], [[32], [32, 40, 56]]), ids=["equal", "mixed"])
 def test_a_moved_folder(tmp_path: Path, sizes: list[int]) -> None:
     old = write_images(tmp_path / "old", sizes)

@@ -75,6 +75,7 @@ def test_a_stop_at_any_step_loses_nothing(
     assert rows(folder) == rows(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", every(6, cases("RESUMES")))
 def test_what_a_method_needs_is_saved(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
@@ -90,6 +91,7 @@ def test_what_a_method_needs_is_saved(
         assert_equal(ours[part], theirs[part], part)
 
 
+@pytest.mark.slow
 def test_a_stop_at_the_last_step_finishes(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,7 @@ def test_onnx(thin_file: Path, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is deprecated")
 def test_torchscript(vit_file: Path, tmp_path: Path) -> None:
     source, out = vit_file, tmp_path / "out.pt"
@@ -152,6 +153,7 @@ def test_torchscript(vit_file: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(features(program, images), features(backbone, images))
 
 
+@pytest.mark.slow
 def test_a_run_of_ours(make_config: Callable[..., DictConfig], tmp_path: Path) -> None:
     train(make_config("logger=csv"))
     run, out = tmp_path / "run", tmp_path / "out.safetensors"

@@ -58,6 +58,7 @@ def counted(function: Callable[..., Any], calls: list[object]) -> Callable[..., 
     return call
 
 
+@pytest.mark.slow
 def test_an_onnx_file_makes_one_session(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

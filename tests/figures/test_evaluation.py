@@ -181,6 +181,7 @@ def test_few_shot() -> None:
 # --- files ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files(tmp_path: Path) -> None:
     image = torch.zeros(3, 32, 32).byte()
     drawn = {

@@ -52,6 +52,7 @@ def test_pca_is_that_of_the_covariance() -> None:
     np.testing.assert_allclose(np.var(points, axis=0, ddof=1), values[:-3:-1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_map_each_time() -> None:
     state = torch.get_rng_state(), np.random.get_state()[1].copy()
     cloud = torch.randn(200, 600, generator=torch.Generator().manual_seed(0))

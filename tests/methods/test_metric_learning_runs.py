@@ -22,6 +22,7 @@ from ssl_zoo.training.build import build_method
 # --- frozen batch norm --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", only([True], [True, False]))
 def test_frozen_norms_keep_their_statistics_and_mode(
     make_config: Make, tmp_path: Path, frozen: bool

@@ -22,6 +22,7 @@ def blobs(seed: int, count: int) -> Features:
     return Features(torch.nn.functional.one_hot(y, 8) + noise, y)
 
 
+@pytest.mark.slow
 def test_row() -> None:
     candidate = planted(blobs(0, 400), blobs(1, 80), blobs(2, 200), 4)
     row = protocol("few_shot", strengths=[1.0, 0.1, 0.01]).score(candidate)

@@ -151,6 +151,7 @@ def test_the_test_labels_move_no_val_score(make_config: Callable[..., DictConfig
     assert after["test_map_at_r"] < before["test_map_at_r"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", ["all", "test"])
 @pytest.mark.usefixtures("pictures")
 def test_the_gallery_shows_the_images_it_ranked(

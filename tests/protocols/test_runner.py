@@ -123,6 +123,7 @@ def test_no_file_of_other_settings_is_overwritten(runs: list[Path], tmp_path: Pa
 # --- several checkpoints --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_separated_and_concatenated(runs: list[Path], images_seen: list[int]) -> None:
     ckpts = f"ckpt=[{runs[0]},{runs[1]}]"
     rows = run_evaluate(ckpts, "protocol=retrieval", "baselines=false")["rows"]

@@ -62,6 +62,7 @@ def test_the_knobs_reach_lightning(make_config: Make, monkeypatch: pytest.Monkey
     assert trainer.log_every_n_steps == 3  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "samples", every(2, [[], ["method=metric_learning", "method.images_per_class=8"]])
 )
@@ -156,6 +157,7 @@ def test_what_lightning_was_asked_to_say_is_said(
     assert said in capsys.readouterr().out + caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bar", every(2, [True, False]))
 def test_progress_shows_the_epochs_that_a_run_will_have(
     make_config: Make, capsys: pytest.CaptureFixture[str], bar: bool
@@ -167,6 +169,7 @@ def test_progress_shows_the_epochs_that_a_run_will_have(
     assert "val/knn_top1" in out  # the table comes either way
 
 
+@pytest.mark.slow
 def test_monitors_run_where_the_steps_end(make_config: Make) -> None:
     every = ["monitor.every_n_epochs=3", "epochs=9", "trainer.max_steps=6"]
     assert "val/knn_top1" in train(make_config(*every))
