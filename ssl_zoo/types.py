@@ -36,14 +36,16 @@ class BadValue(UserError):
 
     def named(self, name: str) -> str:
         """The line, under another name of the argument."""
-        return f"{name}={_as_typed(self.value)}{self.separator}{self.says}"
+        return f"{name}={as_typed(self.value)}{self.separator}{self.says}"
 
 
-def _as_typed(value: object) -> object:
+def as_typed(value: object) -> object:
     """A value as written on a command line: true, null, [1, 2]."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(str(as_typed(one)) for one in value)}]"
+    return value
 
 
 def first_line(error: BaseException) -> str:

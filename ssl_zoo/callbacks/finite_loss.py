@@ -14,8 +14,8 @@ from ssl_zoo.types import MultiViewBatch, UserError
 class FiniteLoss(Callback):
     """Stops a run whose loss is NaN or infinite, before it overwrites a good checkpoint.
 
-    It checks when the loss is logged and at the end of an epoch, not on every step. After the
-    first backward pass it checks that a gradient has reached the encoder.
+    It checks when the loss is logged, which the last step of an epoch is, not on every step. After
+    the first backward pass it checks that a gradient has reached the encoder.
     """
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,17 +32,8 @@ class FiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.loss, self.batch = outputs["loss"], batch
-        if log_due(trainer, batch_idx):
-            self._check(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check(trainer)
-
-    def _check(self, trainer: Trainer) -> None:
-        loss = float(self.loss)
-        if not math.isfinite(loss):
-            cause = _cause(self.batch, trainer.global_step)
+        if log_due(trainer, batch_idx) and not math.isfinite(loss := float(outputs["loss"])):
+            cause = _cause(batch, trainer.global_step)
             raise UserError(f"the loss is {loss} at step {trainer.global_step}: {cause}")
 
 

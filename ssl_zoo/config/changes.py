@@ -11,11 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config.build import flatten, to_plain
 from ssl_zoo.config.compose import composed
-from ssl_zoo.config.groups import own_folders
-from ssl_zoo.config.interpolations import references
+from ssl_zoo.config.interpolations import overlap, references
 from ssl_zoo.config.places import absolute
 from ssl_zoo.config.values import check_changeable, check_types
-from ssl_zoo.types import UserError
+from ssl_zoo.types import UserError, as_typed
 
 # What is of the place and the machine, with all that is below it; and how long the run is.
 CHANGEABLE = (
@@ -64,16 +63,12 @@ def dependent(written: Mapping[str, str], keys: Iterable[str]) -> dict[str, str]
             place: text
             for place, text in written.items()
             if place not in found
-            and any(_overlap(read, s) for read in references(text, place) for s in sources)
+            and any(overlap(read, s) for read in references(text, place) for s in sources)
         }
         if not new:
             return found
         found |= new
         sources += new
-
-
-def _overlap(one: str, other: str) -> bool:
-    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def changed_config(
@@ -131,8 +126,7 @@ def _loggers(config: dict[str, Any], overrides: list[Override]) -> Any:
     """The run's loggers with overrides, not resolved."""
     typed = [str(override.input_line) for override in overrides]
     if any(override.key_or_group == "logger" for override in overrides):
-        folders = [f"hydra.searchpath=[{','.join(own_folders)}]"] if own_folders else []
-        chosen: Any = OmegaConf.to_container(composed([*folders, *typed]).logger, resolve=False)
+        chosen: Any = OmegaConf.to_container(composed(typed).logger, resolve=False)
         return chosen
     loggers = OmegaConf.create({"logger": config.get("logger") or {}})
     for override in overrides:
@@ -168,8 +162,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], wiring: Mapping[str, s
     flat = [flatten(_by_name(config)) for config in (old, new)]
     keys = [key for key in {**flat[0], **flat[1]} if flat[0].get(key) != flat[1].get(key)]
     repeated = dependent(wiring, [key for key in keys if _may(key)])
-    knobs = [k for k in keys if not any(_overlap(k, place) for place in repeated)]
-    said = [f"{k}={_typed(flat[1].get(k))} (was {_typed(flat[0].get(k))})" for k in knobs]
+    knobs = [k for k in keys if not any(overlap(k, place) for place in repeated)]
+    said = [f"{k}={as_typed(flat[1].get(k))} (was {as_typed(flat[0].get(k))})" for k in knobs]
     return said[:_SHOWN] + ([f"{len(said) - _SHOWN} more"] if len(said) > _SHOWN else [])
 
 
@@ -177,17 +171,9 @@ def _by_name(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"logger": sorted(config.get("logger") or {}) or ["csv"]}
 
 
-def _typed(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(map(_typed, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
-
-
 def unread_of(cfg: DictConfig) -> list[str]:
     """The knobs of a config composed from Python that differ from those of conf/train.yaml."""
-    default = composed([])
+    default = composed()
     ours, theirs = (_flat(config) for config in (cfg, default))
     aside = ("resume", "trust", "run_dir")
     return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import errno
-import json
 import os
 import re
 import sys
@@ -14,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -36,8 +34,8 @@ from ssl_zoo.config.choices import (
     is_dry_run,
     slots_of,
 )
+from ssl_zoo.config.compose import composed
 from ssl_zoo.config.groups import (
-    CONFIG_DIR,
     all_groups,
     options_of,
     own_folders,
@@ -178,15 +176,10 @@ def _chosen_options() -> list[str]:
 
 def _composed(config_name: str, choices: Iterable[str] | None = None) -> DictConfig:
     """The config with these choices of options, by default the command line's."""
-    from hydra import compose, initialize_config_dir
-
-    GlobalHydra.instance().clear()
-    folders = [f"hydra.searchpath={json.dumps(own_folders)}"]
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        try:
-            return compose(config_name, [*folders, *(choices or _chosen_options())])
-        except HydraException:  # the choices are what is wrong
-            return compose(config_name, folders)
+    try:
+        return composed(choices or _chosen_options(), config_name)
+    except HydraException:  # the choices are what is wrong
+        return composed(program=config_name)
 
 
 def _known_keys(config_name: str) -> list[str]:

@@ -1,19 +1,23 @@
-"""conf/train.yaml composed from code, wherever it runs. Imports no torch."""
+"""A program's config composed from code, wherever it runs. Imports no torch."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Iterable
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from ssl_zoo.config.groups import CONFIG_DIR
+from ssl_zoo.config.groups import CONFIG_DIR, own_folders
 
 
-def composed(overrides: list[str]) -> DictConfig:
-    """The config of a new run, unresolved; the Hydra that the caller may be in stays as it is."""
+def composed(overrides: Iterable[str] = (), program: str = "train") -> DictConfig:
+    """Its config, unresolved, with the user's own options; a Hydra around it stays as it is."""
+    folders = f"hydra.searchpath={json.dumps(own_folders)}"
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-            return compose("train", overrides)
+            return compose(program, [folders, *overrides])
     finally:
         GlobalHydra.instance().hydra = outer

@@ -37,3 +37,8 @@ def select(tree: Any, path: str, default: Any = None) -> Any:
         else:
             return default
     return tree
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one of two dotted keys is the other, or holds it."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config.groups import options_of
-from ssl_zoo.config.interpolations import references, select
+from ssl_zoo.config.interpolations import overlap, references, select
 from ssl_zoo.config.locate import locate
 from ssl_zoo.config.unread import overridden_keys
 from ssl_zoo.types import BadValue, UserError
@@ -88,7 +88,7 @@ class _Knobs:
     def feeding(self, place: str) -> str:
         """The knob that a place takes its value from."""
         knobs = self._sources(place)
-        set_here = [knob for knob in knobs if any(_overlap(knob, key) for key in self.overridden)]
+        set_here = [knob for knob in knobs if any(overlap(knob, key) for key in self.overridden)]
         with_value = [knob for knob in knobs if self.value(knob) not in (None, _ABSENT)]
         return [*set_here, *with_value, *knobs][0]
 
@@ -152,10 +152,6 @@ def _same(value: Any, refused: Any) -> bool:
     if isinstance(value, int | float) and isinstance(refused, int | float):
         return value == refused or str(value) == str(refused)
     return str(value) == str(list(refused) if isinstance(refused, tuple) else refused)
-
-
-def _overlap(one: str, other: str) -> bool:
-    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def _joined(path: str, key: str) -> str:

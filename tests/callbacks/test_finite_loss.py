@@ -30,9 +30,9 @@ def test_views_that_are_no_numbers_are_named() -> None:
     batch = MultiViewBatch(views, torch.zeros(2), torch.arange(2))
     callback, trainer = FiniteLoss(), Trainer(accelerator="cpu", logger=False)
     callback.on_train_batch_end(trainer, nn.Linear(1, 1), {"loss": torch.tensor(1.0)}, batch, 0)
-    callback.loss = torch.tensor(torch.nan)
+    broken = {"loss": torch.tensor(torch.nan)}
     with pytest.raises(UserError, match="the loss is nan at step 0: so are pixels of its views"):
-        callback.on_train_epoch_end(trainer, nn.Linear(1, 1))
+        callback.on_train_batch_end(trainer, nn.Linear(1, 1), broken, batch, 0)
 
 
 class Mean(nn.Module):
