@@ -132,9 +132,9 @@ def test_multistep() -> None:
     assert {lr for _, lr in seen} == {0.7}
 
 
-@pytest.mark.parametrize("milestones", [3, ["foo"]])
-def test_milestones_that_are_no_epochs(milestones: Any) -> None:
-    line = f"milestones={milestones}: must be a list of epochs, as in [120,160]"
+@pytest.mark.parametrize(("milestones", "typed"), [(3, "3"), (["foo"], "[foo]")])
+def test_milestones_that_are_no_epochs(milestones: Any, typed: str) -> None:
+    line = f"milestones={typed}: must be a list of epochs, as in [120,160]"
     with pytest.raises(BadValue, match=f"^{re.escape(line)}$"):
         multistep(two_groups(), 100, milestones)
 
