@@ -86,6 +86,18 @@ class RunFolder:
         write_text(self.config, f"# {command}\n{text}", fix="choose another folder")
         self.metrics.unlink(missing_ok=True)  # of a run that never saved
 
+    def check_there(self) -> None:
+        """Before a run writes into its folder: what is gone stays gone.
+
+        Raises:
+            UserError: If it is gone.
+        """
+        if not self.path.is_dir():
+            raise UserError(
+                f"{self} is gone: it was moved or deleted while its run was writing it; the run "
+                "ends, and a moved folder goes on with resume="
+            )
+
     def change(self, config: Mapping[str, Any], comment: str) -> None:
         """Rewrite config.yaml, with a comment below those that it begins with."""
         text = self.config.read_text(encoding="utf-8") if self.config.is_file() else ""
@@ -123,7 +135,12 @@ class RunFolder:
         return f"{self} is {status}: its scores are those of the last checkpoint that was saved"
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write result.json; the facts that it holds stay."""
+        """Write result.json; the facts that it holds stay.
+
+        Raises:
+            UserError: If the folder is gone.
+        """
+        self.check_there()
         whole = dict(result)
         if (facts := self.read_result().get("facts")) is not None:
             whole.setdefault("facts", facts)
@@ -140,9 +157,13 @@ class RunFolder:
         epoch: int | None = None,
         images_seen: int | None = None,
     ) -> None:
-        """Add a row per metric."""
+        """Add a row per metric.
+
+        Raises:
+            UserError: If the folder is gone.
+        """
         new = not self.metrics.exists()
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.check_there()
         with self.metrics.open("a", newline="") as file:
             rows = csv.writer(file)
             if new:

@@ -37,7 +37,7 @@ from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.facts import say_start
 from ssl_zoo.training.folder import folder_of, held
-from ssl_zoo.types import UserError
+from ssl_zoo.types import UserError, listed
 
 register_resolvers()
 
@@ -99,11 +99,10 @@ def _resume_of(cfg: DictConfig) -> dict[str, float]:
     changes = [override for override in task_overrides() if not override.startswith(beside)]
     unread = [] if HydraConfig.initialized() else unread_of(cfg)
     if unread:
-        more = f" and {len(unread) - 5} more" if len(unread) > 5 else ""
         logging.getLogger("ssl_zoo").warning(
-            "warning: resume=%s goes on with the run's own config: %s%s of this one is not read; "
+            "warning: resume=%s goes on with the run's own config: %s of this one is not read; "
             "ssl_zoo.train.resume(RUN, 'epochs=N') changes what may change",
-            *(cfg.resume, ", ".join(unread[:5]), more),
+            *(cfg.resume, listed(unread)),
         )
     return resume(cfg.resume, *changes, trust=cfg.trust)
 

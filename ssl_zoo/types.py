@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # keeps `import ssl_zoo.types` free of torch, for the command line
@@ -46,6 +47,12 @@ def as_typed(value: object) -> object:
     if isinstance(value, list | tuple):
         return f"[{', '.join(str(as_typed(one)) for one in value)}]"
     return value
+
+
+def listed(names: Sequence[str], shown: int = 5) -> str:
+    """Names in a line, the first few of them."""
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def first_line(error: BaseException) -> str:

@@ -86,6 +86,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_of_a_steps_rows_the_last_one_holds(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
     assert folder.read_metrics() == {}
     folder.append_metrics(1, {"a": 1.0, "b": 2.0})
     folder.append_metrics(0, {"a": 3.0})

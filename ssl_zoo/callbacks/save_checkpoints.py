@@ -125,6 +125,7 @@ class Checkpoints(Checkpoint):
         self._stopping = self._agreed(trainer, self.signum is not None, at_once=True)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
+        self.folder.check_there()
         trainer.save_checkpoint(path)
         self._saved = monotonic()
 

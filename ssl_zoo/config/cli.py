@@ -6,6 +6,7 @@ import difflib
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -71,6 +72,9 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def explain(error: BaseException, config_name: str) -> str:
     """One line for a Hydra, OmegaConf or user error, with the nearest valid names."""
     line = None
+    sweep = re.search(r"Sweep parameters '(.+?)' requires --multirun", str(error))
+    if sweep:
+        return _without_m(sweep.group(1), config_name)
     several = re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", str(error))
     if several:
         return _several(several.group(1), several.group(2), config_name)
@@ -91,9 +95,12 @@ def _several(key: str, values: str, config_name: str) -> str:
         return f"{key}={values} is several values: as one text it is {typed(key, values)}"
     if key in LISTS or isinstance(OmegaConf.select(_composed(config_name), key), ListConfig):
         return f"{key}={values} is several values: a list is {key}=[{values}]"
-    return (
-        f"{key}={values} is a run for each value: add -m, as in {config_name}.py -m {key}={values}"
-    )
+    return _without_m(f"{key}={values}", config_name)
+
+
+def _without_m(override: str, config_name: str) -> str:
+    line = shlex.join([f"{config_name}.py", "-m", override])
+    return f"{override} is a run for each value: add -m, as in {line}"
 
 
 def _no_option(text: str) -> str | None:

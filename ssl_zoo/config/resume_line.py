@@ -72,7 +72,7 @@ def _without_folders(args: Sequence[str]) -> list[str]:
 def _value(arg: str) -> Any:
     override = OverridesParser.create().parse_override(arg)
     if override.is_sweep_override():
-        raise UserError(f"{arg}: several runs need -m, one after the other")
+        raise UserError(f"{arg} names several runs: resume one after another")
     return override.value()
 
 

@@ -115,6 +115,7 @@ class DataModule(LightningDataModule):
         super().__init__()
         parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
         self.left_out = _left_out(splits)
+        self.val_is_of_train = splits.val is None and class_split is None
         self.train, self.val, self.test = parts.train, parts.val, parts.test
         self.class_names, self.class_split = parts.class_names, parts.class_split
         self.num_train_classes = parts.num_train_classes

@@ -133,7 +133,8 @@ def _check_mask(alpha: NDArray[np.uint8], channels: int) -> None:
         return
     raise ValueError(
         f"its channel {channels} is no transparency mask (mostly in between 0 and 255) but data, "
-        f"such as near infrared; save it without that channel, as {'RGB' if channels > 2 else 'L'}"
+        f"such as near infrared; save it without that channel, as {'RGB' if channels > 2 else 'L'} "
+        "(if it is soft transparency, over a background of your choice)"
     )
 
 

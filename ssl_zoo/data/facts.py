@@ -25,6 +25,7 @@ def data_facts(data: DataModule) -> dict[str, Any]:
         "classes": data.num_classes,
         "first_classes": list(data.class_names[:_SHOWN]),
         "val": len(data.val),
+        "val_is_of_train": data.val_is_of_train,
         "test": None if data.test is None else len(data.test),
         "left_out": dict(data.left_out),
         "input_size": data.preprocess.image_size,
@@ -41,7 +42,8 @@ def images_in_words(facts: Mapping[str, Any]) -> str:
     parts = [f"{images:,} images{labels}"]
     if classes and facts["labelled"] < images:
         parts.append(f"{facts['labelled']:,} of them labelled")
-    parts.append(f"val {facts['val']:,}")
+    held_out = " held out of train" if facts["val"] and facts["val_is_of_train"] else ""
+    parts.append(f"val {facts['val']:,}{held_out}")
     parts.append("no test images" if facts["test"] is None else f"test {facts['test']:,}")
     left_out = facts["left_out"]
     if left_out:

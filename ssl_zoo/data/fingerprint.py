@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ssl_zoo.data.images import Images
+from ssl_zoo.types import listed
 
 _SIZES = 20_000  # files of a split whose sizes are looked up, evenly spread
 _PARTS = ("train", "val", "test")
-_SHOWN = 5  # classes listed in a line
 
 
 def split_fingerprint(
@@ -117,9 +117,7 @@ def _class_changes(old: list[str], new: list[str]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    shown = f"{', '.join(names[:_SHOWN])}" + (f" and {rest} more" if rest > 0 else "")
-    return f"class {shown}" if len(names) == 1 else f"classes {shown}"
+    return f"class{'es' if len(names) > 1 else ''} {listed(names)}"
 
 
 def _verb(names: list[str]) -> str:

@@ -36,6 +36,10 @@ class Found(NamedTuple):
             [f[n:] for f in self.folders if f.startswith(prefix) and f != prefix],
         )
 
+    def tops(self) -> list[str]:
+        """The folders of the first level that hold images, at any depth."""
+        return list(dict.fromkeys(name.split("/", 1)[0] for name in self.names if "/" in name))
+
     def left_out(self) -> dict[str, int]:
         """How many files are no images, by reason."""
         return counted(reason for _, reason in self.others)

@@ -63,7 +63,7 @@ def draw_curves(
         axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
         if len(names) + len(levels) > 1:
-            axis.legend()
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
     return figure
 
 

@@ -12,7 +12,7 @@ from ssl_zoo.config import hydra_folder, remove_if_empty, sweep_group
 from ssl_zoo.launched import is_rank_zero
 from ssl_zoo.lock import locked
 from ssl_zoo.run_folder import RunFolder, new_folder
-from ssl_zoo.types import UserError
+from ssl_zoo.types import BadValue, UserError
 
 _log = logging.getLogger("ssl_zoo")
 
@@ -33,6 +33,8 @@ def folder_of(cfg: DictConfig) -> Iterator[RunFolder]:
     """
     if cfg.get("sweep") is not None and sweep_group() is None:
         raise UserError(f"sweep={cfg.sweep} names the folder of a multirun: add -m")
+    if not isinstance(cfg.run_dir, str) or not cfg.run_dir.strip():
+        raise BadValue("run_dir", cfg.run_dir, says="names no folder: give one, or leave it out")
     folder = RunFolder(cfg.run_dir)
     if cfg.trainer.fast_dev_run or cfg.dry_run or not is_rank_zero():
         yield folder

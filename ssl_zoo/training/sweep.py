@@ -42,6 +42,7 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
         "metrics": {},
         "error": str(job_return._return_value),
     }
+    job.path.mkdir(parents=True, exist_ok=True)  # the job took it back, since nothing came of it
     job.write_result(result)
 
 

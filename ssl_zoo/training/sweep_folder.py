@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,21 +50,23 @@ def _claimed(config: DictConfig) -> Path:
     """
     if not is_rank_zero():
         raise UserError("-m starts every job itself: start one process, not one for each rank")
-    one = [o for o in config.hydra.overrides.task if o.lstrip("+").startswith("run_dir=")]
-    if one and not config.dry_run:
-        raise UserError(f"{one[-1]} is the folder of one run: for those of -m give sweep=NAME")
-    named = [o for o in config.hydra.overrides.task if o.lstrip("+").startswith("sweep=")]
-    placed = [o for o in config.hydra.overrides.hydra if "hydra.sweep.dir=" in o]
+    given = config.hydra.overrides.task
+    if (run := _last(given, "resume")) and not run.endswith("=null"):
+        raise UserError(f"{run} is of runs that exist: resume one after another, without -m")
+    if (one := _last(given, "run_dir")) and not config.dry_run:
+        raise UserError(f"{one} is the folder of one run: for those of -m give sweep=NAME")
+    named = _last(given, "sweep")
+    placed = _last(config.hydra.overrides.hydra, "hydra.sweep.dir")
     if named and placed:
-        raise UserError(f"{named[-1]} and {placed[-1]} both name the sweep's folder: remove one")
+        raise UserError(f"{named} and {placed} both name the sweep's folder: remove one")
     folder = Path(config.hydra.sweep.dir)
     if placed:
         return _unused(folder)
-    if not named or (config.sweep is None and named[-1].endswith("=null")):
+    if not named or (config.sweep is None and named.endswith("=null")):
         return new_folder(folder)
-    name = str(config.sweep)
+    name = config.sweep if isinstance(config.sweep, str) else named.partition("=")[2]
     if config.sweep is None or not re.fullmatch(r"(?!\.)[^/\\]+", name):
-        raise UserError(f"{named[-1]}: give one name, the folder is runs/NAME")
+        raise UserError(f"{named}: give one name, the folder is runs/NAME")
     try:
         folder.parent.mkdir(exist_ok=True)
         folder.mkdir()
@@ -74,6 +77,11 @@ def _claimed(config: DictConfig) -> Path:
     except OSError as error:
         raise UserError(f"sweep={name}: cannot make {folder}: {error.strerror}") from error
     return folder
+
+
+def _last(overrides: Iterable[str], key: str) -> str | None:
+    """The override of a key that counts."""
+    return next((o for o in reversed(list(overrides)) if o.lstrip("+").startswith(f"{key}=")), None)
 
 
 def _unused(folder: Path) -> Path:

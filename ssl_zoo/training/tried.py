@@ -37,7 +37,10 @@ def thrown_away(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], RunFol
 
 
 def _cached_in(cache: Path, node: Any) -> Any:
-    """The config with each `cache_dir` replaced; what it holds is linked from the new one."""
+    """The config with each `cache_dir` replaced; what it holds is linked from the new one.
+
+    A list of skipped images is not written: no line shall name a file that is deleted.
+    """
     if isinstance(node, list):
         return [_cached_in(cache, value) for value in node]
     if not isinstance(node, dict):
@@ -47,6 +50,8 @@ def _cached_in(cache: Path, node: Any) -> Any:
     if isinstance(old, str):
         _link(Path(old).expanduser().absolute(), cache)
         replaced["cache_dir"] = str(cache)
+    if "skipped_list" in replaced:
+        replaced["skipped_list"] = None
     return replaced
 
 

@@ -43,7 +43,7 @@ def test_the_line_of_a_run_that_goes_on(line: str, expected: Any) -> None:
 def test_an_empty_variable_does_not_start_a_new_run() -> None:
     with pytest.raises(UserError, match=r"^resume= has no value: give a run folder"):
         resume_line(["resume=", "epochs=3"])
-    with pytest.raises(UserError, match=r"^resume=a,b: several runs need -m"):
+    with pytest.raises(UserError, match=r"^resume=a,b names several runs: resume one"):
         resume_line(["resume=a,b"])
 
 

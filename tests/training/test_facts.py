@@ -102,11 +102,14 @@ def module(train: Any, test: Any = None, names: str = "abcd", **options: Any) ->
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (module(array()), "36 images in 4 classes (a, b, c, d), val 4, no test images"),
+        (
+            module(array()),
+            "36 images in 4 classes (a, b, c, d), val 4 held out of train, no test images",
+        ),
         (
             module(array(left_out=LEFT_OUT), array(8, left_out=LEFT_OUT)),
-            "36 images in 4 classes (a, b, c, d), val 4, test 8, left out: 6 .gif: not an image "
-            "format that is read, 2 does not decode",
+            "36 images in 4 classes (a, b, c, d), val 4 held out of train, test 8, left out: 6 "
+            ".gif: not an image format that is read, 2 does not decode",
         ),
         (
             module(array().relabelled(torch.full((40,), -1)), names="", val_fraction=0.0),
@@ -167,8 +170,8 @@ def test_the_second_line_is_kept_in_result_json(
     }
     assert facts["folder"] == str(folder)
     line = (
-        f"{SHAPES}, val 30, test 60; 32 x 32 pixels (views 16 x 16), normalised by "
-        f"the training images' own statistics; {facts['device']}, 32-true; "
+        f"{SHAPES}, val 30 held out of train, test 60; 32 x 32 pixels (views 16 x 16), normalised "
+        f"by the training images' own statistics; {facts['device']}, 32-true; "
     )
     assert caplog.messages[0] == f"SimCLR on shapes, in {folder}"
     assert caplog.messages[1].startswith(line)
@@ -179,7 +182,9 @@ def test_an_evaluation_says_what_it_read(run: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO, "ssl_zoo"):
         run_evaluate(f"ckpt={run}", "baselines=false")
     assert caplog.messages[0] == f"{run} by knn on its own data"
-    read = f"{SHAPES}, val 30, test 60; 32 x 32 pixels, normalised by the checkpoint"
+    read = (
+        f"{SHAPES}, val 30 held out of train, test 60; 32 x 32 pixels, normalised by the checkpoint"
+    )
     assert len([line for line in caplog.messages if line.startswith(read)]) == 1
 
 
@@ -207,7 +212,7 @@ def test_a_dry_run_writes_nothing(
     start, read, forecast, end = lines[-4:]
     assert start.endswith("run, which a dry run does not make")
     assert read.startswith(
-        "72 images in 2 classes (cat, dog), val 8, no test images; 32 x 32 pixels"
+        "72 images in 2 classes (cat, dog), val 8 held out of train, no test images; 32 x 32 pixels"
     )
     assert read.endswith("run (not made)")
     assert forecast.startswith("about ")

@@ -128,6 +128,7 @@ def test_a_fast_dev_run_leaves_nothing_behind(
     assert list(tmp_path.rglob("*")) == [temporary]
 
 
+@pytest.mark.slow
 def test_a_fast_dev_run_that_fails_leaves_nothing_behind(make_config: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_size=1000 is more than"):
         train(make_config("batch_size=1000", "trainer.fast_dev_run=true"))
@@ -136,11 +137,14 @@ def test_a_fast_dev_run_that_fails_leaves_nothing_behind(make_config: Make, tmp_
 
 @pytest.mark.parametrize(
     ("override", "said"),
-    [
-        ("trainer.profiler=simple", "run_training_batch"),
-        ("+trainer.profiler=simple", "run_training_batch"),
-        ("trainer.enable_model_summary=true", "Trainable params"),
-    ],
+    every(
+        3,
+        [
+            ("trainer.profiler=simple", "run_training_batch"),
+            ("+trainer.profiler=simple", "run_training_batch"),
+            ("trainer.enable_model_summary=true", "Trainable params"),
+        ],
+    ),
 )
 def test_what_lightning_was_asked_to_say_is_said(
     make_config: Make,
@@ -177,20 +181,29 @@ def test_monitors_run_where_the_steps_end(make_config: Make) -> None:
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [
-        ("trainer.profiler=foo", r"^trainer.profiler=foo: .*`profiler`"),
-        ("+trainer.nonsense=1", r"^trainer\.nonsense=1: .*unexpected keyword argument 'nonsense'"),
-        ("trainer.accelerator=tpu", r"^trainer: "),
-        (
-            "trainer.max_steps=0",
-            r"^trainer\.max_steps=0: must be a whole number of at least 1",
-        ),
-        ("trainer.overfit_batches=0.01", r"^trainer\.overfit_batches=0\.01: must be a count, or"),
-        (
-            "trainer.limit_train_batches=x",
-            r"^trainer\.limit_train_batches=x: give a number",
-        ),
-    ],
+    every(
+        3,
+        [
+            ("trainer.profiler=foo", r"^trainer.profiler=foo: .*`profiler`"),
+            (
+                "+trainer.nonsense=1",
+                r"^trainer\.nonsense=1: .*unexpected keyword argument 'nonsense'",
+            ),
+            ("trainer.accelerator=tpu", r"^trainer: "),
+            (
+                "trainer.max_steps=0",
+                r"^trainer\.max_steps=0: must be a whole number of at least 1",
+            ),
+            (
+                "trainer.overfit_batches=0.01",
+                r"^trainer\.overfit_batches=0\.01: must be a count, or",
+            ),
+            (
+                "trainer.limit_train_batches=x",
+                r"^trainer\.limit_train_batches=x: give a number",
+            ),
+        ],
+    ),
 )
 def test_what_lightning_refuses_is_one_line(make_config: Make, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -74,7 +74,9 @@ def test_it_says_where_it_goes_on(place: Path, caplog: pytest.LogCaptureFixture)
     assert "not exactly" not in said
 
 
-@pytest.mark.parametrize("below", ["checkpoints/last.ckpt", "checkpoints", "checkpoints/", "."])
+@pytest.mark.parametrize(
+    "below", every(4, ["checkpoints/last.ckpt", "checkpoints", "checkpoints/", "."])
+)
 def test_a_run_is_found_by_what_is_in_it(place: Path, below: str) -> None:
     assert RunFolder.of(f"{place}/run/{below}").path.resolve() == (place / "run").resolve()
 
@@ -293,6 +295,7 @@ def test_changes_stay(place: Path) -> None:
     assert json.loads((place / "run" / "result.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_value_that_lightning_refuses_does_not_stay(place: Path) -> None:
     config = (place / "run" / "config.yaml").read_bytes()
     with pytest.raises(UserError, match=r"trainer\.profiler=nothing"):
@@ -345,6 +348,7 @@ def test_a_finished_run_goes_on_for_longer(
     assert folder.read_result()["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_the_first_step_has_the_new_rate(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = []
     step = torch.optim.AdamW.step
@@ -359,6 +363,7 @@ def test_the_first_step_has_the_new_rate(place: Path, monkeypatch: pytest.Monkey
     assert rates == pytest.approx([cosine_factor(k, total, warmup) for k in range(7, total)])
 
 
+@pytest.mark.slow
 def test_a_config_from_python_is_not_read_in_silence(
     place: Path, caplog: pytest.LogCaptureFixture, make_config: Make
 ) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from helpers.command_line import command_line
 from helpers.configs import Make
-from helpers.runs import SignalAt
+from helpers.runs import SignalAt, state
+from helpers.tiers import only
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.train import train
 from ssl_zoo.training.build import build_callbacks
@@ -55,6 +57,35 @@ class TwiceCtrlC(SignalAt):
     def on_train_batch_end(self, *args: object) -> None:  # type: ignore[override]
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+class Moves(Callback):
+    """Moves the run's folder in its second epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 1:
+            self.folder.rename(self.folder.with_name("moved"))
+
+
+@pytest.mark.parametrize("log", only([1], [1, 1000]))
+def test_a_folder_that_is_moved_while_its_run_writes_it_is_not_made_anew(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: int
+) -> None:
+    here, moved = tmp_path / "run", tmp_path / "moved"
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "ssl_zoo.training.run.build_callbacks", lambda *a: [*build_callbacks(*a), Moves(here)]
+        )
+        with pytest.raises(UserError, match=f"^{here} is gone: it was moved or deleted"):
+            train(make_config("callbacks=none", "epochs=3", f"log_every_n_steps={log}"))
+    assert not here.exists()
+    assert state(moved)["global_step"] == 4
+    RunFolder(moved).lock.unlink()  # in life its process is gone
+    train(make_config(f"resume={moved}"))
+    assert RunFolder(moved).read_result()["status"] == "finished"
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ COUNTS: list[tuple[list[str], list[int]]] = [  # 4 micro-batches an epoch, 8 of 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "ends"), every(3, COUNTS), ids=lambda value: " ".join(map(str, value))
+    ("overrides", "ends"), every(9, COUNTS), ids=lambda value: " ".join(map(str, value))
 )
 def test_a_run_takes_them_and_its_schedule_ends_with_them(
     make_config: Make,
@@ -150,6 +150,7 @@ def test_the_moving_average_ends_with_them(
     assert seen == [0, 1 / 5, 2 / 5, 3 / 5, 4 / 5]
 
 
+@pytest.mark.slow
 def test_a_target_that_lags_an_epoch_lags_a_limited_epoch(make_config: Make) -> None:
     from ssl_zoo.training.build import build_method
 

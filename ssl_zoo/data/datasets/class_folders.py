@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from ssl_zoo.data.datasets.layout import Labelled, Layout, Part, is_stray, listed, unwrapped
+from ssl_zoo.data.datasets.layout import Labelled, Layout, Part, is_stray, unwrapped
 from ssl_zoo.data.listing import counted, shown, together
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue, UserError, listed
 
 _log = logging.getLogger("ssl_zoo")
 

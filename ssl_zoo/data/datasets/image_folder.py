@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,10 +83,9 @@ def folder(
     layout, class_names = with_classes(layout, labelled, class_depth)
     parts = {split: part for split, part in layout._asdict().items() if part is not None}
     trees = [tree_of(part.root, part.found.names, cache, white) for part in parts.values()]
+    _stop_at_same_files(trees)
     headers = [scan_headers(tree, num_threads) for tree in trees]
-    say_frames([count for header in headers for count in header.frames])
-    _say_odd_sizes(trees[0], headers[0])
-    check_white(trees[0], white)
+    _say_unusual(trees, headers, white)
     if on_error == "stop":
         _stop_at_broken(trees, [header.broken for header in headers])
     arrays, broken = _decoded(trees, headers, on_error, cache_limit_gb, num_threads)
@@ -122,12 +122,47 @@ def _check_options(
         raise BadValue("white", white, f"in 1 to {FULL_RANGE}, such as 4095 for 12 bits, or null")
 
 
+def _stop_at_same_files(trees: list[Tree]) -> None:
+    """Refuse a file that is in two splits by a link, symbolic or hard."""
+    known = [(tree, _inodes(tree)) for tree in trees] if len(trees) > 1 else []
+    for (one, first), (other, second) in combinations(known, 2):
+        shared, rows, others = np.intersect1d(first, second, return_indices=True)
+        for number, i, j in zip(shared, rows, others, strict=True):
+            path, twin = one.root / one.names[i], other.root / other.names[j]
+            if number and path.samefile(twin):  # disks number their files alike
+                raise UserError(
+                    f"{path} and {twin} are the same file by a link: no image may be in two "
+                    "splits, so remove one"
+                )
+
+
+def _inodes(tree: Tree) -> NDArray[np.uint64]:
+    """The number of each file, 0 where it cannot be opened, as with a dangling link."""
+
+    def of(path: Path) -> int:
+        try:
+            return path.stat().st_ino
+        except OSError:
+            return 0
+
+    numbers = (of(tree.root / name) for name in tree.names)
+    return np.fromiter(numbers, np.uint64, len(tree.names))
+
+
+def _say_unusual(trees: list[Tree], headers: list[Headers], white: int | None) -> None:
+    """Say what is not as one might think: frames that are not read, odd sizes, dark files."""
+    say_frames([count for header in headers for count in header.frames])
+    _say_odd_sizes(trees[0], headers[0])
+    check_white(trees[0], white)
+
+
 def _say_odd_sizes(tree: Tree, headers: Headers) -> None:
     """Say that a few images differ in size, which makes no difference."""
     size = headers.common_size
     if size is not None and headers.size is None:
         info(
-            f"{headers.num_most:,} images in {tree.root} are {size[0]} x {size[1]} pixels; "
+            f"{headers.num_most:,} images in {tree.root} are {size[1]} x {size[0]} pixels "
+            f"(width x height); "
             f"{headers.num_opened - headers.num_most:,} of another size are read as if they were"
         )
 
@@ -195,8 +230,10 @@ def _report_skipped(
             raise BadValue("skipped_list", path, says=says) from error
     if lines:
         total = sum(len(tree.names) for tree in trees)
-        where = f"; listed in {skipped_list}" if skipped_list is not None else ""
-        _log.warning("left out %d of %d images that do not decode%s", len(lines), total, where)
+        first = lines[0].strip().replace("\t", " ")
+        where = f"; all are listed in {skipped_list}" if skipped_list is not None else ""
+        of = f"{len(lines)} of {total} images that cannot be read"
+        _log.warning("left out %s, such as %s%s", of, first, where)
 
 
 def _images(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ssl_zoo.data.datasets.split_names import Role, looks_like, role, without_split
+from ssl_zoo.data.datasets.look_alikes import (
+    stop_at_look_alikes,
+    stop_at_shared,
+    stop_at_splits_below,
+)
+from ssl_zoo.data.datasets.split_names import Role, role
 from ssl_zoo.data.listing import Found, check_any, counted, together
-from ssl_zoo.types import BadValue, UserError
-
-_SHOWN = 5  # names listed in an error line
-_RENAME = "rename them train, val and test"
+from ssl_zoo.types import BadValue, UserError, listed
 
 Labelled = bool | Literal["auto"]
 
@@ -60,16 +61,16 @@ def find_layout(
     here, place = found.below(prefix), root / prefix
     folders = _splits(here, place, labelled, test_folder)
     if not folders:
-        _stop_at_look_alikes(here, place, labelled, depth)
+        stop_at_look_alikes(here, place, labelled, depth)
         parts = {"train": Part(place, here, here.left_out())}
     else:
         parts = {split: _part(here, place, f"{name}/") for split, name in folders.items()}
-    _stop_at_shared(parts)
+    stop_at_shared({split: part.root for split, part in parts.items()})
     for split, part in parts.items():
         if folders and not part.found.names:
             raise UserError(f"{part.root} is {split} and holds no image: fill or remove it")
         check_any(part.found, part.root)
-        _stop_at_splits_below(part, labelled, depth)
+        stop_at_splits_below(part.found, part.root, labelled, depth)
     read = [f"{prefix}{name}/" for name in folders.values()] or [prefix]
     rest = _outside(found, read, prefix)
     train = parts["train"]
@@ -100,11 +101,6 @@ def _outside_reason(name: str, place: str) -> str:
 # ---- folders of a level ----
 
 
-def tops(found: Found) -> list[str]:
-    """The folders of the first level that hold images, at any depth."""
-    return list(dict.fromkeys(name.split("/", 1)[0] for name in found.names if "/" in name))
-
-
 def is_stray(count: int, total: int) -> bool:
     """Whether images that lie outside of the folders are few: one, or at most a quarter of all."""
     return count < total and count <= max(1, total // 4)
@@ -116,7 +112,7 @@ def _num_loose(found: Found) -> int:
 
 def _roles(found: Found) -> dict[Role, list[str]]:
     """The folders of the first level whose names are those of splits; val only if it has images."""
-    full = set(tops(found))
+    full = set(found.tops())
     roles: dict[Role, list[str]] = defaultdict(list)
     for path in found.folders:
         name = path[:-1]
@@ -130,7 +126,7 @@ def _wrapper(found: Found, labelled: Labelled, depth: int) -> str:
     """The folder around splits, or around class folders, if there is nothing else; else ""."""
     prefix, here = "", found
     while not _roles(here):
-        folders = tops(here)
+        folders = here.tops()
         if len(folders) != 1 or not is_stray(_num_loose(here), len(here.names)):
             classes = len(folders) > 1 and depth == 1 and labelled is not False
             return prefix if classes else ""
@@ -141,11 +137,11 @@ def _wrapper(found: Found, labelled: Labelled, depth: int) -> str:
 def unwrapped(part: Part, depth: int) -> Part:
     """A split whose class folders lie in one more folder, as in seg_train/seg_train/forest."""
     prefix, here = "", part.found
-    while depth == 1 and len(folders := tops(here)) == 1:
+    while depth == 1 and len(folders := here.tops()) == 1:
         if not is_stray(_num_loose(here), len(here.names)):
             return part
         prefix, here = f"{prefix}{folders[0]}/", here.below(f"{folders[0]}/")
-    if not prefix or len(tops(here)) < 2:
+    if not prefix or len(here.tops()) < 2:
         return part
     rest = _outside(part.found._replace(others=[]), [prefix], "")  # its others are counted
     return Part(part.root / prefix, here, together(part.left_out, rest))
@@ -182,7 +178,7 @@ def _splits(
 def _with_test(
     roles: dict[Role, list[str]], found: Found, test_folder: str, place: Path
 ) -> dict[Role, list[str]]:
-    folders = tops(found)
+    folders = found.tops()
     wanted = test_folder.strip("/").lower()
     chosen = [name for name in folders if name.lower() == wanted]
     chosen = chosen or [name for name in folders if role(name) == wanted]
@@ -211,7 +207,7 @@ def _is_class_of_that_name(
     Raises:
         UserError: If it may be either.
     """
-    others = [name for name in tops(found) if name not in roles.get("train", [])]
+    others = [name for name in found.tops() if name not in roles.get("train", [])]
     deep = any(name.count("/") > 1 for name in found.names)
     if set(roles) != {"train"} or not others or deep or labelled is False:
         return False
@@ -222,97 +218,3 @@ def _is_class_of_that_name(
         f"{place}/{name} may be a split or a class like {listed(others)} beside it: set "
         f"labelled=true if it is a class, or give {place}/{name} as the root"
     )
-
-
-# ---- what would be trained on, and must not be ----
-
-
-def _stop_at_look_alikes(found: Found, place: Path, labelled: Labelled, depth: int) -> None:
-    """Refuse top folders that seem to be splits, though their names are not known."""
-    folders = tops(found)
-    hints = {split for name in folders for split in looks_like(name)}
-    if labelled is not True and "train" in hints and len(hints) > 1:
-        raise UserError(
-            f"the folders {listed(folders)} in {place} look like splits: {_RENAME}, give one as "
-            "the root to train on it alone, or set labelled=true if they are classes"
-        )
-    if labelled is not True and (twins := _twins(folders)):
-        raise UserError(
-            f"{place} has {listed(twins)}, which look like a split of each class: {_RENAME}, with "
-            "the classes inside, or set labelled=true if they are classes"
-        )
-    same = _same_subfolders(found)
-    if labelled == "auto" and depth == 1 and same:
-        first = f"{folders[0]}/{same[0]}"
-        raise UserError(
-            f"the folders {listed(folders)} in {place} hold the same folders ({listed(same)}), as "
-            f"splits do: {_RENAME}, or set test_folder; if {folders[0]} is a class set "
-            f"labelled=true, if {first} is one class_depth=2, if neither is labelled=false"
-        )
-
-
-def _twins(folders: Sequence[str]) -> list[str]:
-    """Folders that are named as another one and a split, as cat_test beside cat."""
-    own = {name: without_split(name) for name in folders}
-    plain = {tuple(words) for name, words in own.items() if words and not looks_like(name)}
-    return [name for name in folders if looks_like(name) and tuple(own[name]) in plain]
-
-
-def _stop_at_shared(parts: Mapping[str, Part]) -> None:
-    """Refuse two splits whose files are the same, by a symbolic link."""
-    places = {split: part.root.resolve() for split, part in parts.items()}
-    for (one, first), (other, second) in combinations(places.items(), 2):
-        if first == second or first in second.parents or second in first.parents:
-            raise UserError(
-                f"{parts[one].root} ({one}) and {parts[other].root} ({other}) are the same files "
-                f"by a link: no image may be in two splits, so remove one"
-            )
-
-
-def _same_subfolders(found: Found) -> list[str]:
-    """Names of folders that at least two top folders share, if those are half of what they hold."""
-    below: dict[str, set[str]] = defaultdict(set)
-    for name in found.names:
-        parts = name.split("/", 2)
-        if len(parts) == 3:
-            below[parts[0]].add(parts[1].lower())
-    counts = Counter(name for names in below.values() for name in names)
-    shared = {name for name, count in counts.items() if count > 1}
-    alike = [
-        names & shared
-        for names in below.values()
-        if len(names & shared) > 1 and 2 * len(names & shared) >= len(names)
-    ]
-    return sorted(set().union(*alike)) if len(alike) > 1 else []
-
-
-def _stop_at_splits_below(part: Part, labelled: Labelled, depth: int) -> None:
-    """Refuse a folder to read in which some folder holds train beside val or test.
-
-    Also a class that holds test or val alone, unless folders that deep are classes.
-    """
-    splits: dict[str, dict[Role, str]] = defaultdict(dict)
-    for folder in {name.rpartition("/")[0] for name in part.found.names}:
-        parents = folder.split("/") if folder else []
-        for i, name in enumerate(parents):
-            if (split := role(name)) is not None:
-                splits["/".join(parents[:i])][split] = name
-    for parent, names in sorted(splits.items()):
-        if "train" in names and len(names) > 1:
-            raise UserError(
-                f"{part.root / parent} holds the splits {listed(sorted(names.values()))}, but is "
-                f"itself below {part.root}, which would be read as a whole: give it as the root, "
-                f"or move its folders up"
-            )
-        held_out = [name for split, name in names.items() if split != "train"]
-        if parent and held_out and depth == 1 and labelled is not True:
-            raise UserError(
-                f"{part.root / parent} holds a folder {held_out[0]}, which would be read with the "
-                "rest: move it out, or set labelled=true if it is no split"
-            )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a line, the first few of them."""
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 Role = Literal["train", "val", "test"]
@@ -16,6 +17,13 @@ _FILLERS = {
     *("seg", "set", "sets", "data", "split", "subset", "folder", "file", "files", "my", "raw"),
     *("image", "images", "img", "imgs", "photo", "photos", "pic", "pics", "picture", "pictures"),
     *("sample", "samples", "original", "resized", "final"),
+}
+# Folders of one and the same set: by number, or by what is drawn on the pictures of another.
+_PIECES = {"fold", "part", "split", "batch", "shard", "chunk", "set", "subset", "volume", "cv"}
+_PICTURES = {"image", "images", "img", "imgs", "photo", "photos", "rgb", "input", "inputs", "jpeg"}
+_ANNOTATIONS = {
+    *("mask", "masks", "label", "labels", "annotation", "annotations", "annot", "segmentation"),
+    *("segmentations", "gt", "groundtruth", "truth", "depth", "target", "targets", "trimaps"),
 }
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of trainA, seg_train, TrainSet, train2017
 
@@ -34,9 +42,31 @@ def role(name: str) -> Role | None:
 
 def looks_like(name: str) -> set[Role]:
     """The splits that a name also reminds of, as trainA and fruit_test do."""
-    return {_WORDS[word] for word in _words(name) if word in _WORDS}
+    return {split for word in _words(name) if (split := _hint(word)) is not None}
+
+
+def _hint(word: str) -> Role | None:
+    """A word's split, also of Trainingsdaten and testfiles."""
+    begins: dict[str, Role] = {"train": "train", "test": "test", "valid": "val"}
+    found = [split for start, split in begins.items() if word.startswith(start)]
+    return _WORDS.get(word) or next(iter(found), None)
 
 
 def without_split(name: str) -> list[str]:
     """The words of a name that say nothing of a split: cat, of cat_test."""
-    return [word for word in _words(name) if word not in _WORDS]
+    return [word for word in _words(name) if _hint(word) is None]
+
+
+def are_pieces(names: Sequence[str]) -> bool:
+    """Whether names number the pieces of one set, as fold1 and fold2 do."""
+    found = [re.fullmatch(r"([a-z]+)[ ._-]*(\d+|[a-z])", name.lower()) for name in names]
+    stems = {match and match.group(1) for match in found}
+    return len(names) > 1 and len(stems) == 1 and stems <= _PIECES
+
+
+def pictures_and_annotations(names: Sequence[str]) -> tuple[str, str] | None:
+    """Two folders of which one holds drawings on the pictures of the other: images and masks."""
+    words = {name: {part.lower() for part in _PART.findall(name)} for name in names}
+    drawn = [name for name, own in words.items() if own & _ANNOTATIONS]
+    pictures = [name for name, own in words.items() if own & _PICTURES and name not in drawn]
+    return (pictures[0], drawn[0]) if pictures and drawn else None

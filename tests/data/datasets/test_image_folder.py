@@ -230,7 +230,7 @@ def test_broken_images_are_left_out_and_listed(
         np.testing.assert_array_equal(rgb(splits.train, 1), pixels["train/b/4.png"])
         np.testing.assert_array_equal(rgb(splits.test, 1), pixels["test/b/7.png"])
         (message,) = caplog.messages
-        assert message.startswith("left out 3 of 7 images that do not decode")
+        assert message.startswith("left out 3 of 7 images that cannot be read, such as ")
         listed = [line.split("\t")[0] for line in listing.read_text().splitlines()]
         assert listed == [str(root / n) for n in ("train/a/2.png", "train/b/3.png", "test/a/6.png")]
 

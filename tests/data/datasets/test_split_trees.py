@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +105,8 @@ def test_a_wrapper_around_classes(root: Path) -> None:
         (["Validation", "more"], "has a folder Validation but no folder train"),
         (["train", "Training", "test"], "2 folders that may be train"),
         (["train", "val", "validation"], "2 folders that may be val"),
+        (["Trainingsdaten", "Testdaten"], "look like splits"),
+        (["trainfiles", "testfiles"], "look like splits"),
         (["plum", "plum_test", "pear"], "has plum_test, which look like a split of each class"),
     ],
 )
@@ -115,6 +120,32 @@ def test_what_cannot_be_told_is_refused_in_one_line(
     assert "\n" not in str(error.value)
     fixes = ("rename", "move its folders up", "as the root")
     assert any(fix in str(error.value) for fix in fixes)
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["fold1/cat/1.png", "fold2/dog/2.png"], "look like pieces of one set"),
+        (["batch_a/1.png", "batch_b/2.png"], "look like pieces of one set"),
+        (["images/1.png", "masks/1.png"], "look like pictures and what is drawn on them"),
+        (["JPEGImages/1.png", "SegmentationClass/1.png"], "look like pictures and what is drawn"),
+        (["rgb/1.png", "depth/1.png", "notes/2.png"], "give {root}/rgb as the root"),
+    ],
+)
+def test_parts_of_one_set_are_no_classes(root: Path, names: list[str], line: str) -> None:
+    write_tree(root, *names)
+    with pytest.raises(UserError, match=re.escape(line.format(root=root))) as error:
+        open_folder(root)
+    assert "\n" not in str(error.value)
+    assert len(open_folder(root, labelled=True).class_names) == len(names)
+
+
+@pytest.mark.parametrize(
+    "names", [("class1", "class2"), ("inputs_a", "b"), ("setter", "pointer"), ("trains", "buses")]
+)
+def test_names_that_only_seem_so_are_classes(root: Path, names: tuple[str, ...]) -> None:
+    write_tree(root, *(f"{name}/{i}.png" for name in names for i in range(2)))
+    assert open_folder(root).class_names == sorted(names)
 
 
 def test_classes_with_the_same_folders_can_be_said_to_be_classes(root: Path) -> None:
@@ -140,6 +171,16 @@ def test_a_class_called_train(root: Path) -> None:
     splits = open_folder(root, labelled=True)
     assert splits.class_names == ["bus", "car", "train"]
     assert splits.train.labels.tolist() == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_file_that_is_linked_into_two_splits_is_refused(root: Path, link: Any) -> None:
+    write_splits(root, "train", "test")
+    assert len(open_folder(root).train) == 6
+    link(root / "train/cat/1.png", root / "test/dog/9.png")
+    line = f"{root}/train/cat/1.png and {root}/test/dog/9.png are the same file by a link: no image"
+    with pytest.raises(UserError, match=re.escape(line)):
+        open_folder(root)
 
 
 # ---- val ----
