@@ -48,7 +48,7 @@ def draw_curves(
     panels = _panels(curves)
     columns = 3
     rows = max(1, -(-len(panels) // columns))
-    figure, axes = subplots(rows, columns, (4 * columns, 2.6 * rows))
+    figure, axes = subplots(rows, columns, (4 * columns, 3.2 * rows))
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (title, names) in zip(axes.flat, panels.items(), strict=False):
@@ -63,7 +63,7 @@ def draw_curves(
         axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
         if len(names) + len(levels) > 1:
-            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)
     return figure
 
 
