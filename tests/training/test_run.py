@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from helpers.command_line import command_line
@@ -59,15 +61,24 @@ class TwiceCtrlC(SignalAt):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-class Moves(Callback):
-    """Moves the run's folder in its second epoch."""
+class InSecondEpoch(Callback):
+    """Does something to the run's folder while it is written."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, does: Callable[[], object]) -> None:
+        self.does = does
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.current_epoch == 1:
-            self.folder.rename(self.folder.with_name("moved"))
+            self.does()
+
+
+def train_and(does: Callable[[], object], cfg: DictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "ssl_zoo.training.run.build_callbacks",
+            lambda *a: [*build_callbacks(*a), InSecondEpoch(does)],
+        )
+        train(cfg)
 
 
 @pytest.mark.parametrize("log", only([1], [1, 1000]))
@@ -75,17 +86,30 @@ def test_a_folder_that_is_moved_while_its_run_writes_it_is_not_made_anew(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: int
 ) -> None:
     here, moved = tmp_path / "run", tmp_path / "moved"
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "ssl_zoo.training.run.build_callbacks", lambda *a: [*build_callbacks(*a), Moves(here)]
-        )
-        with pytest.raises(UserError, match=f"^{here} is gone: it was moved or deleted"):
-            train(make_config("callbacks=none", "epochs=3", f"log_every_n_steps={log}"))
+    cfg = make_config("callbacks=none", "epochs=3", f"log_every_n_steps={log}")
+    with pytest.raises(UserError, match=f"^{here} is gone: it was moved or deleted"):
+        train_and(lambda: here.rename(moved), cfg, monkeypatch)
     assert not here.exists()
     assert state(moved)["global_step"] == 4
     RunFolder(moved).lock.unlink()  # in life its process is gone
     train(make_config(f"resume={moved}"))
     assert RunFolder(moved).read_result()["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/dev/full has no space left for whoever writes to it."""
+    folder = RunFolder(tmp_path / "run")
+
+    def fill() -> None:
+        folder.metrics.unlink()
+        folder.metrics.symlink_to("/dev/full")
+
+    with pytest.raises(UserError, match=f"^no space left on the disk of {folder}$"):
+        train_and(fill, make_config("callbacks=none", "epochs=2"), monkeypatch)
+    assert folder.read_result()["status"] == "failed"
 
 
 @pytest.mark.parametrize(
