@@ -81,16 +81,18 @@ def train_and(does: Callable[[], object], cfg: DictConfig, monkeypatch: pytest.M
         train(cfg)
 
 
-@pytest.mark.parametrize("log", only([1], [1, 1000]))
+@pytest.mark.parametrize(
+    "first", only(["log_every_n_steps=1"], ["log_every_n_steps=1", "save_every_n_minutes=0"])
+)
 def test_a_folder_that_is_moved_while_its_run_writes_it_is_not_made_anew(
-    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: int
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     here, moved = tmp_path / "run", tmp_path / "moved"
-    cfg = make_config("callbacks=none", "epochs=3", f"log_every_n_steps={log}")
+    cfg = make_config("callbacks=none", "epochs=3", "log_every_n_steps=1000", first)
     with pytest.raises(UserError, match=f"^{here} is gone: it was moved or deleted"):
         train_and(lambda: here.rename(moved), cfg, monkeypatch)
     assert not here.exists()
-    assert state(moved)["global_step"] == 4
+    assert state(moved)["global_step"] >= 4
     RunFolder(moved).lock.unlink()  # in life its process is gone
     train(make_config(f"resume={moved}"))
     assert RunFolder(moved).read_result()["status"] == "finished"
