@@ -82,7 +82,7 @@ def train_and(does: Callable[[], object], cfg: DictConfig, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "first", only(["log_every_n_steps=1"], ["log_every_n_steps=1", "save_every_n_minutes=0"])
+    "first", only(["log_every_n_steps=1"], ["log_every_n_steps=1", "save_every_n_minutes=1e-9"])
 )
 def test_a_folder_that_is_moved_while_its_run_writes_it_is_not_made_anew(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
