@@ -67,8 +67,10 @@ class InSecondEpoch(Callback):
     def __init__(self, does: Callable[[], object]) -> None:
         self.does = does
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.current_epoch == 1:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch == 1 and batch_idx == 1:  # the first step's metrics are written
             self.does()
 
 
