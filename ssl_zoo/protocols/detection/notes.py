@@ -39,7 +39,8 @@ class Notes:
         Raises:
             UserError: The first line of the first kind, and how many there are of this kind.
         """
-        for lines in self._faults.values():
+        if self._faults:
+            lines = next(iter(self._faults.values()))
             more = f" (the first of {len(lines)})" if len(lines) > 1 else ""
             raise UserError(lines[0] + more)
 

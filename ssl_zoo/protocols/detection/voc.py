@@ -110,10 +110,13 @@ def _image(folder: Path, name: str, stated: str, files: Files, notes: Notes) -> 
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         notes.guess("names belong to several images, of which one is read", names)
-    if not found and said and (file := files.like(folder / said)) is not None:
-        notes.guess("images have the filename of their annotation, not its name", f"{name}: {said}")
-        return file
-    return found[0] if found else folder / f"{name}.jpg"
+    file = found[0] if found else files.like(folder / said) if said else None
+    if file is None:
+        return folder / f"{name}.jpg"
+    if file.stem != base_name(name):
+        what = "images have another name than their annotation, by their case or its filename"
+        notes.guess(what, f"{name}: {file.name}")
+    return file
 
 
 def _object(node: ElementTree.Element, place: str, notes: Notes) -> Object | None:
