@@ -59,7 +59,8 @@ class Boxes:
         """The image; None, noted, if its file is not the annotated one."""
         if (size := self._size(record)) is None:
             return None
-        kept = {}  # by all that is known of a box, so that repeated ones are one
+        # By all that is known of a box, so that repeated ones are one.
+        kept: dict[tuple[tuple[float, float, float, float], int, bool], int] = {}
         for i, o in enumerate(record.objects, start=1):
             place = f"{record.place}, object {i} ({o.name})"
             if o.name not in self.labels:

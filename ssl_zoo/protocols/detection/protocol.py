@@ -214,7 +214,7 @@ def box_metric(detections_per_image: int = 100) -> Any:
     from torchmetrics.detection import MeanAveragePrecision
 
     need("protocol=detection", "pycocotools")
-    limits = [1, 10, detections_per_image]  # COCO has three; AP is at the last
+    limits = [1, 10, detections_per_image]  # the metric takes three
     metric = MeanAveragePrecision(max_detection_thresholds=limits, extended_summary=True)
     metric.warn_on_many_detections = False  # the limit is meant
     return metric

@@ -142,10 +142,10 @@ def _check_disjoint(parts: dict[str, list[Record]], notes: Notes) -> None:
     seen: dict[Path, str] = {}
     for split, records in parts.items():
         for record in records:
-            other = seen.setdefault(record.path, split)
-            if other != split:
+            if (other := seen.get(record.path)) is not None:
                 says = f"{record.path} is in {other} and in {split}: fix the lists"
                 notes.refuse("two splits", says)
+            seen[record.path] = split
 
 
 def _tell_cases(names: list[str], notes: Notes) -> None:

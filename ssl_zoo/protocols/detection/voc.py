@@ -66,9 +66,10 @@ def read_voc(path: Path, files: Files, notes: Notes) -> list[Record]:
 def _names(line: str) -> list[str]:
     """What a line of a list may mean, as it stands first."""
     plain = _FLAG.sub("", line).replace("\\", "/")
+    below = [name for name in (line, plain) if name[0] != "/" and ".." not in name.split("/")]
     return [
         form
-        for name in dict.fromkeys((line, plain, base_name(plain)))
+        for name in dict.fromkeys((*below, base_name(plain)))
         for form in (name, _ENDING.sub("", name))
     ]
 

@@ -72,6 +72,8 @@ def encoded(encoding: str, declared: str) -> Spoil:
         (listed("a.jpg\nb.JPG\nc.xml\n"), r"3 lines of lists .*train\.txt: a\.jpg, read as a$"),
         (listed("JPEGImages/a.png\nb\nc"), r"1 lines of lists .*JPEGImages/a\.png, read as a$"),
         (listed("C:\\voc\\JPEGImages\\a.png\nb\nc"), r"1 lines of lists .*read as a$"),
+        (lambda root: listed(f"{root}/Annotations/a.xml\nb\nc")(root), r"1 lines .*read as a$"),
+        (listed("../Annotations/a.xml\nb\nc"), r"1 lines .*read as a$"),
         (listed("a  1\nb -1\nc  0\n"), r"3 lines of lists"),
         (listed("A\nb\nc"), r"1 lines of lists .*: A, read as a$"),
         (listed("a\nb\nc\na\n\nb.png\n"), r"2 lines of lists repeat an image, which is read once"),
@@ -220,6 +222,12 @@ def as_fractions(root: Path) -> None:
         write_xml(root, name, f"<object><name>red</name><bndbox>{corners}</bndbox></object>")
 
 
+def one_image(root: Path) -> None:
+    """Two annotations of one image."""
+    (root / "JPEGImages/a.png").unlink()
+    replaced("a", "<annotation>", "<annotation><filename>c.png</filename>")(root)
+
+
 def no_images(root: Path) -> None:
     for name in SCENES["train"]:
         (root / f"JPEGImages/{name}.png").unlink()
@@ -245,6 +253,7 @@ def no_images(root: Path) -> None:
         (replaced("a", "<xmin>5</xmin>", "<xmin>5,5</xmin>"), r"bndbox/xmin is 5,5, not a number"),
         (replaced("a", "<xmin>5</xmin>", "<xmin>inf</xmin>"), r"bndbox/xmin is inf, not a number"),
         (replaced("a", "<name>red</name>", "<name> </name>"), r"a\.xml, object 1 has no name"),
+        (one_image, r"c\.png is in train and in train: fix the lists"),
         (listed(""), "no image of train has a box|val_fraction"),
     ],
 )
