@@ -40,10 +40,12 @@ class Header(NamedTuple):
     Attributes:
         size: (H, W) of the upright image.
         frames: Of an animation, or pages; only the first is read.
+        orientation: EXIF's, 1 to 8; from 5 on, height and width of the stored image are exchanged.
     """
 
     size: tuple[int, int]
     frames: int
+    orientation: int
 
 
 def _open(path: str | Path) -> Image.Image:
@@ -175,8 +177,9 @@ def header(path: str | Path) -> Header:
     try:
         with _open(path) as image:
             width, height = image.size
-            size = (width, height) if _orientation(image) >= 5 else (height, width)
-            return Header(size, _frames(image))
+            orientation = _orientation(image)
+            size = (width, height) if orientation >= 5 else (height, width)
+            return Header(size, _frames(image), orientation)
     except Exception as error:
         raise UserError(f"{path} does not open: {error}{hint(path)}") from error
 

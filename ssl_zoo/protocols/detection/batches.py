@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssl_zoo.data.decode import decode
 from ssl_zoo.data.samplers import epoch_order
 from ssl_zoo.hashing import DETECTION_FLIP_STREAM, hash_int64
-from ssl_zoo.protocols.detection.splits import BoxedImage
+from ssl_zoo.protocols.detection.boxes import BoxedImage
 
 Batch = list[tuple[Tensor, dict[str, Tensor]]]
 

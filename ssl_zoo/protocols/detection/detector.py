@@ -55,6 +55,7 @@ def build_detector(
     boxes_per_image: int,
     fpn_channels: int,
     seed: int,
+    detections_per_image: int = 100,
 ) -> FasterRCNN:
     """A copy of the backbone in Faster R-CNN with FPN, all layers trainable, on its device.
 
@@ -71,6 +72,7 @@ def build_detector(
         boxes_per_image: Proposals per image that the box head is trained on.
         fpn_channels: Channels of each level of the FPN and of the RPN's head.
         seed: For the new layers, drawn without touching the global generator.
+        detections_per_image: The most confident ones of an image that are kept.
 
     Raises:
         UserError: If the backbone is not such a ResNet.
@@ -88,6 +90,7 @@ def build_detector(
             image_mean=preprocess.mean.flatten().tolist(),
             image_std=preprocess.std.flatten().tolist(),
             box_batch_size_per_image=boxes_per_image,
+            box_detections_per_img=detections_per_image,
         )
     context = autocast(device)
     detector.backbone = InAutocast(detector.backbone, context)

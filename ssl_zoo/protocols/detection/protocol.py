@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
@@ -18,12 +19,7 @@ from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.detection.batches import eval_batches, train_batches
 from ssl_zoo.protocols.detection.detector import Schedule, build_detector, predict, train_detector
 from ssl_zoo.protocols.detection.figure import draw_detections
-from ssl_zoo.protocols.detection.splits import (
-    BoxedImage,
-    DetectionSplits,
-    Format,
-    read_detection,
-)
+from ssl_zoo.protocols.detection.splits import DetectionSplits, Format, read_detection
 from ssl_zoo.types import BadValue
 
 _SHOWN = 6  # images in the picture
@@ -51,6 +47,7 @@ class Detection(Protocol):
         val_fraction: Part of train held out if there is no list for val.
         split_seed: For that draw.
         num_workers: Processes that decode; 0 = the main one.
+        detections_per_image: The most confident ones that are kept and scored; COCO's 100.
 
     Raises:
         BadValue: If a number is out of range.
@@ -82,12 +79,14 @@ class Detection(Protocol):
         val_fraction: float,
         split_seed: int,
         num_workers: int,
+        detections_per_image: int = 100,
     ) -> None:
         self.root, self.format = root, format
         self.image_size = [image_size] if isinstance(image_size, int) else list(image_size)
         self.max_size, self.batch_size, self.num_workers = max_size, batch_size, num_workers
         self.boxes_per_image, self.fpn_channels = boxes_per_image, fpn_channels
         self.val_fraction, self.split_seed = val_fraction, split_seed
+        self.detections_per_image = detections_per_image
         self.schedule = Schedule(
             num_iterations, lr, momentum, weight_decay, warmup_iterations, decay_at
         )
@@ -101,6 +100,7 @@ class Detection(Protocol):
             "batch_size": self.batch_size,
             "boxes_per_image": self.boxes_per_image,
             "fpn_channels": self.fpn_channels,
+            "detections_per_image": self.detections_per_image,
         }
         for name, count in counts.items():
             if count < 1:
@@ -123,9 +123,13 @@ class Detection(Protocol):
         _ = self.splits
 
     def identity(self, data: object) -> list[Any]:
-        """File names, boxes and labels of each split."""
+        """File names, boxes and labels of each split, and which boxes are ignored."""
         return [
-            [[image.path.name, image.boxes.tolist(), image.labels.tolist()] for image in split]
+            [
+                [image.path.name, image.boxes.tolist(), image.labels.tolist()]
+                + ([image.ignored.tolist()] if bool(image.ignored.any()) else [])
+                for image in split
+            ]
             for split in (self.splits.train, self.splits.val, self.splits.test)
         ]
 
@@ -163,6 +167,7 @@ class Detection(Protocol):
             self.boxes_per_image,
             self.fpn_channels,
             candidate.seed,
+            self.detections_per_image,
         )
         total = self.schedule.num_iterations
         batches = train_batches(
@@ -183,7 +188,7 @@ class Detection(Protocol):
         self, detector: FasterRCNN, candidate: Candidate, split: str
     ) -> tuple[dict[str, Any], tuple[list[Boxes], list[Boxes]]]:
         """Scores, and the ground truth and predictions of the first images."""
-        images: list[BoxedImage] = getattr(self.splits, split)
+        images = self.splits.val if split == "val" else self.splits.test
         batches = eval_batches(images, self.batch_size, self.num_workers)
         truths: list[Boxes] = []
         predictions: list[Boxes] = []
@@ -192,12 +197,16 @@ class Detection(Protocol):
                 truths += [target for _, target in batch]
                 predictions += found
                 progress(len(truths), len(images))
-        scores = box_ap(predictions, truths, self.splits.class_names)
+        names, limit = self.splits.class_names, self.detections_per_image
+        scores = box_ap(predictions, truths, names, limit)
         return scores, (truths[:_SHOWN], predictions[:_SHOWN])
 
 
-def box_metric() -> Any:
+def box_metric(detections_per_image: int = 100) -> Any:
     """Torchmetrics' mean average precision over boxes.
+
+    Args:
+        detections_per_image: The most confident ones of an image and class that count.
 
     Raises:
         UserError: If pycocotools is missing.
@@ -205,11 +214,17 @@ def box_metric() -> Any:
     from torchmetrics.detection import MeanAveragePrecision
 
     need("protocol=detection", "pycocotools")
-    return MeanAveragePrecision(class_metrics=True)
+    limits = [1, 10, detections_per_image]  # the metric takes three
+    metric = MeanAveragePrecision(max_detection_thresholds=limits, extended_summary=True)
+    metric.warn_on_many_detections = False  # the limit is meant
+    return metric
 
 
 def box_ap(
-    predictions: list[Boxes], truths: list[Boxes], class_names: Sequence[str]
+    predictions: list[Boxes],
+    truths: list[Boxes],
+    class_names: Sequence[str],
+    detections_per_image: int = 100,
 ) -> dict[str, Any]:
     """COCO's box AP.
 
@@ -221,19 +236,29 @@ def box_ap(
         predictions: For each image: boxes (K, 4), labels (K,) from 1, scores (K,).
         truths: For each image: boxes (K, 4), labels (K,), iscrowd (K,).
         class_names: Label i is class_names[i - 1].
+        detections_per_image: The most confident ones of an image and class that count.
 
     Returns:
         `ap`, `ap50`, `ap75`, and `ap_per_class` by name, None if no truth has the class.
     """
-    metric = box_metric()
+    metric = box_metric(detections_per_image)
     metric.update(predictions, truths)
     scores = metric.compute()
+    # COCO's tool says -1 for the AP at other limits than 100, so it is averaged here as it does.
+    limit = metric.max_detection_thresholds.index(detections_per_image)
+    precision = scores["precision"].numpy()[..., 0, limit]  # IoU, recall, class; any area
     classes = scores["classes"].reshape(-1).tolist()
-    of_class = dict(zip(classes, scores["map_per_class"].reshape(-1).tolist(), strict=True))
+    of_class = {i: _mean(precision[:, :, k]) for k, i in enumerate(classes)}
     per_class = {name: of_class.get(i, -1.0) for i, name in enumerate(class_names, start=1)}
     return {
-        "ap": float(scores["map"]),
-        "ap50": float(scores["map_50"]),
-        "ap75": float(scores["map_75"]),
+        "ap": _mean(precision),
+        "ap50": _mean(precision[0]),
+        "ap75": _mean(precision[5]),
         "ap_per_class": {k: None if v < 0 else v for k, v in per_class.items()},
     }
+
+
+def _mean(precision: Any) -> float:
+    """The mean over what is known, in float32; -1 if no truth has the class."""
+    known = precision[precision > -1]
+    return float(np.float32(known.mean())) if known.size else -1.0

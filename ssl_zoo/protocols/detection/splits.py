@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
 
-from ssl_zoo.console import bar, info, warn
-from ssl_zoo.data.decode import image_size
+from ssl_zoo.console import bar, info
 from ssl_zoo.hashing import DETECTION_SPLIT_STREAM, hash_int64
-from ssl_zoo.protocols.detection.formats import (
-    Record,
-    coco_lists,
-    read_coco,
-    read_voc,
-    voc_lists,
-)
+from ssl_zoo.protocols.detection.boxes import BoxedImage, boxed
+from ssl_zoo.protocols.detection.coco import coco_lists, read_coco
+from ssl_zoo.protocols.detection.files import Files
+from ssl_zoo.protocols.detection.notes import Notes
+from ssl_zoo.protocols.detection.records import Record
+from ssl_zoo.protocols.detection.voc import read_voc, voc_lists
 from ssl_zoo.types import BadValue, UserError
 
 Format = Literal["auto", "voc", "coco"]
-
-# A side of at most this many pixels has no area. VOC's two corners are pixels of the box, so equal
-# ones make one pixel: labelling tools write that for a click. COCO writes widths and heights.
-_NO_AREA = {"voc": 1.0, "coco": 0.0}
-
-
-class BoxedImage(NamedTuple):
-    """One image and its objects.
-
-    Attributes:
-        path: Its file.
-        size: (H, W) in pixels.
-        boxes: (K, 4) float32, x1 y1 x2 y2 in pixels; (0, 0, W, H) is the whole image.
-        labels: (K,) int64 from 1; 0 is the background.
-        ignored: (K,) bool: VOC's difficult, COCO's crowd; not trained on, neither right nor wrong.
-    """
-
-    path: Path
-    size: tuple[int, int]
-    boxes: Tensor
-    labels: Tensor
-    ignored: Tensor
 
 
 class DetectionSplits(NamedTuple):
@@ -71,7 +45,7 @@ def read_detection(
 ) -> DetectionSplits:
     """Read all annotations and check them against the headers of the images.
 
-    Boxes are clipped to their image, those without area left out; both are counted and reported.
+    Whatever is guessed, clipped or left out is counted and reported, a line for each kind.
 
     Args:
         root: VOC: holds ImageSets/Main, Annotations, JPEGImages. COCO: holds annotations/*.json.
@@ -80,12 +54,13 @@ def read_detection(
         split_seed: For that draw, a hash of the image's place in the list.
 
     Raises:
-        UserError: If a list, an image or an annotation is missing or does not fit the others.
+        UserError: If a list, an image or an annotation is missing or does not fit the others, with
+            the first of a kind and their count.
     """
     folder = Path(root).expanduser()
     layout = _layout(folder, format)
     lists = voc_lists(folder) if layout == "voc" else coco_lists(folder)
-    read: Callable[[Path], list[Record]] = read_voc if layout == "voc" else read_coco
+    read = read_voc if layout == "voc" else read_coco
     train_list = lists.get("train") or lists.get("trainval")
     test_list = lists.get("test") or lists.get("val")
     if train_list is None or test_list is None:
@@ -94,18 +69,19 @@ def read_detection(
             "test (or val)"
         )
         raise BadValue("root", root, says=says)
-    train, test = read(train_list), read(test_list)
+    notes, files = Notes(), Files()
+    train, test = read(train_list, files, notes), read(test_list, files, notes)
+    own_val = {"train", "val", "test"} <= lists.keys()
+    val = read(lists["val"], files, notes) if own_val else []
+    notes.check()
     names = sorted({o.name for record in train for o in record.objects})
-    if {"train", "val", "test"} <= lists.keys():
-        val = read(lists["val"])
-    else:
+    if not names:
+        raise UserError(f"{train_list}: no image of train has a box")
+    if not own_val:
         train, val = _split_off(train, val_fraction, split_seed)
-    _check_disjoint({"train": train, "val": val, "test": test})
-    check = _Check(names, _NO_AREA[layout], len(train) + len(val) + len(test))
-    with bar(f"read {folder}") as progress:
-        checked = [[check(record, progress) for record in part] for part in (train, val, test)]
-    check.tell(folder)
-    return _usable(folder, DetectionSplits(checked[0], checked[1], checked[2], names))
+    splits = _checked(folder, {"train": train, "val": val, "test": test}, names, layout, notes)
+    notes.tell(folder)
+    return _usable(folder, splits)
 
 
 def _layout(folder: Path, format: Format) -> str:
@@ -139,19 +115,46 @@ def _split_off(
         )
         raise BadValue("val_fraction", fraction, says=says)
     order = hash_int64(torch.arange(len(records)), DETECTION_SPLIT_STREAM, seed).argsort()
-    count = min(max(1, round(fraction * len(records))), len(records) - 1)
-    held_out = set(order[:count].tolist())
+    number = min(max(1, round(fraction * len(records))), len(records) - 1)
+    held_out = set(order[:number].tolist())
     keep = [record for i, record in enumerate(records) if i not in held_out]
     return keep, [record for i, record in enumerate(records) if i in held_out]
 
 
-def _check_disjoint(splits: dict[str, list[Record]]) -> None:
+def _checked(
+    folder: Path, parts: dict[str, list[Record]], names: list[str], layout: str, notes: Notes
+) -> DetectionSplits:
+    """The splits with valid boxes."""
+    _check_disjoint(parts, notes)
+    _tell_cases(names, notes)
+    labels = {name: i for i, name in enumerate(names, start=1)}
+    done, total = count(1), sum(map(len, parts.values()))
+    with bar(f"read {folder}") as progress:
+        images = [
+            boxed(split, records, labels, layout, notes, lambda: progress(next(done), total))
+            for split, records in parts.items()
+        ]
+    notes.check()
+    return DetectionSplits(images[0], images[1], images[2], names)
+
+
+def _check_disjoint(parts: dict[str, list[Record]], notes: Notes) -> None:
     seen: dict[Path, str] = {}
-    for split, records in splits.items():
+    for split, records in parts.items():
         for record in records:
-            other = seen.setdefault(record.path, split)
-            if other != split:
-                raise UserError(f"{record.path} is in {other} and in {split}: fix the lists")
+            if (other := seen.get(record.path)) is not None:
+                says = f"{record.path} is in {other} and in {split}: fix the lists"
+                notes.refuse("two splits", says)
+            seen[record.path] = split
+
+
+def _tell_cases(names: list[str], notes: Notes) -> None:
+    """Say which classes are probably one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            what = "class names differ from another in case alone and are kept apart"
+            notes.guess(what, f"{other}, {name}")
 
 
 def _usable(folder: Path, splits: DetectionSplits) -> DetectionSplits:
@@ -163,71 +166,3 @@ def _usable(folder: Path, splits: DetectionSplits) -> DetectionSplits:
     if left_out := len(splits.train) - len(train):
         info(f"{folder}: {left_out} images of train have no box and are not trained on")
     return splits._replace(train=train)
-
-
-# ---- one image's boxes ----
-
-
-class _Check:
-    """Turns records into images with valid boxes, and counts the invalid ones."""
-
-    def __init__(self, names: list[str], no_area: float, total: int) -> None:
-        self.labels = {name: i + 1 for i, name in enumerate(names)}
-        self.no_area, self.total, self.done = no_area, total, 0
-        self.clipped: list[str] = []
-        self.dropped: list[str] = []
-
-    def __call__(self, record: Record, progress: Callable[[int, int], None]) -> BoxedImage:
-        size = self._size(record)
-        kept = []
-        for i, o in enumerate(record.objects, start=1):
-            place = f"{record.place}, object {i} ({o.name})"
-            if o.name not in self.labels:
-                known = ", ".join(self.labels)
-                raise UserError(f"{place}: no image of train has this class, only {known}")
-            if not all(map(math.isfinite, o.box)):
-                raise UserError(f"{place}: the box {o.box} is not finite")
-            if (box := self._clip(o.box, size, place)) is not None:
-                kept.append((box, self.labels[o.name], o.ignored))
-        self.done += 1
-        progress(self.done, self.total)
-        return BoxedImage(
-            record.path,
-            size,
-            torch.tensor([k[0] for k in kept], dtype=torch.float32).reshape(-1, 4),
-            torch.tensor([k[1] for k in kept], dtype=torch.int64),
-            torch.tensor([k[2] for k in kept], dtype=torch.bool),
-        )
-
-    def _size(self, record: Record) -> tuple[int, int]:
-        if not record.path.is_file():
-            raise UserError(f"{record.place}: its image {record.path} is missing")
-        size = image_size(record.path)
-        if record.stated_size not in (None, size):
-            raise UserError(
-                f"{record.place} says {record.stated_size} (height, width), but {record.path} has "
-                f"{size}: its boxes belong to another image"
-            )
-        return size
-
-    def _clip(
-        self, box: Sequence[float], size: tuple[int, int], place: str
-    ) -> tuple[float, float, float, float] | None:
-        height, width = size
-        x1, x2 = (min(max(x, 0.0), float(width)) for x in (box[0], box[2]))
-        y1, y2 = (min(max(y, 0.0), float(height)) for y in (box[1], box[3]))
-        if min(x2 - x1, y2 - y1) <= self.no_area:
-            self.dropped.append(place)
-            return None
-        if (x1, y1, x2, y2) != tuple(box):
-            self.clipped.append(place)
-        return x1, y1, x2, y2
-
-    def tell(self, folder: Path) -> None:
-        """One line for each kind of invalid box."""
-        if self.clipped:
-            count = len(self.clipped)
-            warn(f"{folder}: {count} boxes clipped to their image, the first: {self.clipped[0]}")
-        if self.dropped:
-            count = len(self.dropped)
-            warn(f"{folder}: {count} boxes without area left out, the first: {self.dropped[0]}")

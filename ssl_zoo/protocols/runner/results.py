@@ -22,6 +22,8 @@ from ssl_zoo.writing import write_new, write_text
 
 # Where things are and how fast they are read: no part of what a score means.
 _PLACES = {"root", "out", "num_workers"}
+# Knobs that came later: at these values a score means what it meant without them.
+_AS_BEFORE = {"detections_per_image": 100}
 _VERSION = 1  # raise it when code changes what a protocol's settings mean
 
 
@@ -29,16 +31,21 @@ def protocol_id(settings: Any, data: Any) -> str:
     """A hash of what defines a score; scores with different ids do not belong in one column.
 
     Args:
-        settings: The protocol's config; knobs that name places do not count.
+        settings: The protocol's config; knobs that name places do not count, later ones only where
+            they change something.
         data: What identifies the images, their preparation and their splits.
     """
-    text = json.dumps([_VERSION, _without_places(settings), data], sort_keys=True)
+    text = json.dumps([_VERSION, _meaning(settings), data], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _without_places(node: Any) -> Any:
+def _meaning(node: Any) -> Any:
     if isinstance(node, dict):
-        return {key: _without_places(value) for key, value in node.items() if key not in _PLACES}
+        return {
+            key: _meaning(value)
+            for key, value in node.items()
+            if key not in _PLACES and (key, value) not in _AS_BEFORE.items()
+        }
     return node
 
 
