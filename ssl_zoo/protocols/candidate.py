@@ -63,7 +63,8 @@ class Candidate:
         seed: For heads, draws and orders.
         device: Where the backbone is.
         batch_size: Images per batch in encoding.
-        precision: Of the backbone's computation, 32-true or bf16-mixed.
+        precision: 32-true or bf16-mixed, of the backbone while it is frozen.
+        training_precision: Likewise, where a protocol trains it.
         changed: The options of `preprocess` that the user set, by name; others are the backbone's
             own.
         seen_classes: Names of the classes whose images pretraining saw; None = unknown.
@@ -81,6 +82,7 @@ class Candidate:
     device: torch.device
     batch_size: int = 256
     precision: str = "32-true"
+    training_precision: str = "auto"
     changed: Mapping[str, Any] = MappingProxyType({})
     seen_classes: frozenset[str] | None = frozenset()
     folder: Path = Path()
@@ -95,8 +97,13 @@ class Candidate:
 
     @property
     def autocast(self) -> Callable[[], AbstractContextManager[Any]]:
-        """The context of a forward pass."""
+        """The context of a forward pass of the frozen backbone."""
         return autocast(self.device, self.precision)
+
+    @property
+    def training_autocast(self) -> Callable[[], AbstractContextManager[Any]]:
+        """The context of a forward pass where the backbone is trained."""
+        return autocast(self.device, self.training_precision)
 
     @property
     def num_encoded(self) -> int:

@@ -58,6 +58,7 @@ class Finetune(Protocol):
     """
 
     floors = (RANDOM_INIT,)
+    trains_backbone = True
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class Finetune(Protocol):
         )
         steps = epochs * len(loader)
         schedule = warmup_cosine(optimizer, steps, warmup_epochs=0)
-        precision, total = candidate.autocast, torch.zeros((), device=candidate.device)
+        precision, total = candidate.training_autocast, torch.zeros((), device=candidate.device)
         network.train()
         devices = [candidate.device] if candidate.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # for dropout, if a backbone has it
@@ -243,7 +244,8 @@ def _units(module: nn.Module) -> list[list[nn.Parameter]]:
 def _judge(network: nn.Module, loader: CleanLoader, candidate: Candidate) -> tuple[float, float]:
     """Top-1 and cross-entropy on clean images."""
     normalize, device = candidate.preprocess.normalize, candidate.device
-    logits, label = encode(network, loader, normalize, device, candidate.autocast).labelled()
+    precision = candidate.training_autocast
+    logits, label = encode(network, loader, normalize, device, precision).labelled()
     top1 = (logits.argmax(dim=1) == label).float().mean()
     return float(top1), float(cross_entropy(logits, label))
 

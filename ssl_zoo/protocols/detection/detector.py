@@ -55,6 +55,7 @@ def build_detector(
     boxes_per_image: int,
     fpn_channels: int,
     seed: int,
+    precision: str = "auto",
 ) -> FasterRCNN:
     """A copy of the backbone in Faster R-CNN with FPN, all layers trainable, on its device.
 
@@ -71,6 +72,7 @@ def build_detector(
         boxes_per_image: Proposals per image that the box head is trained on.
         fpn_channels: Channels of each level of the FPN and of the RPN's head.
         seed: For the new layers, drawn without touching the global generator.
+        precision: 32-true, bf16-mixed, or auto.
 
     Raises:
         UserError: If the backbone is not such a ResNet.
@@ -89,7 +91,7 @@ def build_detector(
             image_std=preprocess.std.flatten().tolist(),
             box_batch_size_per_image=boxes_per_image,
         )
-    context = autocast(device)
+    context = autocast(device, precision)
     detector.backbone = InAutocast(detector.backbone, context)
     detector.rpn.head = InAutocast(detector.rpn.head, context)
     detector.roi_heads.box_head = InAutocast(detector.roi_heads.box_head, context)

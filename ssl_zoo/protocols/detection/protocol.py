@@ -62,6 +62,7 @@ class Detection(Protocol):
     headline = "test_ap50"
     columns = ("test_ap50", "test_ap", "test_ap75", "val_ap50")
     floors = (RANDOM_INIT,)
+    trains_backbone = True
     own_data = True
 
     def __init__(
@@ -163,6 +164,7 @@ class Detection(Protocol):
             self.boxes_per_image,
             self.fpn_channels,
             candidate.seed,
+            candidate.training_precision,
         )
         total = self.schedule.num_iterations
         batches = train_batches(

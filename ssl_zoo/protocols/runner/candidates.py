@@ -87,6 +87,7 @@ def candidates(
         "device": device,
         "batch_size": config["batch_size"],
         "precision": config["precision"],
+        "training_precision": config["training_precision"],
     }
     members = []
     for name, source, prepared in zip(row_names(sources), sources, preparations, strict=False):

@@ -89,12 +89,17 @@ def deviations(protocol: Protocol, candidate: Candidate) -> dict[str, Any]:
     """
     names = PREPARATION if protocol.own_data else ("mean", "std")
     found = {name: candidate.changed[name] for name in names if name in candidate.changed}
-    numbers = {"encoded_in": encoded_in(candidate.precision), "stored_in": STORED_IN}
+    numbers = {"encoded_in": _computed_in(protocol, candidate), "stored_in": STORED_IN}
     return found | {name: kind for name, kind in numbers.items() if kind != _USUAL}
 
 
+def _computed_in(protocol: Protocol, candidate: Candidate) -> str:
+    trained = protocol.trains_backbone
+    return encoded_in(candidate.training_precision if trained else candidate.precision)
+
+
 def encoded_in(precision: str) -> str:
-    """The numbers that the backbone computes with."""
+    """The numbers that a backbone computes with."""
     return _ENCODED_IN[precision]
 
 
@@ -184,7 +189,7 @@ class Results:
             "protocol": settings,
             "headline": protocol.headline,
             "features": output,
-            "encoded_in": encoded_in(candidate.precision),
+            "encoded_in": _computed_in(protocol, candidate),
             "images": candidate.preprocess.options() | {"given": sorted(candidate.changed)},
             "seed": self.config["seed"],
         }

@@ -79,7 +79,7 @@ def _score(
     seed_everything(config["seed"], workers=False, verbose=False)
     own, given = is_saved(config["dataset"]), given_preparation(config["dataset"])
     config = settled(cfg, sources[0])
-    config["precision"] = _precision(config["precision"])
+    config |= _precisions(config["precision"])
     loaded = [source.pretrained for source in sources if source.pretrained is not None]
     preparations = [prepare(one.backbone, one.preprocess, given) for one in loaded]
     make_data = _data_module(config, sources[0], preparations[:1], shared)
@@ -103,11 +103,12 @@ def _score(
     return results, protocols
 
 
-def _precision(given: Any) -> str:
-    """32-true or bf16-mixed."""
-    if given not in ("auto", "32-true", "bf16-mixed"):
-        raise UserError(f"precision={given}: give 32-true, bf16-mixed or auto")
-    return resolve_precision(given, default_device())
+def _precisions(given: str | None) -> dict[str, str]:
+    """32-true or bf16-mixed, for a backbone that is frozen and for one that is trained."""
+    if given not in (None, "auto", "32-true", "bf16-mixed"):
+        raise UserError(f"precision={given}: give 32-true, bf16-mixed, auto or null")
+    chosen = {"precision": given or "32-true", "training_precision": given or "auto"}
+    return {name: resolve_precision(kind, default_device()) for name, kind in chosen.items()}
 
 
 def _row(
