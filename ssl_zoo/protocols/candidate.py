@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -83,7 +82,7 @@ class Candidate:
     batch_size: int = 256
     precision: str = "32-true"
     training_precision: str = "auto"
-    changed: Mapping[str, Any] = MappingProxyType({})
+    changed: Mapping[str, Any] = field(default_factory=dict)
     seen_classes: frozenset[str] | None = frozenset()
     folder: Path = Path()
     suffix: str = ""
