@@ -72,7 +72,7 @@ def export(
         raise UserError(f"{source} is a program without an architecture: export its source instead")
     prepared = prepare(loaded.backbone, loaded.preprocess, given)
     loaded = loaded._replace(preprocess=prepared.preprocess)
-    about = {
+    about: dict[str, Any] = {
         "format": FORMAT,
         "kind": format,
         "config": loaded.config,
@@ -80,7 +80,7 @@ def export(
         "num_features": loaded.backbone.num_features,
     }
     if format in ("torchvision", "timm"):
-        about["name"] = library_name(loaded.config, format)
+        about["name"] = library_name(about["config"], format)
     # a folder beside it, so that the new files replace the old ones in one step
     with TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         new = Path(folder) / out.name

@@ -126,15 +126,8 @@ class DataModule(LightningDataModule):
         self.batch_size, self.accumulate = batch_size, accumulate
         self.images_per_class, self.overfit_batches = images_per_class, overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
-        self.preprocess = _preprocess(
-            self.train,
-            image_size,
-            crop_fraction,
-            splits.mean if mean is None else mean,
-            splits.std if std is None else std,
-            splits.white,
-            num_workers,
-        )
+        given = image_size, crop_fraction, mean, std
+        self.preprocess = _preprocess(self.train, splits, *given, num_workers)
         self.statistics = whose_statistics(self.preprocess, mean or std, splits)
         self.view_size = self.preprocess.image_size if view_size is None else view_size
         own = self.preprocess.options()
@@ -283,17 +276,19 @@ def _left_out(splits: Splits) -> dict[str, int]:
 
 def _preprocess(
     images: Images,
+    splits: Splits,
     image_size: int | None,
     crop_fraction: float | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-    white: int | None,
     num_workers: int,
 ) -> Preprocess:
     """Images of one size keep it, up to a limit, and are normalised by their own statistics.
 
     Others are cropped. One image of another size changes none of that.
     """
+    mean = splits.mean if mean is None else mean
+    std, white = splits.std if std is None else std, splits.white
     size = images.common_size
     side = _LARGEST if size is None else min(*size, _LARGEST)
     side = side if image_size is None else image_size

@@ -113,6 +113,7 @@ def test_every_finished_run_and_a_line_for_each_setting(
     assert "raw pixels" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_several_protocols_and_a_folder_of_their_own(sweep: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     results = run_protocols(
@@ -147,6 +148,7 @@ def test_a_list_of_runs_says_their_settings(
     assert (tmp_path / "out" / "knn.csv").is_file()
 
 
+@pytest.mark.slow
 def test_a_sweep_beside_other_sources(sweep: Path, trained: Path, tmp_path: Path) -> None:
     """Also runs that one put together, without Hydra's mark."""
     (sweep / "multirun.yaml").unlink()
@@ -159,6 +161,7 @@ def test_a_sweep_beside_other_sources(sweep: Path, trained: Path, tmp_path: Path
     assert result["rows"][str(other)] == alone
 
 
+@pytest.mark.slow
 def test_scores_of_other_data_stand_apart(sweep: Path) -> None:
     """A setting whose own data differ gets no mean with another's."""
     last = sweep / "1" / "checkpoints" / "last.ckpt"
