@@ -129,15 +129,17 @@ def _settings(runs: Sequence[RunFolder]) -> list[dict[str, str]]:
     configs = [run.read_config() if run.config.is_file() else {} for run in runs]
     for key in some:
         nodes = [_node(config, key) for config in configs]
-        same = nodes[0] is not _ABSENT and all(node == nodes[0] for node in nodes)
         for values, node in zip(typed, nodes, strict=True):
-            if same:
-                values.pop(key, None)
-            elif isinstance(node, dict):
-                values.setdefault(key, str(node.get("name", "")))
-            elif node is not _ABSENT:
-                values[key] = str(as_typed(node))
+            value = _option(node) if isinstance(node, dict) else str(as_typed(node))
+            if node is not _ABSENT and value:
+                values[key] = value
     return typed
+
+
+def _option(node: dict[str, Any]) -> str:
+    """What a group was set to: its name, or else the part that it builds; "" if it has neither."""
+    part = node.get("_target_") or (node.get("module") or {}).get("_target_") or ""
+    return str(node.get("name") or part.rpartition(".")[2])
 
 
 def _node(config: Any, key: str) -> Any:
