@@ -62,9 +62,16 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16-mixed" if has_native_bf16(device) else "32-true"
 
 
-def autocast(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """A context of bfloat16 autocast if it is native, else a null context."""
-    if not has_native_bf16(device):
+def autocast(
+    device: torch.device, precision: str = "auto"
+) -> Callable[[], AbstractContextManager[Any]]:
+    """A context of bfloat16 autocast for bf16-mixed, else a null context.
+
+    Args:
+        device: Where it is used.
+        precision: 32-true, bf16-mixed, or auto = the second where it is native.
+    """
+    if resolve_precision(precision, device) != "bf16-mixed":
         return nullcontext
     return partial(torch.autocast, device.type, dtype=torch.bfloat16)
 

@@ -32,6 +32,7 @@ ALLOWED = {
     **{room: BASE for room in BASE},
     "config": BASE,
     "run_folder": BASE,
+    "multirun": BASE | {"run_folder"},
     "backbones": BASE | {"config"},
     "modules": BASE,
     "losses": BASE,
@@ -41,13 +42,13 @@ ALLOWED = {
     "data": BASE,
     "methods": BASE | {"losses", "modules"},
     "callbacks": BASE | {"evaluation", "run_folder"},
-    "checkpoints": BASE | {"config", "run_folder", "backbones", "evaluation", "data"},
+    "checkpoints": BASE | {"config", "run_folder", "multirun", "backbones", "evaluation", "data"},
     "protocols": BASE
     | {"config", "run_folder", "backbones", "optim", "evaluation", "figures", "data"}
-    | {"checkpoints"},
+    | {"checkpoints", "multirun"},
     "training": BASE
     | {"config", "run_folder", "backbones", "modules", "evaluation", "figures", "data", "methods"}
-    | {"checkpoints", "callbacks"},
+    | {"checkpoints", "callbacks", "multirun"},
     "train": BASE | {"config", "run_folder", "training"},
     "evaluate": BASE | {"config", "protocols"},
     "cli": BASE | {"config"},
@@ -81,7 +82,9 @@ def test_arrows_point_one_way(room: str, path: Path) -> None:
             assert target in ALLOWED[room] or target == room, f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["config", "run_folder", "training.sweep", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "module", ["config", "run_folder", "multirun", "training.sweep", "train", "evaluate"]
+)
 def test_the_command_line_is_free_of_torch(module: str) -> None:
     """In a process of its own, since this one has torch."""
     heavy = "{'torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'wandb'}"

@@ -8,18 +8,21 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save as to_safetensors
 
 from ssl_zoo.backbones.spec import library_name, library_options
 from ssl_zoo.checkpoints.load import load_pretrained, read
 from ssl_zoo.checkpoints.loaded import Loaded
 from ssl_zoo.checkpoints.ours import FORMAT
+from ssl_zoo.checkpoints.preparation import PREPARATION, prepare
 from ssl_zoo.checkpoints.source import KEY, sidecar, source_files
 from ssl_zoo.config import trusting
 from ssl_zoo.console import quiet_lightning
@@ -32,10 +35,18 @@ _EXAMPLE = """example:
   python -m ssl_zoo.export runs/RUN --format torchvision resnet18.pth
   python -m ssl_zoo.export timm:vit_small_patch16_224.dino --format onnx vit.onnx
   python -m ssl_zoo.export runs/RUN --format onnx mine.onnx trust=[mypackage]
-      (where the run's config calls parts of your own package)"""
+      (where the run's config calls parts of your own package)
+  python -m ssl_zoo.export runs/RUN --format onnx mine.onnx dataset.image_size=96
+      (also dataset.crop_fraction, mean, std: in the place of the run's own preprocessing)"""
 
 
-def export(source: str | Path, format: str, out: Path, force: bool = False) -> float:
+def export(
+    source: str | Path,
+    format: str,
+    out: Path,
+    force: bool = False,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> float:
     """Write a backbone in another library's format, read it back and compare.
 
     Args:
@@ -43,6 +54,7 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
         format: One of FORMATS.
         out: The file; torchvision and timm get OUT.json beside it.
         force: Overwrite.
+        given: Arguments of `Preprocess` that replace the backbone's own preprocessing.
 
     Returns:
         The largest difference between the features of both on random images, relative to the
@@ -58,7 +70,9 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
     loaded = load_pretrained(source)
     if loaded.config is None:
         raise UserError(f"{source} is a program without an architecture: export its source instead")
-    about = {
+    prepared = prepare(loaded.backbone, loaded.preprocess, given)
+    loaded = loaded._replace(preprocess=prepared.preprocess)
+    about: dict[str, Any] = {
         "format": FORMAT,
         "kind": format,
         "config": loaded.config,
@@ -66,7 +80,7 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
         "num_features": loaded.backbone.num_features,
     }
     if format in ("torchvision", "timm"):
-        about["name"] = library_name(loaded.config, format)
+        about["name"] = library_name(about["config"], format)
     # a folder beside it, so that the new files replace the old ones in one step
     with TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         new = Path(folder) / out.name
@@ -79,6 +93,7 @@ def export(source: str | Path, format: str, out: Path, force: bool = False) -> f
         for written, final in zip(_files(new, format), _files(out, format), strict=True):
             os.replace(written, final)
     print(f"{out}: largest relative difference of the features {difference:.1e}")
+    print(f"images: {prepared.preprocess.extra_repr()}; {prepared.origin}")
     print(usage(about, out))
     return difference
 
@@ -198,6 +213,14 @@ def _split_off_trust(args: Sequence[str]) -> tuple[list[str], list[str]]:
     return packages, [arg for arg in args if not arg.startswith("trust=")]
 
 
+def _split_off_given(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """What `dataset.image_size=96` and the like replace, as evaluate.py takes it, and all else."""
+    names = {f"dataset.{name}": name for name in (*PREPARATION, "white")}
+    parts = [(arg, *arg.partition("=")[::2]) for arg in args]
+    given = {names[key]: yaml.safe_load(value) for _, key, value in parts if key in names}
+    return given, [arg for arg, key, _ in parts if key not in names]
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """The command line; bad input gives one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(
@@ -211,13 +234,14 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("out", metavar="OUT", type=Path, help="the file to write")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
     trust, others = _split_off_trust(sys.argv[1:] if args is None else args)
+    given, others = _split_off_given(others)
     options = parser.parse_args(others)
     quiet_lightning()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("ssl_zoo").setLevel(logging.INFO)  # what was loaded
     try:
         with trusting(trust):
-            export(options.source, options.format, options.out, options.force)
+            export(options.source, options.format, options.out, options.force, given)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssl_zoo.checkpoints.unpickle import is_zip
+from ssl_zoo.multirun import is_sweep
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
@@ -34,6 +35,8 @@ def find_checkpoint(run_or_file: str | Path) -> Path:
         raise UserError("random is only for evaluate.py's ckpt=: give a run folder or a file")
     if not path.exists():
         raise UserError(f"{path} does not exist: give a run folder or a checkpoint file")
+    if is_sweep(path):
+        raise UserError(f"{path} is a sweep's folder: give one of its runs, such as {path / '0'}")
     raise UserError(f"{path} holds no checkpoints/last.ckpt: is it a run folder?")
 
 

@@ -22,7 +22,8 @@ TRAIN_ROOTS = (
 
 EVALUATE_ROOTS = (
     *("data", "protocol", "dataset", "backbone", "augmentation"),
-    *("ckpt", "features", "seed", "batch_size", "baselines", "out", "trust", "run_dir"),
+    *("ckpt", "features", "seed", "batch_size", "precision", "baselines", "out"),
+    *("trust", "run_dir"),
 )
 
 

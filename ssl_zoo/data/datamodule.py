@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -64,6 +65,8 @@ class DataModule(LightningDataModule):
         accumulate: Micro-batches per optimizer step.
         image_size: Side of the backbone's input; None = as the images are, if nearly all have one
             size, but at most 224; else 224.
+        crop_fraction: Side of the clean images' centre crop over the resized image's shorter side;
+            None = 1 if nearly all images have one size, else 0.875.
         view_size: Side of the training views; None = image_size.
         val_fraction: Part of each class that is held out of train, if the data set has no val.
         split_seed: For that split; not the run's seed, so that all runs hold out the same images.
@@ -111,6 +114,7 @@ class DataModule(LightningDataModule):
         fold: int = 0,
         images_per_class: int | None = None,
         overfit_batches: int | float = 0,
+        crop_fraction: float | None = None,
     ) -> None:
         super().__init__()
         parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
@@ -123,14 +127,20 @@ class DataModule(LightningDataModule):
         self.batch_size, self.accumulate = batch_size, accumulate
         self.images_per_class, self.overfit_batches = images_per_class, overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
-        known = mean or splits.mean, std or splits.std
-        self.preprocess = _preprocess(self.train, image_size, *known, splits.white, num_workers)
+        given = image_size, crop_fraction, mean, std
+        self.preprocess = _preprocess(self.train, splits, *given, num_workers)
         self.statistics = whose_statistics(self.preprocess, mean or std, splits)
         self.view_size = self.preprocess.image_size if view_size is None else view_size
         own = self.preprocess.options()
         self.augmentation = augmentation(
             size=self.view_size, mean=own["mean"], std=own["std"], seed=seed
         )
+
+    def prepared(self, preprocess: Preprocess) -> DataModule:
+        """The same data, whose clean images are prepared in another way; nothing is read again."""
+        other = copy.copy(self)
+        other.preprocess = preprocess
+        return other
 
     @property
     def num_batches(self) -> int:
@@ -267,22 +277,30 @@ def _left_out(splits: Splits) -> dict[str, int]:
 
 def _preprocess(
     images: Images,
+    splits: Splits,
     image_size: int | None,
+    crop_fraction: float | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-    white: int | None,
     num_workers: int,
 ) -> Preprocess:
     """Images of one size keep it, up to a limit, and are normalised by their own statistics.
 
     Others are cropped. One image of another size changes none of that.
     """
-    if image_size is not None and image_size < 1:
-        raise BadValue("image_size", image_size, "at least 1")
-    if (size := images.common_size) is None:
-        mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
-        return Preprocess(image_size or _LARGEST, 0.875, mean, std, white)
-    if mean is None or std is None:
-        own_mean, own_std = channel_statistics(images, num_workers)
-        mean, std = mean or own_mean, std or own_std
-    return Preprocess(image_size or min(*size, _LARGEST), 1.0, mean, std, white)
+    mean = splits.mean if mean is None else mean
+    std, white = splits.std if std is None else std, splits.white
+    size = images.common_size
+    side = _LARGEST if size is None else min(*size, _LARGEST)
+    side = side if image_size is None else image_size
+    whole = 0.875 if size is None else 1.0
+    crop = whole if crop_fraction is None else crop_fraction
+    some_mean = IMAGENET_MEAN if mean is None else mean
+    some_std = IMAGENET_STD if std is None else std
+    # what makes no sense is refused before the statistics are measured
+    prepared = Preprocess(side, crop, some_mean, some_std, white)
+    if size is None or (mean is not None and std is not None):
+        return prepared
+    own_mean, own_std = channel_statistics(images, num_workers)
+    mean, std = own_mean if mean is None else mean, own_std if std is None else std
+    return Preprocess(side, crop, mean, std, white)

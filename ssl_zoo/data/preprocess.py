@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -34,7 +34,8 @@ class Preprocess(nn.Module):
         white: The value that is white in files of 16 bits, such as 4095 for 12 bits; None = 65535.
 
     Raises:
-        BadValue: If `mean` or `std` is not three finite numbers, or a `std` is not above 0.
+        BadValue: If the size or the fraction makes no sense, `mean` or `std` is not three finite
+            numbers, or a `std` is not above 0.
         UserError: At a call, if the images are not uint8, or not of a kind that is known.
     """
 
@@ -47,6 +48,10 @@ class Preprocess(nn.Module):
         white: int | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
+            raise BadValue("image_size", image_size, "a whole number of at least 1")
+        if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
+            raise BadValue("crop_fraction", crop_fraction, "above 0 and at most 1")
         self.white = white
         self.image_size, self.crop_fraction = image_size, crop_fraction
         self.mean: Tensor
@@ -113,7 +118,8 @@ class Preprocess(nn.Module):
 
 
 def _per_channel(name: str, values: Sequence[float]) -> Tensor:
-    numbers = [value for value in values if isinstance(value, int | float)]
-    if len(numbers) != 3 or len(values) != 3 or not all(map(math.isfinite, numbers)):
+    listed = list(values) if isinstance(values, Iterable) else []
+    numbers = [value for value in listed if isinstance(value, int | float)]
+    if len(numbers) != 3 or len(listed) != 3 or not all(map(math.isfinite, numbers)):
         raise BadValue(name, values, "three numbers, for red, green and blue")
     return torch.tensor(numbers, dtype=torch.float32)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ssl_zoo import distributed
 
+STORED_IN = "float32"  # of features, in memory and in files, whatever they were encoded in
+
 
 class Features(NamedTuple):
     """Representations of a split.
@@ -62,7 +64,7 @@ def representer(
     def represent(images: Tensor) -> Tensor:
         prepared = normalize(images.to(device)).to(dtype).contiguous(memory_format=layout)
         with precision():
-            features: Tensor = forward(prepared).float()
+            features: Tensor = forward(prepared).to(getattr(torch, STORED_IN))
         return features
 
     return represent

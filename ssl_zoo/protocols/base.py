@@ -35,10 +35,12 @@ class Protocol(ABC):
         floors: Those of the reference rows `FLOORS` that make sense for this protocol.
         own_data: Whether it reads its own images instead of the data set's; `check` and `identity`
             then get None.
+        trains_backbone: Whether the backbone is trained, in `candidate.training_precision`.
     """
 
     floors: tuple[str, ...] = FLOORS
     own_data: bool = False
+    trains_backbone: bool = False
 
     @property
     @abstractmethod

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -56,11 +57,15 @@ class Candidate:
     Attributes:
         name: Row of the table: pretrained, random init, raw pixels.
         backbone: (N, 3, S, S) -> (N, D), on `device`; `backbone.num_features` if it has a width.
-        preprocess: uint8 images -> what the backbone expects.
+        preprocess: uint8 images -> what the backbone expects; all that come to it go through this.
         make_data: Builds the data module, when it is first needed.
         seed: For heads, draws and orders.
         device: Where the backbone is.
         batch_size: Images per batch in encoding.
+        precision: 32-true or bf16-mixed, of the backbone while it is frozen.
+        training_precision: Likewise, where a protocol trains it.
+        changed: The options of `preprocess` that the user set, by name; others are the backbone's
+            own.
         seen_classes: Names of the classes whose images pretraining saw; None = unknown.
         folder: Where files other than the scores go.
         suffix: End of their names, which distinguishes checkpoints and data sets.
@@ -75,16 +80,29 @@ class Candidate:
     seed: int
     device: torch.device
     batch_size: int = 256
+    precision: str = "32-true"
+    training_precision: str = "auto"
+    changed: Mapping[str, Any] = field(default_factory=dict)
     seen_classes: frozenset[str] | None = frozenset()
     folder: Path = Path()
     suffix: str = ""
     figure_stem: Path | None = None
     encoded: Encoded = field(default_factory=Encoded, repr=False)
 
-    @property
+    @cached_property
     def data(self) -> DataModule:
-        """The data module."""
-        return self.make_data()
+        """The data module, which prepares clean images as this backbone expects them."""
+        return self.make_data().prepared(self.preprocess)
+
+    @property
+    def autocast(self) -> Callable[[], AbstractContextManager[Any]]:
+        """The context of a forward pass of the frozen backbone."""
+        return autocast(self.device, self.precision)
+
+    @property
+    def training_autocast(self) -> Callable[[], AbstractContextManager[Any]]:
+        """The context of a forward pass where the backbone is trained."""
+        return autocast(self.device, self.training_precision)
 
     @property
     def num_encoded(self) -> int:
@@ -128,7 +146,7 @@ class Candidate:
                     loader,
                     self.preprocess.normalize,
                     self.device,
-                    autocast(self.device),
+                    self.autocast,
                     advance,
                 )
                 for loader in loaders

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_zoo.console import info
-from ssl_zoo.data import DataModule, Preprocess
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.extras import need
 from ssl_zoo.figures import draw_maps, save
@@ -53,10 +52,10 @@ class Table(NamedTuple):
 class Embed(Protocol):
     """`features.npz` and `features.parquet`: the clean features of all images of all splits.
 
-    The images go through `preprocess` and `backbone` as `ssl_zoo.load_backbone` gives them (at
-    `dataset.image_size`, if that is set), each once, including unlabelled ones. The arrays are
-    features (N, D) float32, label (N,) int64 with -1 = none, split, class_names, and path, or
-    index if the data set has no files. In Parquet, features are lists of fixed size and
+    The images go through `preprocess` and `backbone` as `ssl_zoo.load_backbone` gives them (with
+    what knobs such as `dataset.image_size` replace), each once, including unlabelled ones. The
+    arrays are features (N, D) float32, label (N,) int64 with -1 = none, split, class_names, and
+    path, or index if the data set has no files. In Parquet, features are lists of fixed size and
     class_name is a column, null for unlabelled images.
 
     All features are held in memory, briefly three times: for 1.3 million images x 2,048, 3 x 11
@@ -110,9 +109,8 @@ def _table(candidate: Candidate) -> Table:
     data = candidate.data
     splits = {"train": data.train, "val": data.val, "test": data.test}
     parts = {name: images for name, images in splits.items() if images is not None and len(images)}
-    preprocess = _preprocess(candidate, data)
     loaders = [
-        CleanLoader(images, preprocess, candidate.batch_size, data.num_workers)
+        CleanLoader(images, candidate.preprocess, candidate.batch_size, data.num_workers)
         for images in parts.values()
     ]
     encoded = candidate.encode(loaders, f"{candidate.name}: encode")
@@ -129,11 +127,6 @@ def _table(candidate: Candidate) -> Table:
     )
     _check_finite(table)
     return table
-
-
-def _preprocess(candidate: Candidate, data: DataModule) -> Preprocess:
-    """The backbone's preprocessing, at the size that the data set's knob sets."""
-    return Preprocess(**candidate.preprocess.options() | {"image_size": data.preprocess.image_size})
 
 
 def _check_finite(table: Table) -> None:

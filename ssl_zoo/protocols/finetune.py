@@ -16,7 +16,6 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
 from ssl_zoo.evaluation import fraction_of
 from ssl_zoo.evaluation.features import encode
-from ssl_zoo.hardware import autocast
 from ssl_zoo.optim import warmup_cosine
 from ssl_zoo.protocols.base import RANDOM_INIT, Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
@@ -59,6 +58,7 @@ class Finetune(Protocol):
     """
 
     floors = (RANDOM_INIT,)
+    trains_backbone = True
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class Finetune(Protocol):
         )
         steps = epochs * len(loader)
         schedule = warmup_cosine(optimizer, steps, warmup_epochs=0)
-        precision, total = autocast(candidate.device), torch.zeros((), device=candidate.device)
+        precision, total = candidate.training_autocast, torch.zeros((), device=candidate.device)
         network.train()
         devices = [candidate.device] if candidate.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # for dropout, if a backbone has it
@@ -243,10 +243,9 @@ def _units(module: nn.Module) -> list[list[nn.Parameter]]:
 
 def _judge(network: nn.Module, loader: CleanLoader, candidate: Candidate) -> tuple[float, float]:
     """Top-1 and cross-entropy on clean images."""
-    precision = autocast(candidate.device)
-    logits, label = encode(
-        network, loader, candidate.preprocess.normalize, candidate.device, precision
-    ).labelled()
+    normalize, device = candidate.preprocess.normalize, candidate.device
+    precision = candidate.training_autocast
+    logits, label = encode(network, loader, normalize, device, precision).labelled()
     top1 = (logits.argmax(dim=1) == label).float().mean()
     return float(top1), float(cross_entropy(logits, label))
 

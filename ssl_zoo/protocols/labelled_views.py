@@ -30,11 +30,11 @@ def crop_and_flip(candidate: Candidate, crop_scale: Sequence[float]) -> Augmenta
     """One view per image: random resized crop, flipped half the time, normalised for the backbone.
 
     Args:
-        candidate: Its preprocessing gives the mean and std, its data the size.
+        candidate: Its preprocessing gives size, mean and std.
         crop_scale: Smallest and largest fraction of the image that a crop takes.
     """
     return Augmentation(
-        size=candidate.data.preprocess.image_size,
+        size=candidate.preprocess.image_size,
         num_views=1,
         order=("crop", "flip"),
         crop_scale=crop_scale,

@@ -13,7 +13,6 @@ from ssl_zoo.evaluation import LinearHeads
 from ssl_zoo.evaluation.features import encode
 from ssl_zoo.evaluation.linear import OPTIMIZERS, cosine, statistics
 from ssl_zoo.evaluation.rows import finite_rows
-from ssl_zoo.hardware import autocast
 from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.labelled_views import crop_and_flip, epochs_of, labelled_loader
@@ -102,7 +101,7 @@ class LinearAugmented(Protocol):
                     [batch],
                     _as_it_is,
                     candidate.device,
-                    autocast(candidate.device),
+                    candidate.autocast,
                 )
                 heads.step(features, label, self._factor(step, len(loader)))
                 step += 1

@@ -30,8 +30,9 @@ def print_scores(runs: Sequence[Path]) -> None:
         for path in files:
             result = json.loads(path.read_text())
             if result["headline"].startswith("test_"):  # embed has no score
-                _check_id(columns, path, result["protocol_id"])
                 for name, scores in result["rows"].items():
+                    row_id = scores.get("protocol_id", result["protocol_id"])
+                    _check_id(columns, path, name, row_id)
                     row = f"{run.name}: {name}" if len(runs) > 1 else name
                     rows.setdefault(row, {})[path.stem] = _percent(scores, result["headline"])
     table = [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
@@ -41,13 +42,14 @@ def print_scores(runs: Sequence[Path]) -> None:
             print(unfinished)
 
 
-def _check_id(columns: dict[str, str], path: Path, new: str) -> None:
+def _check_id(columns: dict[str, str], path: Path, row: str, new: str) -> None:
     """Refuse scores that are not comparable."""
     old = columns.setdefault(path.stem, new)
     if old != new:
         raise UserError(
-            f"{path} has protocol id {new}, another run's has {old}: they differ in settings "
-            "or data and do not belong in one column; evaluate both the same way"
+            f"{path}: {row} has protocol id {new}, another row has {old}: they differ in settings, "
+            "data or size and crop of images and do not belong in one column; evaluate both the "
+            "same way"
         )
 
 

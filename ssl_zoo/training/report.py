@@ -18,10 +18,10 @@ from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import MOST_ROWS, draw_curves, draw_map, draw_views, save
 from ssl_zoo.metric_names import KNN_AT_START, KNN_TOP1, METRICS
+from ssl_zoo.multirun import is_sweep
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.steps import Rhythm, rhythm_of
 from ssl_zoo.training.sweep import summarize
-from ssl_zoo.training.sweep_folder import is_sweep
 from ssl_zoo.types import UserError
 
 

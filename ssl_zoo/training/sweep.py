@@ -12,6 +12,14 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from ssl_zoo.metric_names import OBJECTIVES, Metric, objective_of
+from ssl_zoo.multirun import (
+    Setting,
+    by_setting,
+    mean_and_s,
+    results_in,
+    settings_of,
+    varied,
+)
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.writing import write_atomically, write_text
 
@@ -52,53 +60,33 @@ def summarize(folder: Path) -> None:
     Several jobs may end at once. Who has written looks again, so that the last one leaves all.
     """
     jobs = None
-    while jobs != (jobs := _results(folder)):
+    while jobs != (jobs := results_in(folder)):
         _write_summary(folder, jobs)
 
 
-def _results(folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The jobs that began, by their folders' names, and what they left."""
-    paths = sorted(folder.iterdir(), key=lambda path: (len(path.name), path))
-    results = [(path.name, RunFolder(path).read_result()) for path in paths]
-    return [(name, result) for name, result in results if result]
-
-
 def _write_summary(folder: Path, began: list[tuple[str, dict[str, Any]]]) -> None:
-    settings = [_split(job["overrides"]) for _, job in began]
-    varied = [
-        key
-        for key in dict.fromkeys(key for values in settings for key in values)
-        if len({values.get(key) for values in settings}) > 1
-    ]
+    keys = varied([settings_of(job["overrides"]) for _, job in began])
     # not those that run, since a file would say so still when they are killed
     jobs = [(name, job) for name, job in began if job["status"] != "running"]
     if not jobs:
         return
-    overrides = [_split(job["overrides"]) for _, job in jobs]
+    settings = [settings_of(job["overrides"]) for _, job in jobs]
     logged = {name for _, job in jobs for name in job["metrics"]}
     objective = objective_of(logged) or OBJECTIVES[0]
     metrics = [objective.name, *sorted(logged - {objective.name})]
     text = StringIO(newline="")
     table = csv.writer(text)
-    table.writerow(["job", "status", *varied, *metrics, "seconds"])
-    for (name, job), values in zip(jobs, overrides, strict=True):
-        row = [values.get(key, "") for key in varied]
+    table.writerow(["job", "status", *keys, *metrics, "seconds"])
+    for (name, job), values in zip(jobs, settings, strict=True):
+        row = [values.get(key, "") for key in keys]
         scores = [job["metrics"].get(metric, "") for metric in metrics]
         table.writerow([name, job["status"], *row, *scores, job["seconds"]])
     write_text(folder / "summary.csv", text.getvalue())
-    _draw(folder, jobs, overrides, varied, objective)
-
-
-def _split(overrides: list[str]) -> dict[str, str]:
-    return dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
+    _draw(folder, [job["metrics"] for _, job in jobs], by_setting(settings, keys), objective)
 
 
 def _draw(
-    folder: Path,
-    jobs: list[tuple[str, dict[str, Any]]],
-    overrides: list[dict[str, str]],
-    varied: list[str],
-    objective: Metric,
+    folder: Path, metrics: list[dict[str, float]], settings: list[Setting], objective: Metric
 ) -> None:
     """Each setting's score: a dot per seed, a bar at their mean."""
     import matplotlib
@@ -107,18 +95,17 @@ def _draw(
     from matplotlib import pyplot as plt
 
     scale = 100 if objective.is_share else 1
-    settings: dict[str, list[float]] = {}
-    for (_, job), values in zip(jobs, overrides, strict=True):
-        label = ", ".join(f"{k}={values.get(k, '')}" for k in varied if k != "seed") or "all"
-        scores = settings.setdefault(label, [])
-        if objective.name in job["metrics"]:
-            scores.append(scale * job["metrics"][objective.name])
+    labels = []
     figure, axis = plt.subplots(figsize=(7, 1.2 + 0.45 * len(settings)))
-    for row, scores in enumerate(settings.values()):
+    for row, (values, runs) in enumerate(settings):
+        logged = [metrics[i] for i in runs if objective.name in metrics[i]]
+        scores = [scale * one[objective.name] for one in logged]
         if scores:
-            axis.barh(row, sum(scores) / len(scores), height=0.6, color="tab:blue", alpha=0.35)
+            axis.barh(row, mean_and_s(scores)[0], height=0.6, color="tab:blue", alpha=0.35)
         axis.plot(scores, [row] * len(scores), "o", color="tab:blue", markersize=5)
-    axis.set_yticks(range(len(settings)), [f"{k}  (n={len(v)})" for k, v in settings.items()])
+        label = ", ".join(f"{knob}={value}" for knob, value in values.items()) or "all"
+        labels.append(f"{label}  (n={len(scores)})")
+    axis.set_yticks(range(len(labels)), labels)
     axis.invert_yaxis()
     unit = ", %" if objective.is_share else ""
     axis.set_xlabel(f"{objective.name}{unit} (dots: runs, bar: their mean)")

@@ -15,15 +15,9 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from ssl_zoo.config import fail
 from ssl_zoo.launched import is_rank_zero
+from ssl_zoo.multirun import MARK, is_sweep
 from ssl_zoo.run_folder import RunFolder, new_folder
 from ssl_zoo.types import UserError
-
-_MARK = "multirun.yaml"  # Hydra writes it
-
-
-def is_sweep(folder: Path) -> bool:
-    """Whether a multirun has this folder."""
-    return (folder / _MARK).is_file()
 
 
 class SweepFolder(Callback):
@@ -95,7 +89,7 @@ def _unused(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if any(RunFolder(path).result.exists() for path in (folder, *folder.iterdir())):
             raise UserError(taken)
-        mark = os.open(folder / _MARK, os.O_CREAT | os.O_EXCL, 0o666)
+        mark = os.open(folder / MARK, os.O_CREAT | os.O_EXCL, 0o666)
     except OSError as error:
         if is_sweep(folder):
             raise UserError(taken) from error
@@ -107,6 +101,6 @@ def _unused(folder: Path) -> Path:
 def _take_back(folder: Path) -> None:
     """Where no job began, so that the command can be repeated without its mistake."""
     with suppress(OSError):
-        if [path.name for path in folder.iterdir()] == [_MARK]:
-            (folder / _MARK).unlink()
+        if [path.name for path in folder.iterdir()] == [MARK]:
+            (folder / MARK).unlink()
         folder.rmdir()  # if it is empty

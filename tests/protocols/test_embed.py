@@ -84,11 +84,11 @@ def test_features_of_each_file(
     make_config: Make, tmp_path: Path, sizes: list[tuple[int, int]], size: int
 ) -> None:
     root = tree(tmp_path / "images", sizes)
-    overrides = ["dataset.num_workers=0", f"dataset.image_size={size}"]
+    overrides = ["dataset.num_workers=0", "dataset.image_size=32"]
     candidate = candidate_of(
-        folder_of(make_config, tmp_path, root, *overrides), tmp_path / "out", size=32
+        folder_of(make_config, tmp_path, root, *overrides), tmp_path / "out", size=size
     )
-    preprocess = Preprocess(size, 0.875)  # the backbone's own, at the size of the data set's knob
+    preprocess = Preprocess(size, 0.875)  # the backbone's own, whatever the data set's
     scores = embed(candidate)
     assert scores == {
         "num_images": 30,

@@ -56,6 +56,7 @@ def build_detector(
     fpn_channels: int,
     seed: int,
     detections_per_image: int = 100,
+    precision: str = "auto",
 ) -> FasterRCNN:
     """A copy of the backbone in Faster R-CNN with FPN, all layers trainable, on its device.
 
@@ -73,6 +74,7 @@ def build_detector(
         fpn_channels: Channels of each level of the FPN and of the RPN's head.
         seed: For the new layers, drawn without touching the global generator.
         detections_per_image: The most confident ones of an image that are kept.
+        precision: 32-true, bf16-mixed, or auto.
 
     Raises:
         UserError: If the backbone is not such a ResNet.
@@ -92,7 +94,7 @@ def build_detector(
             box_batch_size_per_image=boxes_per_image,
             box_detections_per_img=detections_per_image,
         )
-    context = autocast(device)
+    context = autocast(device, precision)
     detector.backbone = InAutocast(detector.backbone, context)
     detector.rpn.head = InAutocast(detector.rpn.head, context)
     detector.roi_heads.box_head = InAutocast(detector.roi_heads.box_head, context)

@@ -59,6 +59,7 @@ class Detection(Protocol):
     headline = "test_ap50"
     columns = ("test_ap50", "test_ap", "test_ap75", "val_ap50")
     floors = (RANDOM_INIT,)
+    trains_backbone = True
     own_data = True
 
     def __init__(
@@ -168,6 +169,7 @@ class Detection(Protocol):
             self.fpn_channels,
             candidate.seed,
             self.detections_per_image,
+            candidate.training_precision,
         )
         total = self.schedule.num_iterations
         batches = train_batches(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from ssl_zoo.checkpoints import Source, build_backbone
+from ssl_zoo.checkpoints.preparation import Preparation
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.preprocess import Preprocess
@@ -46,7 +50,7 @@ class Concatenated(nn.Module):
     def __init__(self, backbones: list[nn.Module], preprocesses: list[Preprocess]) -> None:
         super().__init__()
         self.backbones = nn.ModuleList(backbones)
-        self.preprocesses = nn.ModuleList(preprocesses)
+        self.preprocesses = nn.ModuleList(copy.deepcopy(preprocesses))  # on this one's device
 
     def forward(self, images: Tensor) -> Tensor:
         first: Any = self.preprocesses[0]
@@ -59,41 +63,72 @@ class Concatenated(nn.Module):
 
 
 def candidates(
-    config: dict[str, Any], sources: list[Source], make_data: Callable[[], DataModule]
+    config: dict[str, Any],
+    sources: list[Source],
+    preparations: list[Preparation],
+    make_data: Callable[[int | None], DataModule],
+    given: Mapping[str, Any],
 ) -> Iterator[Candidate]:
-    """The rows: each checkpoint, several of them concatenated, random weights, raw pixels."""
+    """The rows: each checkpoint, several of them concatenated, random weights, raw pixels.
+
+    The last two have no preprocessing of their own: they are given that of the first checkpoint,
+    which they are compared with, or else that of the data set.
+
+    Args:
+        config: Of the evaluation, plain.
+        sources: The checkpoints; or only random.
+        preparations: One for each checkpoint.
+        make_data: The data module, whose files of 16 bits have this white level.
+        given: What replaces a preprocessing.
+    """
     device = default_device()
     shared: dict[str, Any] = {
-        "make_data": make_data,
         "seed": config["seed"],
         "device": device,
         "batch_size": config["batch_size"],
+        "precision": config["precision"],
+        "training_precision": config["training_precision"],
     }
-    loaded = [(source, source.pretrained) for source in sources if source.pretrained is not None]
-    preprocess = loaded[0][1].preprocess if loaded else None
     members = []
-    for name, (source, pretrained) in zip(_names(sources), loaded, strict=True):
-        backbone = pretrained.backbone.to(device)
-        seen = source.seen_classes
-        candidate = Candidate(name, backbone, pretrained.preprocess, seen_classes=seen, **shared)
+    for name, source, prepared in zip(row_names(sources), sources, preparations, strict=False):
+        assert source.pretrained is not None
+        backbone, seen = source.pretrained.backbone.to(device), source.seen_classes
+        fields = _prepared(prepared, make_data) | shared
+        candidate = Candidate(name, backbone, seen_classes=seen, **fields)
         yield candidate
         members.append(candidate)
     if len(members) > 1:
-        yield _concatenated(members, shared)
+        yield from _concatenated(members, shared)
     members.clear()  # which also frees their features
-    if not loaded or config["baselines"]:
-        if config["backbone"] is None:
-            info(f"no row of {RANDOM_INIT}: the file holds no architecture to initialise")
-        else:
-            with torch.random.fork_rng():  # the same weights, whatever was built before
-                torch.manual_seed(config["seed"])
-                backbone = build_backbone(config["backbone"]).eval().to(device)
-            yield Candidate(RANDOM_INIT, backbone, preprocess or make_data().preprocess, **shared)
+    if preparations and not config["baselines"]:
+        return
+    fields = _prepared(preparations[0] if preparations else None, make_data, given) | shared
+    if config["backbone"] is None:
+        info(f"no row of {RANDOM_INIT}: the file holds no architecture to initialise")
+    else:
+        with torch.random.fork_rng():  # the same weights, whatever was built before
+            torch.manual_seed(config["seed"])
+            backbone = build_backbone(config["backbone"]).eval().to(device)
+        yield Candidate(RANDOM_INIT, backbone, **fields)
     if config["baselines"]:
-        yield Candidate(RAW_PIXELS, RawPixels(), preprocess or make_data().preprocess, **shared)
+        yield Candidate(RAW_PIXELS, RawPixels(), **fields)
 
 
-def _names(sources: list[Source]) -> list[str]:
+def _prepared(
+    prepared: Preparation | None,
+    make_data: Callable[[int | None], DataModule],
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """How a row's images are prepared: as a checkpoint's, or else as the data set says."""
+    if prepared is not None:
+        made = partial(make_data, prepared.preprocess.white)
+        return {**prepared._asdict(), "make_data": made}
+    own = make_data(None).preprocess
+    changed = {name: own.options().get(name) for name in given}
+    return {"preprocess": own, "changed": changed, "make_data": partial(make_data, None)}
+
+
+def row_names(sources: list[Source]) -> list[str]:
     """Names of the rows: the folders' names if several checkpoints are scored and these differ."""
     if any(source.pretrained is None for source in sources):
         if len(sources) > 1:
@@ -108,11 +143,13 @@ def _names(sources: list[Source]) -> list[str]:
     return short if len(set(short)) == len(short) else whole
 
 
-def _concatenated(members: list[Candidate], shared: dict[str, Any]) -> Candidate:
+def _concatenated(members: list[Candidate], shared: dict[str, Any]) -> Iterator[Candidate]:
+    """All backbones as one, where they take the same pixels."""
     first = members[0]
     preprocesses = [m.preprocess for m in members]
-    if len({(p.image_size, p.crop_fraction) for p in preprocesses}) > 1:
-        raise UserError("ckpt: the checkpoints take images of different sizes: evaluate them apart")
+    if len({(p.image_size, p.crop_fraction, p.white) for p in preprocesses}) > 1:
+        info(f"no row of {CONCATENATED}: the checkpoints take images of different sizes or crops")
+        return
     backbone = Concatenated([m.backbone for m in members], preprocesses).eval().to(first.device)
     seen = [m.seen_classes for m in members]
     union = None if None in seen else frozenset().union(*seen)  # type: ignore[arg-type]
@@ -120,8 +157,9 @@ def _concatenated(members: list[Candidate], shared: dict[str, Any]) -> Candidate
     encoded = Encoded()
     if len(known) == len(members):  # no image is encoded again
         encoded.features = SplitFeatures(*map(_side_by_side, zip(*known, strict=True)))
-    return Candidate(
-        CONCATENATED, backbone, first.preprocess, seen_classes=union, encoded=encoded, **shared
+    prepared = {name: getattr(first, name) for name in ("preprocess", "changed", "make_data")}
+    yield Candidate(
+        CONCATENATED, backbone, seen_classes=union, encoded=encoded, **prepared, **shared
     )
 
 

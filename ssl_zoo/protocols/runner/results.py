@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ssl_zoo.checkpoints import Source, find_checkpoint
+from ssl_zoo.checkpoints.preparation import PREPARATION
 from ssl_zoo.console import print_table
-from ssl_zoo.data import DataModule
-from ssl_zoo.hardware import default_device, has_native_bf16
+from ssl_zoo.evaluation.features import STORED_IN
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
@@ -25,6 +24,8 @@ _PLACES = {"root", "out", "num_workers"}
 # Knobs that came later: at these values a score means what it meant without them.
 _AS_BEFORE = {"detections_per_image": 100}
 _VERSION = 1  # raise it when code changes what a protocol's settings mean
+_ENCODED_IN = {"32-true": "float32", "bf16-mixed": "bfloat16"}
+_USUAL = "float32"  # of encoding and of stored features: ids say what differs from it
 
 
 def protocol_id(settings: Any, data: Any) -> str:
@@ -82,9 +83,31 @@ def result_folder(
     return RunFolder(folder).evaluation, stem + suffix
 
 
-def data_of(protocol: Protocol, make_data: Callable[[], DataModule]) -> Any:
-    """The argument of a protocol's `check` and `identity`; None if it reads its own images."""
-    return None if protocol.own_data else make_data()
+def data_of(protocol: Protocol, candidate: Candidate) -> Any:
+    """The argument of a protocol's `identity`; None if it reads its own images."""
+    return None if protocol.own_data else candidate.data
+
+
+def deviations(protocol: Protocol, candidate: Candidate) -> dict[str, Any]:
+    """What a score depends on besides settings and data, and which is not as usual.
+
+    A backbone's own mean and std belong to the backbone: only what replaces them counts. Size and
+    crop are in `Protocol.identity`, where the protocol scores the data set's images.
+    """
+    names = PREPARATION if protocol.own_data else ("mean", "std")
+    found = {name: candidate.changed[name] for name in names if name in candidate.changed}
+    numbers = {"encoded_in": _computed_in(protocol, candidate), "stored_in": STORED_IN}
+    return found | {name: kind for name, kind in numbers.items() if kind != _USUAL}
+
+
+def _computed_in(protocol: Protocol, candidate: Candidate) -> str:
+    trained = protocol.trains_backbone
+    return encoded_in(candidate.training_precision if trained else candidate.precision)
+
+
+def encoded_in(precision: str) -> str:
+    """The numbers that a backbone computes with."""
+    return _ENCODED_IN[precision]
 
 
 class Results:
@@ -93,7 +116,6 @@ class Results:
     Args:
         config: Config of the evaluation, plain.
         sources: The checkpoints.
-        make_data: The data module.
         own: Whether the data set is the first checkpoint's own.
 
     Attributes:
@@ -104,10 +126,9 @@ class Results:
         self,
         config: dict[str, Any],
         sources: list[Source],
-        make_data: Callable[[], DataModule],
         own: bool,
     ) -> None:
-        self.config, self.sources, self.make_data = config, sources, make_data
+        self.config, self.sources = config, sources
         name = config["dataset"].get("name", "")
         self.folder, self.suffix = result_folder(sources, name, own, config["features"])
         if config["out"] is not None:
@@ -120,6 +141,7 @@ class Results:
             ) from error
         self.written: dict[str, Any] = {}
         self.paths: dict[str, Path] = {}
+        self._ids: dict[str, str] = {}
 
     def placed(self, candidate: Candidate, name: str, pictures: bool) -> Candidate:
         """The candidate, with its files placed beside the results of a protocol.
@@ -132,34 +154,41 @@ class Results:
         stem = self.folder / "figures" / (name + self.suffix) if pictures else None
         return replace(candidate, folder=self.folder, suffix=self.suffix, figure_stem=stem)
 
+    def id_of(self, name: str, protocol: Protocol, candidate: Candidate) -> str:
+        """The id of a row."""
+        others = deviations(protocol, candidate)
+        key = json.dumps([name, candidate.preprocess.options(), others])
+        if key not in self._ids:
+            identity = protocol.identity(data_of(protocol, candidate))
+            what = [identity, self.sources[0].output, *([others] if others else [])]
+            self._ids[key] = protocol_id(self.config["protocol"][name], what)
+        return self._ids[key]
+
     def add(
         self, name: str, protocol: Protocol, candidate: Candidate, scores: dict[str, Any]
     ) -> None:
-        """Add one row, and rewrite the file."""
+        """Add one row, and rewrite the file.
+
+        Args:
+            name: Name of the protocol.
+            protocol: The protocol.
+            candidate: The row.
+            scores: Its scores, with the number of images encoded for them.
+        """
         if name not in self.written:
-            self.written[name] = self._head(name, protocol)
-            self.paths[name] = self._path(name)
+            self.written[name] = self._head(name, protocol, candidate)
+            self.paths[name] = free_path(
+                self.folder / f"{name}{self.suffix}.json", self.written[name]
+            )
         result = self.written[name]
         if candidate.name == CONCATENATED:
             rows = list(result["rows"].values())
             result["rows"][f"separated (mean of {len(rows)})"] = _mean(rows)
-        row = {"protocol_id": result["protocol_id"], **scores, "num_encoded": candidate.num_encoded}
+        row = {"protocol_id": self.id_of(name, protocol, candidate), **scores}
         result["rows"][candidate.name] = row
-        write_text(self.paths[name], json.dumps(result, indent=2) + "\n", fix="give out=FOLDER")
+        write_result(self.paths[name], result)
 
-    def _path(self, name: str) -> Path:
-        """A file with other settings or data is kept; the new one gets its id in its name.
-
-        The file is taken at once, since another evaluation of the run may look for its name too.
-        """
-        path = self.folder / f"{name}{self.suffix}.json"
-        new = self.written[name]["protocol_id"]
-        taken = not write_new(path, json.dumps(self.written[name]), fix="give out=FOLDER")
-        if taken and json.loads(path.read_text()).get("protocol_id") != new:
-            return path.with_stem(f"{path.stem}_{new}")
-        return path
-
-    def _head(self, name: str, protocol: Protocol) -> dict[str, Any]:
+    def _head(self, name: str, protocol: Protocol, candidate: Candidate) -> dict[str, Any]:
         settings, output = self.config["protocol"][name], self.sources[0].output
         ckpts = [source.ckpt for source in self.sources]
         head = {
@@ -167,26 +196,28 @@ class Results:
             "protocol": settings,
             "headline": protocol.headline,
             "features": output,
-            "encoded_in": "bfloat16" if has_native_bf16(default_device()) else "float32",
+            "encoded_in": _computed_in(protocol, candidate),
+            "images": candidate.preprocess.options() | {"given": sorted(candidate.changed)},
             "seed": self.config["seed"],
         }
-        data = data_of(protocol, self.make_data)
-        identity = protocol.identity(data)
-        if data is not None:
+        if (data := data_of(protocol, candidate)) is not None:
             head["dataset"] = self.config["dataset"]
             head["num_images"] = {
                 "train": len(data.train),
                 "val": len(data.val),
                 "test": len(data.test or []),
             }
-        return head | {"protocol_id": protocol_id(settings, [identity, output]), "rows": {}}
+        return head | {"protocol_id": self.id_of(name, protocol, candidate), "rows": {}}
 
     def report(self, protocols: dict[str, Protocol]) -> None:
         """Print the rows' scores, and where they are written."""
         if len(protocols) == 1:
             ((name, protocol),) = protocols.items()
-            columns = {_title(key): (name, key) for key in protocol.columns}
+            columns = {title_of(key): (name, key) for key in protocol.columns}
+            ids = {row.get("protocol_id") for row in self.written[name]["rows"].values()}
             title = f"{name} (id {self.written[name]['protocol_id']})"
+            if len(ids - {None}) > 1:  # backbones whose images are prepared in several ways
+                columns["id"] = (name, "protocol_id")
         else:
             columns = {name: (name, protocol.headline) for name, protocol in protocols.items()}
             title = "headlines"
@@ -207,7 +238,25 @@ class Results:
         print("written to " + ", ".join(map(str, self.paths.values())))
 
 
-def _title(key: str) -> str:
+def free_path(path: Path, result: dict[str, Any]) -> Path:
+    """Where a result goes: a file with other settings or data is kept, and the id is added.
+
+    The file is taken at once, since another evaluation of the run may look for its name too.
+    """
+    new = result["protocol_id"]
+    taken = not write_new(path, json.dumps(result), fix="give out=FOLDER")
+    if taken and json.loads(path.read_text()).get("protocol_id") != new:
+        return path.with_stem(f"{path.stem}_{new}")
+    return path
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write what an evaluation's file holds."""
+    write_text(path, json.dumps(result, indent=2) + "\n", fix="give out=FOLDER")
+
+
+def title_of(key: str) -> str:
+    """A score's name in a table."""
     return key.removeprefix("test_").replace("top1_", "").replace("_", " ")
 
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
 from ssl_zoo.checkpoints import Source, open_source
+from ssl_zoo.checkpoints.preparation import PREPARATION, Preparation, prepare
 from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, quiet_lightning, warn
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.facts import data_facts, images_in_words, input_in_words
-from ssl_zoo.hardware import default_device, device_name, has_native_bf16
-from ssl_zoo.protocols.base import FLOORS, Protocol
+from ssl_zoo.hardware import default_device, device_name, has_native_bf16, resolve_precision
+from ssl_zoo.protocols.base import FLOORS, RANDOM_INIT, Protocol
 from ssl_zoo.protocols.candidate import Candidate
-from ssl_zoo.protocols.runner.candidates import candidates
-from ssl_zoo.protocols.runner.results import Results, data_of
-from ssl_zoo.protocols.runner.saved import is_saved, settled
-from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.protocols.runner.candidates import candidates, row_names
+from ssl_zoo.protocols.runner.results import Results, encoded_in
+from ssl_zoo.protocols.runner.saved import given_preparation, is_saved, settled
+from ssl_zoo.protocols.runner.settings import report_settings, run_of
+from ssl_zoo.protocols.runner.sweep import runs_of, score_each
 from ssl_zoo.types import BadValue, UserError
 
 
@@ -33,7 +35,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         cfg: As composed from conf/evaluate.yaml; nothing else decides what is done.
 
     Returns:
-        By protocol, what its file holds.
+        By protocol, what its file holds; for a sweep's folder, the sweep's file.
 
     Raises:
         UserError: If a checkpoint, the data or a protocol do not fit.
@@ -42,31 +44,86 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     config = to_plain(cfg)
     if not config.get("protocol"):
         raise UserError("protocol=[]: give a protocol, or a list of them")
-    seed_everything(config["seed"], workers=False, verbose=False)
-    sources = [open_source(ckpt, config["features"]) for ckpt in _as_list(config["ckpt"])]
+    ckpts = _as_list(config["ckpt"])
+    if (sweep := runs_of(ckpts)) is not None:
+        return score_each(cfg, sweep, partial(_score, shared=Shared()))
+    sources = [open_source(ckpt, config["features"]) for ckpt in ckpts]
     for source in sources:
-        path = Path(source.ckpt).expanduser()
-        run = path if path.is_dir() else path.parent.parent
-        if unfinished := RunFolder(run).unfinished():
+        if unfinished := run_of(source.ckpt).unfinished():
             warn(unfinished)
-    own = is_saved(config["dataset"])
+    results, protocols = _score(cfg, sources, Shared())
+    results.report(protocols)
+    if len(sources) > 1:
+        report_settings(results, protocols, sources)
+    return results.written
+
+
+@dataclass
+class Shared:
+    """What the evaluations of a sweep's runs share, so that it is made once.
+
+    Attributes:
+        data: The last data module that was built, by its config.
+        floors: Rows of random weights and raw pixels, by what they depend on.
+    """
+
+    data: dict[str, DataModule] = field(default_factory=dict)
+    floors: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _score(
+    cfg: DictConfig, sources: list[Source], shared: Shared
+) -> tuple[Results, dict[str, Protocol]]:
+    """All rows of one or several checkpoints beside each other, written as they come."""
+    config = to_plain(cfg)
+    seed_everything(config["seed"], workers=False, verbose=False)
+    own, given = is_saved(config["dataset"]), given_preparation(config["dataset"])
     config = settled(cfg, sources[0])
-    make_data = _data_module(config, sources[0])
+    config |= _precisions(config["precision"])
+    loaded = [source.pretrained for source in sources if source.pretrained is not None]
+    preparations = [prepare(one.backbone, one.preprocess, given) for one in loaded]
+    make_data = _data_module(config, sources[0], preparations[:1], shared)
     protocols = {name: _build(name, config["protocol"]) for name in config["protocol"]}
     for name, protocol in protocols.items():
-        _check(name, protocol, make_data)
+        _check(name, protocol, preparations[:1], make_data)
+    for one, prepared in zip(row_names(sources), preparations, strict=False):
+        info(f"{one}: images: {prepared.preprocess.extra_repr()}; {prepared.origin}")
 
-    results = Results(config, sources, make_data, own)
-    for i, candidate in enumerate(candidates(config, sources, make_data)):
+    results = Results(config, sources, own)
+    for i, candidate in enumerate(candidates(config, sources, preparations, make_data, given)):
         chosen = [name for name, p in protocols.items() if i == 0 or _takes(p, candidate)]
         for name in chosen:
             row = results.placed(candidate, name, pictures=i == 0)
-            results.add(name, protocols[name], row, _scores(name, protocols[name], row))
+            results.add(
+                name, protocols[name], row, _row(name, protocols[name], row, results, shared)
+            )
         if candidate.num_encoded:
             encoded = f"{candidate.num_encoded} images encoded"
             info(f"{candidate.name}: {encoded}, for {', '.join(chosen)}")
-    results.report(protocols)
-    return results.written
+    return results, protocols
+
+
+def _precisions(given: str | None) -> dict[str, str]:
+    """32-true or bf16-mixed, for a backbone that is frozen and for one that is trained."""
+    if given not in (None, "auto", "32-true", "bf16-mixed"):
+        raise UserError(f"precision={given}: give 32-true, bf16-mixed, auto or null")
+    chosen = {"precision": given or "32-true", "training_precision": given or "auto"}
+    return {name: resolve_precision(kind, default_device()) for name, kind in chosen.items()}
+
+
+def _row(
+    name: str, protocol: Protocol, row: Candidate, results: Results, shared: Shared
+) -> dict[str, Any]:
+    """The scores of a row; those of random weights and raw pixels are made once for a sweep."""
+    if row.name not in FLOORS:
+        return _scores(name, protocol, row) | {"num_encoded": row.num_encoded}
+    backbone = results.config["backbone"] if row.name == RANDOM_INIT else None
+    what = [row.name, name, results.id_of(name, protocol, row), row.preprocess.options(), backbone]
+    key = json.dumps(what)
+    if key not in shared.floors:
+        scores = _scores(name, protocol, row)
+        shared.floors[key] = scores | {"num_encoded": row.num_encoded}
+    return dict(shared.floors[key])
 
 
 def _as_list(ckpt: Any) -> list[str]:
@@ -75,31 +132,46 @@ def _as_list(ckpt: Any) -> list[str]:
     return [str(one) for one in ckpt] if isinstance(ckpt, list) else [str(ckpt)]
 
 
-def _data_module(config: dict[str, Any], source: Source) -> Callable[[], DataModule]:
-    """A function that builds the data module once, when a protocol first needs it."""
-    size = source.pretrained.preprocess.image_size if source.pretrained else None
-    wiring = config["data"] | {"image_size": config["data"]["image_size"] or size}
+def _data_module(
+    config: dict[str, Any], source: Source, prepared: list[Preparation], shared: Shared
+) -> Callable[[int | None], DataModule]:
+    """A function that builds the data module once, when a protocol first needs it.
 
-    @cache
-    def make() -> DataModule:
+    Its argument is the white level of files of 16 bits. How images are prepared is not measured
+    on them if a backbone says it; each row's candidate prepares them in its own way.
+    """
+
+    def make(white: int | None) -> DataModule:
         if is_saved(config["dataset"]):
             raise UserError(f"ckpt={source.ckpt} brings no data set: give dataset=NAME")
-        data: DataModule = instantiate(OmegaConf.create({**config, "data": wiring}).data)
-        info(_read(data, source))
-        return data
+        wiring = dict(config["data"])
+        if prepared:
+            wiring |= {key: None for key in PREPARATION if key in wiring}
+            if "white" in wiring["splits"]:
+                wiring["splits"] = wiring["splits"] | {"white": white}
+        key = json.dumps([wiring, bool(prepared)])
+        if key not in shared.data:
+            options = prepared[0].preprocess.options() if prepared else {}
+            wiring |= {name: value for name, value in options.items() if name in wiring}
+            data: DataModule = instantiate(OmegaConf.create({**config, "data": wiring}).data)
+            shared.data.clear()
+            shared.data[key] = data
+            info(_read(data, prepared, config["precision"]))
+        return shared.data[key]
 
     return make
 
 
-def _read(data: DataModule, source: Source) -> str:
+def _read(data: DataModule, prepared: list[Preparation], precision: str) -> str:
     """What is scored, and how an image comes to the backbone."""
     facts = data_facts(data)
-    if source.pretrained is not None:  # its own statistics, which the data set's do not replace
-        facts["statistics"] = "the checkpoint's"
+    if prepared and not {"mean", "std"} & prepared[0].changed.keys():
+        facts["statistics"] = "the checkpoint's"  # which the data set's do not replace
     facts["view_size"] = facts["input_size"]  # nothing is trained on the views
     device = default_device()
-    encoded = "bfloat16" if has_native_bf16(device) else "float32"
-    where = f"encoded on {device_name(device)} in {encoded}"
+    where = f"encoded on {device_name(device)} in {encoded_in(precision)}"
+    if precision == "32-true" and has_native_bf16(device):
+        where += " (precision=auto: bfloat16, which is faster)"
     return f"{images_in_words(facts)}; {input_in_words(facts)}; {where}"
 
 
@@ -118,9 +190,17 @@ def _build(name: str, settings: dict[str, Any]) -> Protocol:
     return protocol
 
 
-def _check(name: str, protocol: Protocol, make_data: Callable[[], DataModule]) -> None:
+def _check(
+    name: str,
+    protocol: Protocol,
+    prepared: list[Preparation],
+    make_data: Callable[[int | None], DataModule],
+) -> None:
     """Refuse data that a protocol cannot score, before anything is encoded."""
-    data = data_of(protocol, make_data)
+    data: Any = None
+    if not protocol.own_data:
+        first = prepared[0].preprocess if prepared else None
+        data = make_data(None) if first is None else make_data(first.white).prepared(first)
     try:
         protocol.check(data)
     except BadValue:  # the knob's name will show whose it is

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.checkpoints import Source
+from ssl_zoo.checkpoints.preparation import PREPARATION
 from ssl_zoo.config import check_targets, to_plain
 from ssl_zoo.console import info
 from ssl_zoo.types import UserError
@@ -18,6 +19,16 @@ _NOT_GIVEN = "saved"  # the value of a knob in conf/dataset/saved.yaml
 def is_saved(dataset: dict[str, Any]) -> bool:
     """Whether this is the config of conf/dataset/saved.yaml, not yet filled in."""
     return "otherwise" in dataset
+
+
+def given_preparation(dataset: dict[str, Any]) -> dict[str, Any]:
+    """What is given in the place of a backbone's own preprocessing; null leaves it to that.
+
+    Args:
+        dataset: As composed, before `settled` fills in what a checkpoint brings.
+    """
+    values = {name: dataset.get(name) for name in (*PREPARATION, "white")}
+    return {name: value for name, value in values.items() if value not in (None, _NOT_GIVEN)}
 
 
 def settled(cfg: DictConfig, source: Source) -> dict[str, Any]:
@@ -72,6 +83,8 @@ def _own_data(
     data["augmentation"] = config["augmentation"]
     check_targets([dataset, data])
     whose = "the checkpoint's data set"
+    # every data set has these, also one that an earlier version saved
+    dataset |= {name: given.pop(name) for name in PREPARATION if name in given}
     _replace(dataset, given, whose)
     for key, value in given.items():  # the saved wiring is resolved: it holds the values themselves
         _replace(data if key in data else data["splits"], {key: value}, whose)

@@ -1,0 +1,198 @@
+"""A table of settings: what runs vary, and the mean and s of their scores over seeds."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ssl_zoo.checkpoints import Source
+from ssl_zoo.console import print_table
+from ssl_zoo.multirun import SEED, by_setting, mean_and_s, settings_of, varied
+from ssl_zoo.protocols.base import Protocol
+from ssl_zoo.protocols.runner.candidates import row_names
+from ssl_zoo.protocols.runner.results import Results, title_of, write_result
+from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.types import as_typed
+from ssl_zoo.writing import write_text
+
+_ABSENT = object()
+
+
+class Scored(NamedTuple):
+    """A run, and what a protocol made of it.
+
+    Attributes:
+        name: Of its row.
+        run: Its folder; None for what is no run of ours, which is a setting of its own.
+        row: Its scores.
+    """
+
+    name: str
+    run: RunFolder | None
+    row: dict[str, Any]
+
+
+def run_of(ckpt: str) -> RunFolder:
+    """The run that a source belongs to, if it is one of ours."""
+    path = Path(ckpt).expanduser()
+    return RunFolder(path if path.is_dir() else path.parent.parent)
+
+
+def report_settings(
+    results: Results, protocols: Mapping[str, Protocol], sources: Sequence[Source]
+) -> None:
+    """Where all of several checkpoints are runs of ours: their settings, in file and table."""
+    runs = [run_of(source.ckpt) for source in sources]
+    if not all(run.read_result() for run in runs):
+        return
+    for name, protocol in protocols.items():
+        rows = results.written[name]["rows"]
+        named = zip(row_names(list(sources)), runs, strict=True)
+        scored = [Scored(row, run, rows[row]) for row, run in named]
+        keep_settings(results.paths[name], results.written[name], scored, protocol, name)
+
+
+def keep_settings(
+    path: Path,
+    result: dict[str, Any],
+    scored: Sequence[Scored],
+    protocol: Protocol,
+    name: str,
+    beside: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> None:
+    """Add `settings` to a result's file, write them beside it as CSV, and print them.
+
+    Args:
+        path: The file, .json.
+        result: What it holds.
+        scored: The runs.
+        protocol: What scored them.
+        name: Its name.
+        beside: Rows that are printed below, such as random weights.
+    """
+    lines = _lines(scored)
+    result["settings"] = lines
+    write_result(path, result)
+    write_text(path.with_suffix(".csv"), _as_csv(lines, protocol), fix="give out=FOLDER")
+    floors = [_line({}, [Scored(row, None, scores)]) for row, scores in beside.items()]
+    _print(f"{name} (id {result['protocol_id']})", [*lines, *floors], protocol)
+    print(f"written to {path} and {path.with_suffix('.csv').name}")
+
+
+# ---- the lines ----
+
+
+def _lines(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """For each setting its runs, and each score's mean and s; scores of other ids stand apart."""
+    ours = [one for one in scored if one.run is not None]
+    settings = _settings([one.run for one in ours if one.run is not None])
+    lines = []
+    for values, positions in by_setting(settings, varied(settings)):
+        runs = [ours[i] for i in positions]
+        for found in dict.fromkeys(one.row.get("protocol_id") for one in runs):
+            same = [one for one in runs if one.row.get("protocol_id") == found]
+            lines.append(_line(values, same))
+    return lines + [_line({}, [one]) for one in scored if one.run is None]
+
+
+def _line(values: dict[str, str], runs: Sequence[Scored]) -> dict[str, Any]:
+    first = runs[0].row
+    scores: dict[str, dict[str, float | None]] = {}
+    for key, value in first.items():
+        each = [one.row.get(key) for one in runs]
+        numbers = [v for v in each if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(numbers) == len(runs):
+            mean, s = mean_and_s(numbers)
+            # a count that all share stays a count
+            whole = isinstance(value, int) and len(set(numbers)) == 1
+            scores[key] = {"mean": value if whole else mean, "s": s}
+    return {
+        "settings": values,
+        "runs": [one.name for one in runs],
+        "n": len(runs),
+        "protocol_id": first.get("protocol_id"),
+        "scores": scores,
+    }
+
+
+def _settings(runs: Sequence[RunFolder]) -> list[dict[str, str]]:
+    """The settings of runs, as typed; of a knob that not all were given, as in their configs."""
+    typed = [settings_of(run.read_result().get("overrides", [])) for run in runs]
+    keys = dict.fromkeys(key for values in typed for key in values)
+    some = [key for key in (*keys, SEED) if not all(key in values for values in typed)]
+    if not some:
+        return typed
+    configs = [run.read_config() if run.config.is_file() else {} for run in runs]
+    for key in some:
+        nodes = [_node(config, key) for config in configs]
+        for values, node in zip(typed, nodes, strict=True):
+            value = _option(node) if isinstance(node, dict) else str(as_typed(node))
+            if node is not _ABSENT and value:
+                values[key] = value
+    return typed
+
+
+def _option(node: dict[str, Any]) -> str:
+    """What a group was set to: its name, or else the part that it builds; "" if it has neither."""
+    part = node.get("_target_") or (node.get("module") or {}).get("_target_") or ""
+    return str(node.get("name") or part.rpartition(".")[2])
+
+
+def _node(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part, _ABSENT) if isinstance(config, dict) else _ABSENT
+    return config
+
+
+# ---- their texts ----
+
+
+def _knobs(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for line in lines for key in line["settings"]))
+
+
+def _as_csv(lines: Sequence[Mapping[str, Any]], protocol: Protocol) -> str:
+    text = StringIO(newline="")
+    table = csv.writer(text)
+    knobs = _knobs(lines)
+    scores = [column for key in protocol.columns for column in (key, f"{key}_s")]
+    table.writerow(["runs", *knobs, "n", "protocol_id", *scores])
+    for line in lines:
+        values = [line["settings"].get(knob, "") for knob in knobs]
+        spread = [line["scores"].get(key, {}) for key in protocol.columns]
+        numbers = [one.get(part) for one in spread for part in ("mean", "s")]
+        cells = ["" if number is None else number for number in numbers]
+        table.writerow([" ".join(line["runs"]), *values, line["n"], line["protocol_id"], *cells])
+    return text.getvalue()
+
+
+def _print(title: str, lines: Sequence[Mapping[str, Any]], protocol: Protocol) -> None:
+    knobs = _knobs(lines)
+    several_ids = len({line["protocol_id"] for line in lines}) > 1
+    columns = ["runs", *knobs, "n", *map(title_of, protocol.columns)]
+    rows = []
+    for line in lines:
+        values = [line["settings"].get(knob, "") for knob in knobs]
+        scores = [_cell(line["scores"].get(key)) for key in protocol.columns]
+        last = [str(line["protocol_id"])] if several_ids else []
+        rows.append([_few(line["runs"]), *values, str(line["n"]), *scores, *last])
+    columns += ["id"] if several_ids else []
+    print_table(f"{title}: mean ± s over seeds, shares in %", columns, rows)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 6 else f"{names[0]}, {names[1]} ... {names[-1]}"
+
+
+def _cell(spread: Mapping[str, float | None] | None) -> str:
+    """61.3 ± 0.4: shares in per cent; a count unchanged."""
+    if spread is None or spread["mean"] is None:
+        return ""
+    if isinstance(spread["mean"], int):
+        return str(spread["mean"])
+    s = "" if spread["s"] is None else f" ± {100 * spread['s']:.1f}"
+    return f"{100 * spread['mean']:.1f}{s}"
