@@ -35,10 +35,13 @@ class Protocol(ABC):
         floors: Those of the reference rows `FLOORS` that make sense for this protocol.
         own_data: Whether it reads its own images instead of the data set's; `check` and `identity`
             then get None.
+        trains_backbone: Whether it trains the backbone too, which ONNX and TorchScript files do not
+            allow.
     """
 
     floors: tuple[str, ...] = FLOORS
     own_data: bool = False
+    trains_backbone: bool = False
 
     @property
     @abstractmethod

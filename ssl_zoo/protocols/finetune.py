@@ -59,6 +59,7 @@ class Finetune(Protocol):
     """
 
     floors = (RANDOM_INIT,)
+    trains_backbone = True
 
     def __init__(
         self,

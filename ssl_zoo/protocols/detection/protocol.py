@@ -63,6 +63,7 @@ class Detection(Protocol):
     columns = ("test_ap50", "test_ap", "test_ap75", "val_ap50")
     floors = (RANDOM_INIT,)
     own_data = True
+    trains_backbone = True
 
     def __init__(
         self,

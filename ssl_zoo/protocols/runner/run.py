@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
-from ssl_zoo.checkpoints import Source, open_source
+from ssl_zoo.checkpoints import Source, hints_of, open_source
 from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, quiet_lightning, warn
 from ssl_zoo.data import DataModule
@@ -43,7 +43,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if not config.get("protocol"):
         raise UserError("protocol=[]: give a protocol, or a list of them")
     seed_everything(config["seed"], workers=False, verbose=False)
-    sources = [open_source(ckpt, config["features"]) for ckpt in _as_list(config["ckpt"])]
+    hints = hints_of(config)
+    sources = [open_source(ckpt, config["features"], hints) for ckpt in _as_list(config["ckpt"])]
     for source in sources:
         path = Path(source.ckpt).expanduser()
         run = path if path.is_dir() else path.parent.parent
@@ -54,6 +55,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     make_data = _data_module(config, sources[0])
     protocols = {name: _build(name, config["protocol"]) for name in config["protocol"]}
     for name, protocol in protocols.items():
+        _check_trainable(name, protocol, sources)
         _check(name, protocol, make_data)
 
     results = Results(config, sources, make_data, own)
@@ -116,6 +118,16 @@ def _build(name: str, settings: dict[str, Any]) -> Protocol:
             "ssl_zoo.protocols.Protocol"
         )
     return protocol
+
+
+def _check_trainable(name: str, protocol: Protocol, sources: list[Source]) -> None:
+    """Refuse a program, which has no weights to train, before anything is read or encoded."""
+    programs = [s.ckpt for s in sources if s.pretrained is not None and s.pretrained.config is None]
+    if programs and protocol.trains_backbone:
+        raise UserError(
+            f"protocol={name} trains the backbone, and {programs[0]} is a program (ONNX or "
+            "TorchScript), whose weights are fixed: give the run or the file that it was made from"
+        )
 
 
 def _check(name: str, protocol: Protocol, make_data: Callable[[], DataModule]) -> None:
