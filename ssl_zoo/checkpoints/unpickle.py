@@ -173,7 +173,7 @@ REBUILT: dict[tuple[str, str], Any] = {
     **{
         ("torch", name): value
         for name, value in vars(torch).items()
-        if isinstance(value, torch.dtype | torch.layout | torch.memory_format)
+        if isinstance(value, torch.dtype | torch.layout)
     },
     ("numpy.core.multiarray", "_reconstruct"): _ARRAY,
     ("numpy._core.multiarray", "_reconstruct"): _ARRAY,

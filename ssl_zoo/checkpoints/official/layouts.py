@@ -91,7 +91,7 @@ LAYOUTS = (
     Layout("Barlow Twins", "backbone.", marks=("projector.", "bn.")),
     Layout("VICReg", "backbone.", marks=("projector.",), without="classifier."),
     Layout("DINOv2", "teacher.backbone.", marks=("teacher.dino_head.",)),
-    Layout("DINO", "teacher.backbone.", marks=("teacher.head.", "student.")),
+    Layout("DINO", "teacher.backbone.", marks=("teacher.head.",), beside=("student", "teacher")),
     Layout("InstDisc", beside=("lemniscate",), cifar=_OLD_CIFAR),
     # its loader only scales to [0, 1]; 96 pixels as in its STL-10 runs; its head is an MLP
     Layout(
