@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer as TorchvisionViT
@@ -106,8 +106,9 @@ def at_size(config: dict[str, Any], backbone: nn.Module, image_size: int) -> dic
     grid = grid_of(backbone)
     if grid is None:
         return config
-    torchvisions = isinstance(backbone, TorchvisionViT)
-    patch: Any = backbone.patch_size if torchvisions else backbone.patch_embed.patch_size[0]
+    vit: Any = backbone
+    torchvisions = isinstance(vit, TorchvisionViT)
+    patch = vit.patch_size if torchvisions else vit.patch_embed.patch_size[0]
     if grid == (image_size // patch, image_size // patch):
         return config
     return config | {"image_size" if torchvisions else "img_size": image_size}

@@ -73,7 +73,7 @@ def export(
         raise UserError(f"{source} is a program without an architecture: export its source instead")
     if format == "onnx":
         _check_onnx_size(loaded.backbone, source)
-    loaded = _at_its_size(loaded)
+    loaded = _at_its_size(loaded, loaded.config)
     about = {
         "format": FORMAT,
         "kind": format,
@@ -82,7 +82,7 @@ def export(
         "num_features": loaded.backbone.num_features,
     }
     if format in ("torchvision", "timm"):
-        about["name"] = library_name(loaded.config, format)
+        about["name"] = library_name(loaded.config or {}, format)
     # a folder beside it, so that the new files replace the old ones in one step
     with TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         new = Path(folder) / out.name
@@ -99,9 +99,9 @@ def export(
     return difference
 
 
-def _at_its_size(loaded: Loaded) -> Loaded:
+def _at_its_size(loaded: Loaded, config: dict[str, Any]) -> Loaded:
     """The same backbone, a ViT with the positions of the image size that it sees."""
-    config = at_size(loaded.config or {}, loaded.backbone, loaded.preprocess.image_size)
+    config = at_size(config, loaded.backbone, loaded.preprocess.image_size)
     if config == loaded.config:
         return loaded
     backbone = build_backbone(config)
@@ -118,8 +118,8 @@ def _check_onnx_size(backbone: nn.Module, source: str | Path) -> None:
     size = sum(value.numel() * value.element_size() for value in backbone.state_dict().values())
     if size >= _MAX_ONNX:
         raise UserError(
-            f"{source} has {size / 2**30:.1f} GB of weights, and an ONNX file holds less than 2 GB: "
-            "use --format safetensors or torchscript"
+            f"{source} has {size / 2**30:.1f} GB of weights, and an ONNX file holds less than 2 "
+            "GB: use --format safetensors or torchscript"
         )
 
 
@@ -265,9 +265,7 @@ def _hints(knobs: Mapping[str, str]) -> Hints:
     heads = knobs.get("ckpt_heads", "")
     if heads and not heads.isdecimal():
         raise UserError(f"ckpt_heads={heads}: give a whole number")
-    return Hints(
-        knobs.get("ckpt_prefix"), int(heads) if heads else None, knobs.get("ckpt_layout")
-    )
+    return Hints(knobs.get("ckpt_prefix"), int(heads) if heads else None, knobs.get("ckpt_layout"))
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -47,8 +47,8 @@ def load_backbone(
         ckpt_prefix: Of a file of another repository: what the names of the backbone's weights begin
             with, where several networks lie in it.
         ckpt_heads: Attention heads of its ViT, which shapes do not tell; None = as published.
-        ckpt_layout: The program that wrote it, such as "solo_learn", or "plain"; None = by what only
-            that program writes.
+        ckpt_layout: The program that wrote it, such as "solo_learn", or "plain"; None = by what
+            only that program writes.
 
     Returns:
         backbone: (N, 3, S, S) -> (N, num_features), in eval mode; `backbone.num_features`.

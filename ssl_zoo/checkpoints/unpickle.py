@@ -21,10 +21,19 @@ from torch import Tensor
 
 from ssl_zoo.types import UserError
 
-# Of Python's own packages, torch and numpy, what is kept as an inert placeholder: whole modules, and
-# single names. Names of all other packages are kept so too: a placeholder is never called.
+# Of Python's own packages, torch and numpy, what is kept as an inert placeholder: whole modules,
+# and single names. Names of all other packages are kept so too: a placeholder is never called.
 _INERT_MODULES = (
-    *("argparse", "collections", "datetime", "decimal", "enum", "fractions", "functools", "ipaddress"),
+    *(
+        "argparse",
+        "collections",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "ipaddress",
+    ),
     *("logging", "pathlib", "random", "re", "sre_compile", "types", "typing", "uuid", "zoneinfo"),
     *("torch.nn", "torch.optim", "torch.distributed", "torch._C", "torch.torch_version"),
     *("numpy.random", "numpy.dtypes"),
@@ -32,11 +41,12 @@ _INERT_MODULES = (
 _PLAIN_TYPES = (
     *("bool", "int", "float", "complex", "str", "bytes", "bytearray", "list", "dict", "tuple"),
     *("frozenset", "slice", "range", "object", "type", "print", "len", "min", "max", "sum", "abs"),
-    *("round", "sorted"),
+    *("round", "sorted", "long", "unicode", "xrange"),  # the last three as Python 2 calls them
 )
 _INERT_NAMES = frozenset(
     {
         ("time", "struct_time"),
+        ("torch.serialization", "_get_layout"),
         ("numpy", "ndarray"),
         ("numpy.core.multiarray", "scalar"),
         ("numpy._core.multiarray", "scalar"),
@@ -173,7 +183,7 @@ REBUILT: dict[tuple[str, str], Any] = {
     **{
         ("torch", name): value
         for name, value in vars(torch).items()
-        if isinstance(value, torch.dtype | torch.layout)
+        if isinstance(value, torch.dtype)
     },
     ("numpy.core.multiarray", "_reconstruct"): _ARRAY,
     ("numpy._core.multiarray", "_reconstruct"): _ARRAY,
@@ -189,7 +199,9 @@ class Unpickler(pickle.Unpickler):
         if (module, name) in REBUILT:
             return REBUILT[module, name]
         if _is_inert(module, name):
-            return type(name, (Placeholder,), {"__module__": "foreign", "called": f"{module}.{name}"})
+            return type(
+                name, (Placeholder,), {"__module__": "foreign", "called": f"{module}.{name}"}
+            )
         raise NotReadableError(f"it names {_shown(f'{module}.{name}')}, which is not called")
 
 
@@ -198,7 +210,9 @@ def _is_inert(module: str, name: str) -> bool:
     if (module, name) in _INERT_NAMES or f"{module}.".startswith(_INERT_PREFIXES):
         return True
     parts = module.split(".")
-    return parts[0] not in _OWN and all(part.isidentifier() for part in (*parts, name.split(".")[0]))
+    return parts[0] not in _OWN and all(
+        part.isidentifier() for part in (*parts, name.split(".")[0])
+    )
 
 
 def _load(file: Any, **options: Any) -> Any:

@@ -72,7 +72,7 @@ def test_torchvision_at_its_own_size_and_at_another() -> None:
 
 @pytest.mark.parametrize("build", [ours, lambda: torchvision_backbone("vit_b_32", image_size=64)])
 def test_images_that_are_not_whole_patches(build: Any) -> None:
-    with pytest.raises(UserError, match="^image_size=70 is not a whole number of patches of"):
+    with pytest.raises(UserError, match=r"^image_size=70 is not a whole number of patches of"):
         build()(noise(1, 3, 70, 70))
 
 
@@ -98,5 +98,5 @@ def test_the_config_of_another_size() -> None:
 
 
 def test_only_vits_have_an_image_size() -> None:
-    with pytest.raises(UserError, match="^image_size=64 is for ViTs: resnet18 takes any size$"):
+    with pytest.raises(UserError, match=r"^image_size=64 is for ViTs: resnet18 takes any size$"):
         torchvision_backbone("resnet18", image_size=64)

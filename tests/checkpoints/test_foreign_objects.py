@@ -61,7 +61,7 @@ class Mode(enum.Enum):
     TRAIN = "train"
 
 
-Pair = collections.namedtuple("Pair", "a b")  # noqa: PYI024
+Pair = collections.namedtuple("Pair", "a b")
 
 # classes that cannot be imported once the file is read: module -> class
 GONE = {
@@ -82,7 +82,10 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "numpy scalars": lambda: {"best": np.float64(0.5), "epoch": np.int64(3), "ok": np.bool_(True)},
     "numpy types": lambda: argparse.Namespace(kind=np.float32, dtype=np.dtype("int8")),
     "numpy generators": lambda: [np.random.RandomState(0), np.random.default_rng(0)],
-    "numpy texts": lambda: {"classes": np.array(["cat", "dog"]), "day": np.datetime64("2026-01-01")},
+    "numpy texts": lambda: {
+        "classes": np.array(["cat", "dog"]),
+        "day": np.datetime64("2026-01-01"),
+    },
     "python generator": lambda: [random.Random(0), random.getstate()],
     "decimal and uuid": lambda: [decimal.Decimal("0.1"), uuid.UUID(int=5)],
     "pattern": lambda: re.compile("a+"),

@@ -138,9 +138,7 @@ def first_fit(
 
 def could_be_solo_learns(prefix: str, state: State) -> bool:
     """Whether solo-learn's two heads lie beside a backbone that Lightning did not save."""
-    roots = [
-        one.root(prefix) for one in LAYOUTS if one.cifar_variant == "solo_cifar"
-    ]
+    roots = [one.root(prefix) for one in LAYOUTS if one.cifar_variant == "solo_cifar"]
     return any(
         root is not None and has(state, f"{root}classifier.") and has(state, f"{root}projector.")
         for root in roots

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +108,10 @@ def _inner(layout: Layout, prefix: str) -> str:
 def _outer(name: str, prefix: str) -> str:
     """The first part in which a name differs from the backbone's prefix."""
     parts = name.split(".")
-    shared = len(commonprefix([parts[:-1], prefix.split(".")]))
-    return parts[shared]
+    for part, own in zip(parts, prefix.split("."), strict=False):
+        if part != own:
+            return part
+    return parts[-1]
 
 
 def _check_stem(

@@ -19,9 +19,7 @@ from ssl_zoo.types import UserError
 _SHOWN = 3  # names of tensors in an error
 
 
-def find(
-    content: Any, state: State, path: Path, hints: Hints
-) -> tuple[Layout, str, str]:
+def find(content: Any, state: State, path: Path, hints: Hints) -> tuple[Layout, str, str]:
     """The program that wrote a file, the backbone's prefix, and what both were concluded from.
 
     Args:

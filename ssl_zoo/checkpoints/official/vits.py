@@ -42,8 +42,10 @@ def as_timm(weights: State) -> State:
     if "patch_embed.proj.weight" not in weights:
         return weights
     weights = {_CHUNKED.sub(r"blocks.\1", n): v for n, v in weights.items()}
-    weights = {n.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2."): v
-               for n, v in weights.items()}
+    weights = {
+        n.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2."): v
+        for n, v in weights.items()
+    }
     parts = ("register_tokens", "cls_token", "pos_embed")
     if all(part in weights and weights[part].ndim == 3 for part in parts):
         # DINOv2's registers get no position; timm then adds the class token's to the token itself
@@ -107,7 +109,7 @@ def timm_vit(
 
 
 def _name(size: str, patch: int, registers: int) -> str:
-    """timm's name of the network, but for its patches."""
+    """Timm's name of the network, but for its patches."""
     if size == "giant":
         return f"vit_giant_patch14{'_reg4' if registers else ''}_dinov2"
     name = f"vit_{size}_patch{patch}_224"

@@ -102,12 +102,16 @@ def test_torchvisions_weights_are_normalised(tmp_path: Path) -> None:
 
 NOT_THEIRS = {
     # a Lightning module of anybody's: the heads of solo-learn are not all there
-    "lightning": lambda: lightning(prefixed(cifar_resnet(), "backbone.") | some("classifier.weight")),
+    "lightning": lambda: lightning(
+        prefixed(cifar_resnet(), "backbone.") | some("classifier.weight")
+    ),
     "lightning, encoder": lambda: lightning(
         prefixed(cifar_resnet(), "encoder.") | some("classifier.weight")
     ),
     # a training script's with torchvision's ResNet as `backbone`: sthalles' head is an MLP
-    "a linear fc": lambda: training(prefixed(cifar_resnet(), "backbone.") | some("backbone.fc.weight")),
+    "a linear fc": lambda: training(
+        prefixed(cifar_resnet(), "backbone.") | some("backbone.fc.weight")
+    ),
     # an encoder and a head are SupCon's only beside its options
     "a head": lambda: {"model": prefixed(cifar_resnet(), "encoder.") | some("head.weight")},
 }
@@ -134,7 +138,7 @@ def test_the_layout_can_be_said(tmp_path: Path) -> None:
     bare_file = content["state_dict"] | some("projector.0.weight")
     loaded = load(bare_file, tmp_path, ckpt_layout="plain")
     assert torch.equal(features(loaded.backbone), features(cifar_resnet()))
-    with pytest.raises(UserError, match="^ckpt_layout=solo: must be one of openmmlab, .*, plain$"):
+    with pytest.raises(UserError, match=r"^ckpt_layout=solo: must be one of openmmlab, .*, plain$"):
         load(content, tmp_path, ckpt_layout="solo")
 
 

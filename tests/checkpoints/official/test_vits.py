@@ -186,5 +186,5 @@ def test_heads_that_cannot_be(
 
 @pytest.mark.slow
 def test_torchvisions_heads_are_its_own(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="^ckpt_heads=6: torchvision's vit_b_32, in .*, has 12$"):
+    with pytest.raises(UserError, match=r"^ckpt_heads=6: torchvision's vit_b_32, in .*, has 12$"):
         load(torchvisions().state_dict(), tmp_path, ckpt_heads=6)

@@ -65,8 +65,6 @@ def vissl() -> Any:
     return {"phase_idx": 9, "classy_state_dict": {"base_model": {"model": model, "meta": {}}}}
 
 
-
-
 WRAPPED: dict[str, Callable[[], Any]] = {
     # what wrappers put in front
     "compiled": lambda: at("_orig_mod."),
@@ -102,8 +100,9 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "openmmlab, moco": openmmlab_moco,
     "openmmlab, byol": openmmlab_byol,
     "vissl": vissl,
-    "lucidrains": lambda: at("online_encoder.net.") | wrong(resnet(), "target_encoder.net.")
-    | at("net."),
+    "lucidrains": lambda: (
+        at("online_encoder.net.") | wrong(resnet(), "target_encoder.net.") | at("net.")
+    ),
     "numbered inside": lambda: training(numbered(resnet(), "module.net.encoder.")),
     "the same twice": lambda: {"model": at(""), "model_ema": at("")},
 }
@@ -170,7 +169,9 @@ def test_an_average_beside_the_weights(pair: tuple[str, str], tmp_path: Path) ->
 def test_a_student_and_a_teacher_of_ones_own_are_not_dinos(tmp_path: Path) -> None:
     heads = some("student.head.weight", "teacher.head.weight")
     content = lightning(wrong(resnet(), "student.backbone.") | at("teacher.backbone.") | heads)
-    with pytest.raises(UserError, match=r"2 whole backbones, under state_dict\.student\.backbone\."):
+    with pytest.raises(
+        UserError, match=r"2 whole backbones, under state_dict\.student\.backbone\."
+    ):
         load(content, tmp_path)
 
 
@@ -193,7 +194,9 @@ def test_a_prefix_without_a_backbone(tmp_path: Path) -> None:
 
 def test_the_error_shows_the_names_of_tensors(tmp_path: Path) -> None:
     content = {"model": {"a": some("features.0.weight", "features.3.bias"), "\x1b[2J": some("w")}}
-    said = r"its tensors are model\.a\.features\.0\.weight, model\.a\.features\.3\.bias, model\.\\x1b"
+    said = (
+        r"its tensors are model\.a\.features\.0\.weight, model\.a\.features\.3\.bias, model\.\\x1b"
+    )
     with pytest.raises(UserError, match=said):
         load(content, tmp_path)
 
