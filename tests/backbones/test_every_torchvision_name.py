@@ -13,7 +13,7 @@ from helpers.tiers import only
 from ssl_zoo.backbones import torchvision_backbone
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
-# GoogLeNet for the tuples, SqueezeNet for its convolution, RegNet for what "meta" does not build
+# SqueezeNet ends in a convolution, and a RegNet cannot be built on torch's meta device
 FIRST = ["squeezenet1_1", "regnet_y_400mf"]
 SIZES = {"maxvit_t": 224, "inception_v3": 96}  # the smallest that they take; of others 64
 

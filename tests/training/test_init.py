@@ -164,7 +164,9 @@ def test_hints_about_the_file(make_config: Make, tmp_path: Path) -> None:
     method = built(make_config(*tiny, *chosen, *sized, tiny=False))
     weight = method.encoder.backbone.state_dict()["norm.weight"]
     assert torch.equal(weight, network.state_dict()["norm.weight"])
-    with pytest.raises(UserError, match=r"^ckpt_heads=6 says what is in the file of init, which is"):
+    with pytest.raises(
+        UserError, match=r"^ckpt_heads=6 says what is in the file of init, which is"
+    ):
         built(make_config(*tiny, "ckpt_heads=6", tiny=False))
 
 
