@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import timm
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from ssl_zoo.backbones.positions import any_size
 from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
 from ssl_zoo.types import BadValue
+
+_VITS = ("timm.models.vision_transformer", "timm.models.deit")  # that interpolate their positions
 
 
 def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Module:
     """A timm model without its classifier.
+
+    Its ViTs take images of any whole number of patches: the position embedding is interpolated.
 
     Args:
         name: As in `timm.create_model`.
@@ -26,7 +32,11 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name}*")[:5])
         raise BadValue("name", name, f"a model of timm{'; near: ' + close if close else ''}")
+    if timm.models.model_entrypoint(name).__module__ in _VITS:
+        options = {"dynamic_img_size": True} | options
     model: nn.Module = timm.create_model(name, num_classes=0, **options)
+    if options.get("dynamic_img_size") and isinstance(model, VisionTransformer):
+        any_size(model)
     if stem == "cifar":
         if not isinstance(getattr(model, "conv1", None), nn.Conv2d) or not hasattr(
             model, "maxpool"

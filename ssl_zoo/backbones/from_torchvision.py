@@ -7,8 +7,9 @@ from typing import Any
 import torch
 import torchvision
 from torch import nn
-from torchvision.models import ResNet
+from torchvision.models import ResNet, SqueezeNet, VisionTransformer
 
+from ssl_zoo.backbones.positions import AnySizeViT
 from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
 from ssl_zoo.types import BadValue
 
@@ -19,8 +20,13 @@ def torchvision_backbone(
     width: float = 1.0,
     zero_init_residual: bool = False,
     weights: str | None = None,
+    image_size: int | None = None,
 ) -> nn.Module:
-    """A torchvision model without its classifier.
+    """A torchvision model without its classifiers.
+
+    GoogLeNet and Inception lose their auxiliary ones too, which make them return tuples in
+    training. ViTs take images of any whole number of patches: the position embedding is
+    interpolated.
 
     Args:
         name: A classifier, as in `torchvision.models.get_model`.
@@ -29,6 +35,8 @@ def torchvision_backbone(
         width: Multiplies the channels of a ResNet.
         zero_init_residual: Start each residual block as the identity (ResNets only).
         weights: torchvision's name of pretrained weights, such as "DEFAULT".
+        image_size: Of a ViT, the image size that its position embedding is for; None = as
+            published.
 
     Raises:
         UserError: If the name is unknown, or an option does not fit the model.
@@ -40,13 +48,15 @@ def torchvision_backbone(
         raise BadValue("width", width, "above 0")
     _check_weights(name, weights, torchvision.models.get_model_weights(name))
     builder = torchvision.models.get_model_builder(name)
-    with torch.device("meta"):
-        template = builder(weights=None)
-    if not isinstance(template, ResNet):
+    if image_size is not None and builder.__module__ != VisionTransformer.__module__:
+        raise BadValue("image_size", image_size, says=f"is for ViTs: {name} takes any size")
+    if builder.__module__ != ResNet.__module__:
         if stem != "imagenet" or width != 1.0 or zero_init_residual:
             says = "is not a ResNet: leave out stem, width and zero_init_residual"
             raise BadValue("name", name, says=says)
-        return _without_classifier(builder(weights=weights), name)
+        return _other(builder, name, weights, image_size)
+    with torch.device("meta"):
+        template = builder(weights=None)
     if weights is not None and (stem != "imagenet" or width != 1.0):
         raise BadValue("weights", weights, says="fits only stem=imagenet and width=1")
     model = _resnet(template, width, zero_init_residual)
@@ -55,6 +65,20 @@ def torchvision_backbone(
     if stem == "cifar":
         cifar_stem(model)
     return _without_classifier(model, name)
+
+
+def _other(builder: Any, name: str, weights: str | None, image_size: int | None) -> nn.Module:
+    """A network that is not a ResNet, without its classifiers."""
+    if name in ("googlenet", "inception_v3"):
+        own = {"init_weights": True} if weights is None else {}  # else torchvision warns
+        return _without_classifier(builder(weights=weights, aux_logits=False, **own), name)
+    if builder.__module__ != VisionTransformer.__module__:
+        return _without_classifier(builder(weights=weights), name)
+    if image_size is not None and weights is not None:
+        raise BadValue("image_size", image_size, says="is the weights' own: leave it out")
+    vit = builder(weights=weights, **({} if image_size is None else {"image_size": image_size}))
+    vit.__class__ = AnySizeViT
+    return _without_classifier(vit, name)
 
 
 def _check_weights(name: str, weights: str | None, known: Any) -> None:
@@ -103,7 +127,12 @@ def _resnet(template: ResNet, width: float, zero_init_residual: bool) -> ResNet:
 
 
 def _without_classifier(model: Any, model_name: str) -> nn.Module:
-    """Replace the last linear layer by the identity and record its input width."""
+    """Replace the last layer by the identity and record its input width."""
+    if isinstance(model, SqueezeNet):  # its classifier is a convolution before the pooling
+        model.num_features = model.classifier[1].in_channels
+        model.classifier = nn.AdaptiveAvgPool2d(1)
+        pooled: nn.Module = model
+        return pooled
     for name in ("fc", "classifier", "head", "heads"):
         head = getattr(model, name, None)
         if isinstance(head, nn.Linear):
@@ -132,10 +161,4 @@ def googlenet(weights: str | None = None) -> nn.Module:
 
     Source: Szegedy et al. 2015, with the batch norm of Ioffe & Szegedy 2015.
     """
-    _check_weights("googlenet", weights, torchvision.models.GoogLeNet_Weights)
-    own = {"init_weights": True} if weights is None else {}  # else torchvision warns
-    model: Any = torchvision.models.googlenet(weights=weights, aux_logits=False, **own)
-    model.num_features = model.fc.in_features
-    model.fc = nn.Identity()
-    backbone: nn.Module = model
-    return backbone
+    return torchvision_backbone("googlenet", weights=weights)

@@ -17,6 +17,8 @@ RESNETS = {
 }
 _AS_PUBLISHED = {"stem": "imagenet", "width": 1.0}  # if a config does not say
 _UNTRAINED = {"weights": None, "pretrained": False}
+# A ViT's image size, to which its positions are interpolated.
+_SIZES = ("img_size", "image_size", "dynamic_img_size")
 # What does not depend on the function, the initial values and the padding: names and shapes.
 _SAME_WEIGHTS = ("_target_", *_UNTRAINED, "zero_init_residual", "variant")
 _GROUP = "backbone"  # of conf/
@@ -40,7 +42,7 @@ def same_as(config: dict[str, Any], other: dict[str, Any]) -> bool:
 
     Examples are strides and a ViT's number of heads.
     """
-    keys = (config.keys() & other.keys() - {"name", *_SAME_WEIGHTS}) | {"num_heads"}
+    keys = (config.keys() & other.keys() - {"name", *_SAME_WEIGHTS, *_SIZES}) | {"num_heads"}
     return all(config.get(key) == other.get(key) for key in keys)
 
 

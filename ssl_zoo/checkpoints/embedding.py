@@ -36,6 +36,7 @@ def embed(
     batch_size: int = 64,
     device: str | torch.device | None = None,
     trust: Sequence[str] = (),
+    **hints: Any,
 ) -> Tensor:
     """Features of images by a pretrained backbone, in eval mode and without gradients.
 
@@ -49,6 +50,7 @@ def embed(
         device: Where; None = the GPU if there is one, else the CPU. A backbone that was given is
             moved there, and back at the end.
         trust: As in `load_backbone`, for backbones of your own.
+        **hints: As in `load_backbone`: `ckpt_prefix`, `ckpt_heads`, `ckpt_layout`.
 
     Returns:
         (N, num_features) float32 on the CPU, a row for each image, in the order given.
@@ -61,7 +63,7 @@ def embed(
     listed = _files(images) if isinstance(images, str | Path) else images
     where = _device(device)
     with trusting(trust):
-        backbone, preprocess = _opened(source)
+        backbone, preprocess = _opened(source, hints)
     frames: list[int] = []
     reads = preprocess.readers(listed, tell=frames.append)
     features = _encoded(reads, backbone, preprocess, batch_size, where)
@@ -148,10 +150,12 @@ def _say_left_out(images: str | Path, left_out: Mapping[str, int]) -> None:
         info(f"embed: {images}: left out {shown(left_out)}")
 
 
-def _opened(source: Any) -> tuple[nn.Module, Preprocess]:
+def _opened(source: Any, hints: Mapping[str, Any]) -> tuple[nn.Module, Preprocess]:
     """The backbone and what prepares images for it."""
     if isinstance(source, str | Path):
-        return load_backbone(source)
+        return load_backbone(source, **hints)
+    if hints:
+        raise UserError(f"{', '.join(hints)}: a backbone that is loaded already takes no hints")
     pair = source if isinstance(source, tuple | list) else ()
     if len(pair) == 2 and isinstance(pair[0], nn.Module) and isinstance(pair[1], Preprocess):
         return pair[0], pair[1]

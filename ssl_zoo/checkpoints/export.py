@@ -17,19 +17,24 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save as to_safetensors
+from torch import nn
 
+from ssl_zoo.backbones.positions import at_size, fitted
 from ssl_zoo.backbones.spec import library_name, library_options
+from ssl_zoo.checkpoints.hints import Hints
 from ssl_zoo.checkpoints.load import load_pretrained, read
 from ssl_zoo.checkpoints.loaded import Loaded
 from ssl_zoo.checkpoints.ours import FORMAT
 from ssl_zoo.checkpoints.preparation import PREPARATION, prepare
 from ssl_zoo.checkpoints.source import KEY, sidecar, source_files
+from ssl_zoo.checkpoints.weights import build_backbone
 from ssl_zoo.config import trusting
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.extras import need
 from ssl_zoo.types import UserError
 
 FORMATS = ("torchvision", "timm", "safetensors", "onnx", "torchscript")
+_MAX_ONNX = 2**31 - 2**20  # protobuf's limit, less what the graph takes
 TOLERANCE = 1e-4  # of features, relative, between the backbone and what was read back
 _EXAMPLE = """example:
   python -m ssl_zoo.export runs/RUN --format torchvision resnet18.pth
@@ -37,7 +42,9 @@ _EXAMPLE = """example:
   python -m ssl_zoo.export runs/RUN --format onnx mine.onnx trust=[mypackage]
       (where the run's config calls parts of your own package)
   python -m ssl_zoo.export runs/RUN --format onnx mine.onnx dataset.image_size=96
-      (also dataset.crop_fraction, mean, std: in the place of the run's own preprocessing)"""
+      (also dataset.crop_fraction, mean, std: in the place of the run's own preprocessing)
+  python -m ssl_zoo.export dino.pth --format onnx dino.onnx ckpt_prefix=student ckpt_heads=6
+      (where another repository's file does not tell: docs/checkpoints.md)"""
 
 
 def export(
@@ -46,8 +53,12 @@ def export(
     out: Path,
     force: bool = False,
     given: Mapping[str, Any] = MappingProxyType({}),
+    hints: Hints | None = None,
 ) -> float:
     """Write a backbone in another library's format, read it back and compare.
+
+    A ViT that sees another image size than its positions are for is written with positions for
+    that size.
 
     Args:
         source: As in `load_pretrained`.
@@ -55,6 +66,7 @@ def export(
         out: The file; torchvision and timm get OUT.json beside it.
         force: Overwrite.
         given: Arguments of `Preprocess` that replace the backbone's own preprocessing.
+        hints: What a source of another repository does not tell.
 
     Returns:
         The largest difference between the features of both on random images, relative to the
@@ -67,11 +79,13 @@ def export(
     if format not in FORMATS:
         raise UserError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
     _check_out(source, out, format, force)
-    loaded = load_pretrained(source)
+    loaded = load_pretrained(source, hints=hints)
     if loaded.config is None:
         raise UserError(f"{source} is a program without an architecture: export its source instead")
+    if format == "onnx":
+        _check_onnx_size(loaded.backbone, source)
     prepared = prepare(loaded.backbone, loaded.preprocess, given)
-    loaded = loaded._replace(preprocess=prepared.preprocess)
+    loaded = _at_its_size(loaded._replace(preprocess=prepared.preprocess), loaded.config)
     about: dict[str, Any] = {
         "format": FORMAT,
         "kind": format,
@@ -80,7 +94,7 @@ def export(
         "num_features": loaded.backbone.num_features,
     }
     if format in ("torchvision", "timm"):
-        about["name"] = library_name(about["config"], format)
+        about["name"] = library_name(loaded.config or {}, format)
     # a folder beside it, so that the new files replace the old ones in one step
     with TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         new = Path(folder) / out.name
@@ -96,6 +110,30 @@ def export(
     print(f"images: {prepared.preprocess.extra_repr()}; {prepared.origin}")
     print(usage(about, out))
     return difference
+
+
+def _at_its_size(loaded: Loaded, config: dict[str, Any]) -> Loaded:
+    """The same backbone, a ViT with the positions of the image size that it sees."""
+    config = at_size(config, loaded.backbone, loaded.preprocess.image_size)
+    if config == loaded.config:
+        return loaded
+    backbone = build_backbone(config)
+    backbone.load_state_dict(fitted(loaded.backbone.state_dict(), backbone))
+    return loaded._replace(config=config, backbone=backbone.eval())
+
+
+def _check_onnx_size(backbone: nn.Module, source: str | Path) -> None:
+    """Refuse weights that one ONNX file cannot hold, before anything is computed.
+
+    Raises:
+        UserError: Naming the formats that can.
+    """
+    size = sum(value.numel() * value.element_size() for value in backbone.state_dict().values())
+    if size >= _MAX_ONNX:
+        raise UserError(
+            f"{source} has {size / 2**30:.1f} GB of weights, and an ONNX file holds less than 2 "
+            "GB: use --format safetensors or torchscript"
+        )
 
 
 def _check_out(source: str | Path, out: Path, format: str, force: bool) -> None:
@@ -124,7 +162,7 @@ def _write(loaded: Loaded, about: dict[str, Any], out: Path) -> None:
     weights = {name: value.contiguous() for name, value in backbone.state_dict().items()}
     if about["kind"] == "safetensors":
         # its save_file would leave a file that only its owner can read
-        out.write_bytes(to_safetensors(weights, metadata={KEY: text}))
+        out.write_bytes(to_safetensors(weights, metadata={"format": "pt", KEY: text}))
     elif about["kind"] == "onnx":
         _write_onnx(loaded, text, out)
     elif about["kind"] == "torchscript":
@@ -143,10 +181,19 @@ def _images(loaded: Loaded, count: int) -> torch.Tensor:
     return prepared
 
 
+def _of_one_size(loaded: Loaded) -> nn.Module:
+    """The backbone without what interpolates a ViT's positions: a program has one image size."""
+    if not getattr(loaded.backbone, "dynamic_img_size", False) or loaded.config is None:
+        return loaded.backbone
+    backbone = build_backbone(loaded.config | {"dynamic_img_size": False})
+    backbone.load_state_dict(loaded.backbone.state_dict())
+    return backbone.eval()
+
+
 def _write_torchscript(loaded: Loaded, text: str, out: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is deprecated, and what tracing fixes
-        program = torch.jit.trace(loaded.backbone, _images(loaded, 2))
+        program = torch.jit.trace(_of_one_size(loaded), _images(loaded, 2))
         program.save(str(out), _extra_files={f"{KEY}.json": text})
 
 
@@ -158,7 +205,7 @@ def _write_onnx(loaded: Loaded, text: str, out: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            loaded.backbone,
+            _of_one_size(loaded),
             (_images(loaded, 2),),
             str(out),
             input_names=["images"],
@@ -187,7 +234,7 @@ def usage(about: dict[str, Any], out: Path) -> str:
     name, path = about.get("name"), str(out)
     return {
         "torchvision": (
-            f"model = torchvision.models.get_model({name!r})\n"
+            f"model = torchvision.models.get_model({name!r}{options})\n"
             f"model.load_state_dict(torch.load({path!r}), strict=False)  # without its classifier"
         ),
         "timm": (
@@ -206,11 +253,32 @@ def usage(about: dict[str, Any], out: Path) -> str:
     }[about["kind"]]
 
 
-def _split_off_trust(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The packages of `trust=[A,B]`, as train.py and evaluate.py take it, and all else."""
-    given = [arg.removeprefix("trust=").strip("[]") for arg in args if arg.startswith("trust=")]
-    packages = [package.strip() for one in given for package in one.split(",")]
-    return packages, [arg for arg in args if not arg.startswith("trust=")]
+_KNOBS = ("trust", *Hints._fields)
+
+
+def _split_off_knobs(args: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """`trust=[A,B]`, `ckpt_heads=6` and so on, as train.py and evaluate.py take them; all else."""
+    knobs = {}
+    others = []
+    for arg in args:
+        key, equals, value = arg.partition("=")
+        if equals and key in _KNOBS:
+            knobs[key] = value
+        else:
+            others.append(arg)
+    return knobs, others
+
+
+def _hints(knobs: Mapping[str, str]) -> Hints:
+    """The hints among the knobs.
+
+    Raises:
+        UserError: If the number of heads is not a whole number.
+    """
+    heads = knobs.get("ckpt_heads", "")
+    if heads and not heads.isdecimal():
+        raise UserError(f"ckpt_heads={heads}: give a whole number")
+    return Hints(knobs.get("ckpt_prefix"), int(heads) if heads else None, knobs.get("ckpt_layout"))
 
 
 def _split_off_given(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -233,15 +301,16 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("out", metavar="OUT", type=Path, help="the file to write")
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    trust, others = _split_off_trust(sys.argv[1:] if args is None else args)
+    knobs, others = _split_off_knobs(sys.argv[1:] if args is None else args)
     given, others = _split_off_given(others)
     options = parser.parse_args(others)
     quiet_lightning()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("ssl_zoo").setLevel(logging.INFO)  # what was loaded
     try:
-        with trusting(trust):
-            export(options.source, options.format, options.out, options.force, given)
+        trust = [package.strip() for package in knobs.get("trust", "").strip("[]").split(",")]
+        with trusting([package for package in trust if package]):
+            export(options.source, options.format, options.out, options.force, given, _hints(knobs))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

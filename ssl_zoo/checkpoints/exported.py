@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ssl_zoo.checkpoints import unpickle
+from ssl_zoo.checkpoints.hints import Hints
 from ssl_zoo.checkpoints.loaded import Loaded
 from ssl_zoo.checkpoints.official import load_official
 from ssl_zoo.checkpoints.ours import check_format
@@ -108,15 +109,20 @@ def load_state_dict(weights: Any, about: dict[str, Any], path: Path) -> Loaded:
     return _loaded(path, backbone, about, about["config"], what)
 
 
-def load_safetensors(path: Path) -> Loaded:
+def load_safetensors(path: Path, hints: Hints) -> Loaded:
     """The backbone in a safetensors file of ours, or of another library.
+
+    Args:
+        path: The file.
+        hints: What a file of another library does not tell.
 
     Raises:
         UserError: If it is damaged, or its architecture is unknown.
     """
     weights, metadata = _read_safetensors(path)
     if KEY not in metadata:
-        return load_official(weights, path)
+        return load_official(weights, path, hints)
+    hints.refuse(path, "an export of ssl_zoo")
     return load_state_dict(weights, _described(metadata[KEY], path), path)
 
 

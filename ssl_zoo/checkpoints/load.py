@@ -16,6 +16,7 @@ from ssl_zoo.checkpoints.exported import (
     load_state_dict,
     load_torchscript,
 )
+from ssl_zoo.checkpoints.hints import Hints
 from ssl_zoo.checkpoints.library import load_library
 from ssl_zoo.checkpoints.loaded import Loaded, Output
 from ssl_zoo.checkpoints.official import load_official
@@ -27,7 +28,14 @@ from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.types import UserError
 
 
-def load_backbone(source: str | Path, trust: Sequence[str] = ()) -> tuple[nn.Module, Preprocess]:
+def load_backbone(
+    source: str | Path,
+    trust: Sequence[str] = (),
+    *,
+    ckpt_prefix: str | None = None,
+    ckpt_heads: int | None = None,
+    ckpt_layout: str | None = None,
+) -> tuple[nn.Module, Preprocess]:
     """The pretrained backbone and what prepares images for it.
 
     Args:
@@ -36,6 +44,11 @@ def load_backbone(source: str | Path, trust: Sequence[str] = ()) -> tuple[nn.Mod
             `timm:NAME`.
         trust: Packages whose names the file's config may call, for backbones of your own; those of
             the variable SSL_ZOO_TRUST besides.
+        ckpt_prefix: Of a file of another repository: what the names of the backbone's weights begin
+            with, where several networks lie in it.
+        ckpt_heads: Attention heads of its ViT, which shapes do not tell; None = as published.
+        ckpt_layout: The program that wrote it, such as "solo_learn", or "plain"; None = by what
+            only that program writes.
 
     Returns:
         backbone: (N, 3, S, S) -> (N, num_features), in eval mode; `backbone.num_features`.
@@ -44,53 +57,60 @@ def load_backbone(source: str | Path, trust: Sequence[str] = ()) -> tuple[nn.Mod
     Raises:
         UserError: If there is no checkpoint, or it is not a known one.
     """
+    hints = Hints(ckpt_prefix, ckpt_heads, ckpt_layout).checked()
     with trusting(trust):
-        loaded = load_pretrained(source)
+        loaded = load_pretrained(source, hints=hints)
     return loaded.backbone, loaded.preprocess
 
 
-def load_pretrained(source: str | Path, output: Output = "representation") -> Loaded:
+def load_pretrained(
+    source: str | Path, output: Output = "representation", hints: Hints | None = None
+) -> Loaded:
     """The same with its architecture and a report, which is also printed.
 
     Args:
         source: As in `load_backbone`.
         output: What the module returns: h of the backbone, or z of the projector (N, embed_dim),
             which only our own runs have; "auto" = what the run's method is made for, else h.
+        hints: What a file of another repository does not tell; None = conclude it.
 
     Raises:
         UserError: As in `load_backbone`; or if the source has no such output.
     """
-    loaded = read(source, output)
+    loaded = read(source, output, hints)
     info(loaded.report)
     return loaded
 
 
-def read(source: str | Path, output: Output = "representation") -> Loaded:
+def read(
+    source: str | Path, output: Output = "representation", hints: Hints | None = None
+) -> Loaded:
     """The same, and nothing is printed: the reader of the source's kind, called once."""
-    kind = identify(source)
+    kind, hints = identify(source), hints or Hints()
     if kind == "checkpoint":
-        return _read_checkpoint(source, output)
+        return _read_checkpoint(source, output, hints)
     _check_output(output, source)
+    if kind == "safetensors":
+        return load_safetensors(find_checkpoint(source), hints)
     if kind == "library":
+        hints.refuse(source, "a library's network")
         return load_library(str(source))
-    reader = {
-        "onnx": load_onnx,
-        "safetensors": load_safetensors,
-        "torchscript": load_torchscript,
-    }[kind]
-    return reader(find_checkpoint(source))
+    hints.refuse(source, "a program")
+    return {"onnx": load_onnx, "torchscript": load_torchscript}[kind](find_checkpoint(source))
 
 
-def _read_checkpoint(source: str | Path, output: Output) -> Loaded:
+def _read_checkpoint(source: str | Path, output: Output, hints: Hints) -> Loaded:
     """A PyTorch file or a pickle: a run's, an export's, or another repository's."""
     path = find_checkpoint(source)
     description, content = description_beside(path), unpickle.read(path)
     if description is None and is_ours(content):
+        hints.refuse(source, "a checkpoint of ssl_zoo")
         return load_run(content, path, output)
     _check_output(output, source)
     if description is not None:
+        hints.refuse(source, "an export of ssl_zoo")
         return load_state_dict(content, description, path)
-    return load_official(content, path)
+    return load_official(content, path, hints)
 
 
 def _check_output(output: Output, source: str | Path) -> None:
@@ -122,12 +142,13 @@ class Source(NamedTuple):
         return None if names is None else frozenset(names)
 
 
-def open_source(ckpt: str, features: str) -> Source:
+def open_source(ckpt: str, features: str, hints: Hints | None = None) -> Source:
     """Load what `ckpt` names.
 
     Args:
         ckpt: A source of `load_pretrained`, or random.
         features: representation, embedding, or auto = what the method is made for.
+        hints: What a file of another repository does not tell.
 
     Raises:
         UserError: If it is not readable, or has no such output.
@@ -136,6 +157,7 @@ def open_source(ckpt: str, features: str) -> Source:
         raise UserError(f"features={features}: give auto, representation or embedding")
     output: Output = features  # type: ignore[assignment]  # checked above
     if ckpt == "random":
+        (hints or Hints()).refuse("random", "no file")
         return Source(ckpt, None, None, "representation")
-    loaded = load_pretrained(ckpt, output)
+    loaded = load_pretrained(ckpt, output, hints)
     return Source(ckpt, loaded, loaded.run, scored_output(loaded.run, output))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 import zlib
+from _compat_pickle import IMPORT_MAPPING  # modules that had other names in Python 2
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,29 +21,41 @@ from torch import Tensor
 
 from ssl_zoo.types import UserError
 
-# Packages whose objects are kept as inert placeholders: those used by the known files.
-FOREIGN_PACKAGES = frozenset(
-    {
-        *("omegaconf", "typing", "pathlib", "solo", "lightly"),
-        *("pytorch_lightning", "lightning", "lightning_fabric"),
-        *("haiku", "jax", "jaxlib", "optax", "byol"),
-        *("lib", "alias_multinomial"),  # of lemniscate.pytorch
-    }
+# Of Python's own packages, torch and numpy, what is kept as an inert placeholder: whole modules,
+# and single names. Names of all other packages are kept so too: a placeholder is never called.
+_INERT_MODULES = (
+    *(
+        "argparse",
+        "collections",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "ipaddress",
+    ),
+    *("logging", "pathlib", "random", "re", "sre_compile", "types", "typing", "uuid", "zoneinfo"),
+    *("torch.nn", "torch.optim", "torch.distributed", "torch._C", "torch.torch_version"),
+    *("numpy.random", "numpy.dtypes"),
 )
-FOREIGN_NAMES = frozenset(
+_PLAIN_TYPES = (
+    *("bool", "int", "float", "complex", "str", "bytes", "bytearray", "list", "dict", "tuple"),
+    *("frozenset", "slice", "range", "object", "type", "print", "len", "min", "max", "sum", "abs"),
+    *("round", "sorted", "long", "unicode", "xrange"),  # the last three as Python 2 calls them
+)
+_INERT_NAMES = frozenset(
     {
-        ("argparse", "Namespace"),
-        ("torch.nn.backends.thnn", "_get_thnn_function_backend"),  # modules of torch before 1.0
+        ("time", "struct_time"),
+        ("torch.serialization", "_get_layout"),
         ("numpy", "ndarray"),
         ("numpy.core.multiarray", "scalar"),
         ("numpy._core.multiarray", "scalar"),
     }
-    | {
-        (module, name)
-        for module in ("builtins", "__builtin__")
-        for name in ("bool", "int", "float", "str", "bytes", "list", "dict", "tuple")
-    }
+    | {("numpy", name) for name in np.sctypeDict if isinstance(name, str)}
+    | {(module, name) for module in ("builtins", "__builtin__") for name in _PLAIN_TYPES}
 )
+_OWN = sys.stdlib_module_names | IMPORT_MAPPING.keys() | {"torch", "numpy"}
+_INERT_PREFIXES = tuple(f"{module}." for module in _INERT_MODULES)
 _DTYPE = re.compile(r"[fiub][1248]")
 _ZIP_START = b"PK\x03\x04"
 _PICKLE_START = 0x80
@@ -66,6 +80,7 @@ class Placeholder:
 
     args: tuple[Any, ...]
     state: Any = None
+    called = ""  # the name in the file
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
         made = super().__new__(cls)
@@ -87,17 +102,22 @@ class Placeholder:
     def extend(self, values: Any) -> None:
         pass
 
+    def add(self, value: Any) -> None:
+        pass
+
 
 class Array:
-    """A numpy array, rebuilt from its bytes; `value` holds it. Numbers only."""
+    """A numpy array, rebuilt from its bytes; `value` holds numbers, and None stands for others."""
 
-    value: np.ndarray[Any, Any]
+    value: np.ndarray[Any, Any] | None = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, column_major, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
             raise NotReadableError("it holds an array that is not of numbers")
-        flat = np.frombuffer(data, dtype.value())
+        if (kind := dtype.value()) is None:
+            return
+        flat = np.frombuffer(data, kind)
         self.value = flat.reshape(shape, order="F" if column_major else "C")
 
 
@@ -110,9 +130,10 @@ class _Dtype:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = str(state[1])
 
-    def value(self) -> np.dtype[Any]:
+    def value(self) -> np.dtype[Any] | None:
+        """None for texts, dates and the like."""
         if not _DTYPE.fullmatch(self.name) or self.order not in "<>|=":
-            raise NotReadableError(f"it holds an array of type {_shown(self.name)}")
+            return None
         return np.dtype((">" if self.order == ">" else "<") + self.name)
 
 
@@ -157,6 +178,13 @@ REBUILT: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): _Call(_tensor),
     ("torch._utils", "_rebuild_tensor_v2"): _Call(_tensor),
     ("torch._utils", "_rebuild_parameter"): _Call(lambda data, *_: data),
+    ("torch._utils", "_rebuild_parameter_with_state"): _Call(lambda data, *_: data),
+    # torch.float32 and the like are values, which are written by their names
+    **{
+        ("torch", name): value
+        for name, value in vars(torch).items()
+        if isinstance(value, torch.dtype)
+    },
     ("numpy.core.multiarray", "_reconstruct"): _ARRAY,
     ("numpy._core.multiarray", "_reconstruct"): _ARRAY,
     ("numpy", "dtype"): _Dtype,
@@ -170,13 +198,35 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in REBUILT:
             return REBUILT[module, name]
-        if (module, name) in FOREIGN_NAMES or module.split(".")[0] in FOREIGN_PACKAGES:
-            return type(name, (Placeholder,), {"__module__": "foreign"})
+        if _is_inert(module, name):
+            return type(
+                name, (Placeholder,), {"__module__": "foreign", "called": f"{module}.{name}"}
+            )
         raise NotReadableError(f"it names {_shown(f'{module}.{name}')}, which is not called")
+
+
+def _is_inert(module: str, name: str) -> bool:
+    """Whether a name of a file becomes a placeholder; else it is refused."""
+    if (module, name) in _INERT_NAMES or f"{module}.".startswith(_INERT_PREFIXES):
+        return True
+    parts = module.split(".")
+    return parts[0] not in _OWN and all(
+        part.isidentifier() for part in (*parts, name.split(".")[0])
+    )
 
 
 def _load(file: Any, **options: Any) -> Any:
     return Unpickler(file, **options).load()
+
+
+def module_in(content: Any) -> str:
+    """The class of a whole model of torch in a file, where it is one or its values are; else ""."""
+    values = content.values() if isinstance(content, Mapping) else ()
+    for found in (content, *values):
+        state = found.state if isinstance(found, Placeholder) else None
+        if isinstance(state, Mapping) and {"_parameters", "_modules"} <= state.keys():
+            return _shown(found.called)
+    return ""
 
 
 def read(path: Path) -> Any:

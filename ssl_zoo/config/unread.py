@@ -17,6 +17,7 @@ TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "trainer", "monitor.bank_size"),
     *("seed", "batch_size", "compile", "name", "resume", "init", "trust", "sweep"),
     *("save_every_n_minutes", "run_dir", "dry_run"),
+    *("ckpt_prefix", "ckpt_heads", "ckpt_layout"),  # beside init
 )
 
 
@@ -24,6 +25,7 @@ EVALUATE_ROOTS = (
     *("data", "protocol", "dataset", "backbone", "augmentation"),
     *("ckpt", "features", "seed", "batch_size", "precision", "baselines", "out"),
     *("trust", "run_dir"),
+    *("ckpt_prefix", "ckpt_heads", "ckpt_layout"),
 )
 
 

@@ -35,7 +35,8 @@ class Protocol(ABC):
         floors: Those of the reference rows `FLOORS` that make sense for this protocol.
         own_data: Whether it reads its own images instead of the data set's; `check` and `identity`
             then get None.
-        trains_backbone: Whether the backbone is trained, in `candidate.training_precision`.
+        trains_backbone: Whether the backbone is trained too, in `candidate.training_precision`;
+            ONNX and TorchScript files do not allow it.
     """
 
     floors: tuple[str, ...] = FLOORS

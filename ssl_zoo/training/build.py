@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Progress
 from pytorch_lightning.loggers import Logger
 
 from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss, TrainMetrics
+from ssl_zoo.checkpoints import hints_of
 from ssl_zoo.config import instantiate
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
@@ -55,7 +56,10 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
         UserError: If its parts do not fit each other, the data or the devices.
     """
     check_library(cfg)
-    module = with_init(cfg.method.module, init) if init else cfg.method.module
+    hints = hints_of(cfg)
+    if cfg.get("init") is None and str(hints):
+        raise UserError(f"{hints} says what is in the file of init, which is null: give init=FILE")
+    module = with_init(cfg.method.module, init, hints) if init else cfg.method.module
     # a partial, since Hydra itself would pass the facts on as a list
     make = instantiate(module, _partial_=True)
     check_wired(module)

@@ -13,6 +13,7 @@ import timm
 import torch
 import torchvision
 from omegaconf import DictConfig
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -339,3 +340,95 @@ def test_help_names_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "example:" in shown
     assert "torchvision,timm,safetensors,onnx,torchscript" in shown
+
+
+# --- ViTs at another image size, hints, limits ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def resized_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder's checkpoint: a ViT of 64 pixels that sees 96."""
+    config = {"_target_": "ssl_zoo.backbones.timm_backbone", "name": "vit_tiny_patch16_224"}
+    config |= {"img_size": 64, "depth": 2}
+    network = randomised(build_backbone(config))
+    folder = tmp_path_factory.mktemp("resized") / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    state = {f"encoder.backbone.{name}": value for name, value in network.state_dict().items()}
+    saved = {"format": 1, "config": {"backbone": config}, "preprocess": {"image_size": 96}}
+    torch.save({"state_dict": state, "ssl_zoo": saved}, folder / "last.ckpt")
+    return folder.parent
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        ("timm", "out.pth"),
+        ("torchscript", "out.pt"),
+        ("safetensors", "out.safetensors"),
+        pytest.param("onnx", "out.onnx", marks=pytest.mark.slow),
+    ],
+)
+def test_a_vit_at_another_image_size(
+    format: str, name: str, resized_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / name
+    assert export(resized_run, format, out) < 1e-4
+    images = same(resized_run, out, tolerance=1e-4)
+    assert images.shape[-1] == 96
+    if format == "timm":
+        assert "img_size=96" in capsys.readouterr().out
+        model = timm.create_model(
+            "vit_tiny_patch16_224",
+            num_classes=0,
+            img_size=96,
+            depth=2,
+            checkpoint_path=str(out),
+        )
+        backbone, _ = load_backbone(resized_run)
+        torch.testing.assert_close(features(model.eval(), images), features(backbone, images))
+
+
+def test_safetensors_say_that_they_are_torchs(thin_file: Path, tmp_path: Path) -> None:
+    export(thin_file, "safetensors", tmp_path / "out.safetensors")
+    with safe_open(tmp_path / "out.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata["format"] == "pt"
+    assert json.loads(metadata["ssl_zoo"])["kind"] == "safetensors"
+
+
+def test_more_weights_than_an_onnx_file_holds() -> None:
+    with torch.device("meta"):
+        large = nn.Linear(2**14, 2**15)
+        small = nn.Linear(2**14, 2**14)
+    said = r"^runs/RUN has 2\.0 GB of weights, and an ONNX file holds less than 2 GB: use --format"
+    with pytest.raises(UserError, match=said):
+        module._check_onnx_size(large, "runs/RUN")
+    module._check_onnx_size(small, "runs/RUN")
+
+
+def test_hints_on_the_command_line(
+    vit_file: Path, thin_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = tmp_path / "both.pth"
+    state = torch.load(vit_file)
+    torch.save({"a": state, "b": {n: v * 0 for n, v in state.items()}}, both)
+    out = tmp_path / "out.safetensors"
+    args = [str(both), "--format", "safetensors", str(out)]
+    with pytest.raises(SystemExit):
+        main(args)
+    assert "2 whole backbones, under a., b.: choose one by ckpt_prefix=a" in capsys.readouterr().err
+    main([*args, "ckpt_prefix=a", "ckpt_heads=6"])
+    backbone, preprocess = load_backbone(both, ckpt_prefix="a", ckpt_heads=6)
+    images = preprocess(IMAGES)
+    assert torch.equal(features(load_backbone(out)[0], images), features(backbone, images))
+    for knob, said in (
+        ("ckpt_heads=six", "ckpt_heads=six: give a whole number"),
+        ("ckpt_layout=x", "ckpt_layout=x: must be one of "),
+    ):
+        with pytest.raises(SystemExit):
+            main([*args, "--force", knob])
+        assert said in capsys.readouterr().err
+    again = f"^ckpt_prefix=a: {out} is an export of ssl_zoo, which needs no hint: remove it$"
+    with pytest.raises(UserError, match=again):
+        load_backbone(out, ckpt_prefix="a")

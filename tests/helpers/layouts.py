@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from helpers.networks import randomised
 from ssl_zoo.backbones import torchvision_backbone
-from ssl_zoo.checkpoints import Loaded, load_pretrained
+from ssl_zoo.checkpoints import Hints, Loaded, load_pretrained
 
 State = dict[str, Tensor]
 
@@ -258,7 +258,7 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], nn.Module], str]] = {
     "dino_patch8": (lambda: vit(patch=8).state_dict(), lambda: vit(patch=8), "a plain state dict"),
     "sthalles": (sthalles, resnet, "SimCLR (sthalles)"),
     "sthalles_2020": (sthalles_2020, resnet, "SimCLR (sthalles, 2020)"),
-    "converted": (converted_simclr, resnet, "SimCLR (converted)"),
+    "converted": (converted_simclr, resnet, "a plain state dict"),
     "solo": (solo, resnet, "solo-learn"),
     "solo_cifar": (solo_cifar, lambda: cifar_resnet(padding=2), "solo-learn (2021)"),
     "lightly": (lightly, resnet, "lightly"),
@@ -291,9 +291,9 @@ def backbone_state(content: Any, case: str) -> State:
     return content.get("state_dict", content.get("model", content))
 
 
-def load(content: Any, tmp_path: Path) -> Loaded:
+def load(content: Any, tmp_path: Path, **hints: Any) -> Loaded:
     torch.save(content, tmp_path / "official.pth")
-    return load_pretrained(tmp_path / "official.pth")
+    return load_pretrained(tmp_path / "official.pth", hints=Hints(**hints))
 
 
 def install(module: types.ModuleType, thing: Any, monkeypatch: pytest.MonkeyPatch) -> None:

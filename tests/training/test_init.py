@@ -94,18 +94,80 @@ def test_the_override_that_mends_it_does(run: Path, make_config: Make, tmp_path:
     assert torch.equal(method.encoder.backbone.layers[0].weight, weights(run)["layers.0.weight"])
 
 
+TINY_VIT = ["backbone=timm", "backbone.name=vit_tiny_patch16_224", "+backbone.depth=2"]
+
+
+def vit_of(make_config: Make, *overrides: str) -> DictConfig:
+    tiny = [o for o in TINY if not o.startswith("backbone")]
+    return make_config(*tiny, "dataset.image_size=32", *TINY_VIT, *overrides, tiny=False)
+
+
 def test_options_that_are_equal_are_not_named(make_config: Make, tmp_path: Path) -> None:
     from ssl_zoo.backbones import timm_backbone
 
     name = "vit_tiny_patch16_224"
     torch.save(timm_backbone(name, img_size=64).state_dict(), tmp_path / "vit.pth")
     tiny = [o for o in TINY if not o.startswith("backbone")]
-    cfg = make_config(
-        *tiny, "backbone=timm", f"backbone.name={name}", f"init={tmp_path}/vit.pth", tiny=False
-    )
-    differs = r"\(img_size: 64 there, unset here; patch_size: 16 there, unset here\): set"
+    chosen = ["backbone=timm", f"backbone.name={name}", "+backbone.patch_size=8"]
+    cfg = make_config(*tiny, *chosen, f"init={tmp_path}/vit.pth", tiny=False)
+    differs = r"\(img_size: 64 there, unset here; patch_size: 16 there, 8 here\): set"
     with pytest.raises(UserError, match=f"which is not backbone={name} {differs}"):
         built(cfg)
+
+
+@pytest.mark.parametrize("size", ["", "+backbone.img_size=32"])
+def test_a_vits_positions_are_interpolated(
+    size: str, run: Path, make_config: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From 64 pixels, in a checkpoint of ours, to the size of another backbone."""
+    from ssl_zoo.backbones import timm_backbone
+    from ssl_zoo.backbones.positions import fitted
+
+    options = {"img_size": 64, "depth": 2}
+    network = timm_backbone("vit_tiny_patch16_224", **options)
+    content = torch.load(run / "checkpoints" / "last.ckpt")
+    target = {"_target_": "ssl_zoo.backbones.timm_backbone", "name": "vit_tiny_patch16_224"}
+    content["ssl_zoo"]["config"]["backbone"] = target | options
+    state = network.state_dict()
+    content["state_dict"] = {f"encoder.backbone.{n}": v for n, v in state.items()}
+    torch.save(content, run / "checkpoints" / "last.ckpt")
+    method = built(vit_of(make_config, f"init={run}", *([size] if size else [])))
+    backbone = method.encoder.backbone
+    for name, value in fitted(network.state_dict(), backbone).items():
+        assert torch.equal(backbone.state_dict()[name], value), name
+    grids = "2x2" if size else "14x14"
+    assert f"positions of 4x4 patches interpolated to {grids}" in caplog.text
+
+
+def test_images_that_are_no_whole_patches(make_config: Make) -> None:
+    said = "image_size=40 is not a whole number of patches of 16 pixels: 32 is"
+    with pytest.raises(UserError, match=said):
+        built(vit_of(make_config, "dataset.image_size=40"))
+
+
+def test_hints_about_the_file(make_config: Make, tmp_path: Path) -> None:
+    from ssl_zoo.backbones import timm_backbone
+
+    name = "vit_tiny_patch16_224"
+    network = timm_backbone(name, img_size=64, num_heads=6)
+    copy = {f"b.{n}": v * 0 for n, v in network.state_dict().items()}
+    own = {f"a.{n}": v for n, v in network.state_dict().items()}
+    torch.save(own | copy, tmp_path / "two.pth")
+    tiny = [o for o in TINY if not o.startswith("backbone")]
+    chosen = ["backbone=timm", f"backbone.name={name}", f"init={tmp_path}/two.pth"]
+    with pytest.raises(UserError, match="choose one by ckpt_prefix=a"):
+        built(make_config(*tiny, *chosen, tiny=False))
+    chosen.append("ckpt_prefix=a")
+    with pytest.raises(UserError, match=r"\+backbone\.num_heads=6"):
+        built(make_config(*tiny, *chosen, "ckpt_heads=6", tiny=False))
+    sized = ["+backbone.num_heads=6", "ckpt_heads=6", "dataset.image_size=32"]
+    method = built(make_config(*tiny, *chosen, *sized, tiny=False))
+    weight = method.encoder.backbone.state_dict()["norm.weight"]
+    assert torch.equal(weight, network.state_dict()["norm.weight"])
+    with pytest.raises(
+        UserError, match=r"^ckpt_heads=6 says what is in the file of init, which is"
+    ):
+        built(make_config(*tiny, "ckpt_heads=6", tiny=False))
 
 
 def test_from_an_official_file(make_config: Make, tmp_path: Path) -> None:

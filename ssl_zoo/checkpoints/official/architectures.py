@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
-
-import timm
-import torch
 
 from ssl_zoo.backbones import Stem
 from ssl_zoo.backbones.spec import RESNETS
 from ssl_zoo.checkpoints.official.names import State, has
+from ssl_zoo.checkpoints.official.vits import (
+    is_torchvision_vit,
+    shape_of,
+    timm_vit,
+    torchvision_vit,
+)
 from ssl_zoo.types import UserError
 
 _STEMS: dict[int, Stem] = {7: "imagenet", 3: "cifar"}
-_VITS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"}
 _MAX_WIDTH = 8  # times the standard ResNet's; SwAV's widest has 5
-_MAX_IMAGE_SIZE = 1024
 
 
-def architecture(weights: State, source: str) -> dict[str, Any]:
-    """The config of the untrained network.
+def architecture(
+    weights: State, source: str, published: dict[int, int], heads: int | None
+) -> tuple[dict[str, Any], list[str]]:
+    """The config of the untrained network, and what was concluded although no shape tells it.
+
+    Args:
+        weights: Under torchvision's or timm's names.
+        source: For messages.
+        published: Heads by width of the ViTs of the repository that wrote it, where they differ.
+        heads: Heads that the user says; None = conclude them.
 
     Raises:
         UserError: If the architecture is unknown.
     """
-    return _vit(weights, source) if has(weights, "blocks.") else _resnet(weights, source)
-
-
-def _shape(weights: State, name: str, dims: int, source: str) -> torch.Size:
-    if name not in weights:
-        raise UserError(f"{source} lacks the backbone's {name}")
-    shape = weights[name].shape
-    if len(shape) != dims:
-        raise UserError(f"{source} is not a known architecture: {name} has {len(shape)} dimensions")
-    return shape
+    if is_torchvision_vit(weights):
+        return torchvision_vit(weights, source, heads)
+    if has(weights, "blocks."):
+        return timm_vit(weights, source, published, heads)
+    if heads is not None:
+        raise UserError(f"ckpt_heads={heads}: {source} is a ResNet, which has no heads: remove it")
+    return _resnet(weights, source), []
 
 
 def _resnet(weights: State, source: str) -> dict[str, Any]:
-    channels, _, side, _ = _shape(weights, "conv1.weight", 4, source)
+    channels, _, side, _ = shape_of(weights, "conv1.weight", 4, source)
     names = [re.match(r"layer([1-4])\.(\d+)\.", name) for name in weights]
     blocks = {(int(found[1]), int(found[2])) for found in names if found}
     depths = tuple(sum(stage == s for s, _ in blocks) for stage in (1, 2, 3, 4))
@@ -58,30 +63,3 @@ def _resnet(weights: State, source: str) -> dict[str, Any]:
         "stem": _STEMS[side],
         "width": width,
     }
-
-
-def _vit(weights: State, source: str) -> dict[str, Any]:
-    dim, _, patch, _ = _shape(weights, "patch_embed.proj.weight", 4, source)
-    _, tokens, _ = _shape(weights, "pos_embed", 3, source)
-    grid = math.isqrt(max(tokens - 1, 0))
-    size = _VITS.get(dim)
-    if size is None or grid**2 != tokens - 1 or not 0 < grid * patch <= _MAX_IMAGE_SIZE:
-        raise UserError(
-            f"{source} is not a known architecture: a ViT of width {dim} with patches of {patch} "
-            f"and {tokens} tokens; known are the widths {', '.join(map(str, _VITS))} with a class "
-            "token"
-        )
-    name = f"vit_{size}_patch{patch}_224"
-    if not timm.is_model(name):
-        name = f"vit_{size}_patch{14 if size == 'huge' else 16}_224"
-    config = {
-        "_target_": "ssl_zoo.backbones.timm_backbone",
-        "name": name,
-        "img_size": grid * patch,
-        "patch_size": patch,
-    }
-    # MoCo v3's small and tiny ViTs have 12 heads, which no shape reveals; their fixed sine position
-    # embedding is 0 at the class token, while all others learn it.
-    if size in ("tiny", "small") and not weights["pos_embed"][:, 0].any():
-        config["num_heads"] = 12
-    return config

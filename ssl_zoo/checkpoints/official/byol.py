@@ -81,7 +81,7 @@ def byol_state(content: Mapping[str, Any], path: Path) -> State:
 
 def _tensor(value: Any, path: Path) -> Tensor:
     """HWIO becomes OIHW; norms lose their dimensions of 1."""
-    if not isinstance(value, Array):
+    if not isinstance(value, Array) or value.value is None:
         raise UserError(f"{path} (BYOL) holds weights that are not plain arrays")
     tensor = torch.from_numpy(value.value.copy())
     if tensor.ndim == 4 and tensor.shape[:3] == (1, 1, 1):

@@ -1,17 +1,44 @@
-"""Weight names converted to torchvision's."""
+"""The tensors of a file under one name each, and names converted to torchvision's and timm's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
 State = dict[str, Tensor]
 
-# nn.Sequential(*resnet.children()), as torchvision orders them, and as lightly's own ResNet does
+# What wrappers put between the names: DataParallel, DDP and AveragedModel; torch.compile; FSDP;
+# activation checkpoints; DeepSpeed's and FSDP's strategies in Lightning.
+_WRAPPERS = frozenset(
+    {
+        *("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
+        *("_forward_module", "_wrapped_module"),
+    }
+)
+_DEEPEST = 8  # dicts within dicts; VISSL has five
+
+# nn.Sequential(*resnet.children()), as torchvision orders them; the same without a max-pool; and as
+# lightly's own ResNet orders them
 _CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+_NO_POOL = {"0": "conv1", "1": "bn1", "3": "layer1", "4": "layer2", "5": "layer3", "6": "layer4"}
 _LIGHTLY = {"0": "conv1", "1": "bn1", "2": "layer1", "3": "layer2", "4": "layer3", "5": "layer4"}
+
+# One weight of the first stage, and the stem's weight, of each family of names: torchvision's
+# ResNets, those numbered by a Sequential, timm's ViTs (with DINOv2's chunks), OpenMMLab's,
+# torchvision's.
+_FAMILIES = tuple(
+    (re.compile(rf"((?:.*\.)?){stage}"), stem)
+    for stage, stem in (
+        (r"layer1\.0\.conv1\.weight", "conv1.weight"),
+        (r"[234]\.0\.conv1\.weight", "0.weight"),
+        (r"blocks\.0\.(?:0\.)?norm1\.weight", "patch_embed.proj.weight"),
+        (r"layers\.0\.ln1\.weight", "patch_embed.projection.weight"),
+        (r"encoder\.layers\.encoder_layer_0\.ln_1\.weight", "conv_proj.weight"),
+    )
+)
 
 
 def has(state: Mapping[str, Any], prefix: str) -> bool:
@@ -19,34 +46,80 @@ def has(state: Mapping[str, Any], prefix: str) -> bool:
     return any(isinstance(name, str) and name.startswith(prefix) for name in state)
 
 
-def state_of(found: Any) -> State:
-    """The tensors of a state dict, without a parallel wrapper's prefix; empty if it is not one."""
-    if not isinstance(found, Mapping):
-        return {}
-    tensors = {
-        name: value
-        for name, value in found.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return {_renamed(name): value for name, value in tensors.items()}
+def tensors_of(content: Any) -> State:
+    """All tensors of a file, of dicts within dicts too, without the wrappers' parts of the names.
+
+    Args:
+        content: As read from the file.
+
+    Returns:
+        By the keys on the way, joined by dots: "state_dict.encoder_q.conv1.weight".
+    """
+    state: State = {}
+    for path, tensor in _walk(content, (), set()):
+        name = ".".join(path)
+        kept = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        # several repositories have ResNets with a `shortcut`
+        for given in (kept, name):
+            if (final := given.replace(".shortcut.", ".downsample.")) not in state:
+                state[final] = tensor
+                break
+    return state
 
 
-def _renamed(name: str) -> str:
-    """SupCon wraps only its encoder; several repositories have ResNets with a `shortcut`."""
-    return name.replace("encoder.module.", "encoder.").replace(".shortcut.", ".downsample.")
+def _walk(
+    node: Any, path: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    """Each tensor with the keys that lead to it; a dict that is there twice counts once."""
+    if isinstance(node, Tensor):
+        yield path, node
+    elif isinstance(node, Mapping) and len(path) < _DEEPEST and id(node) not in seen:
+        seen.add(id(node))
+        for key, value in node.items():
+            if isinstance(key, str):
+                yield from _walk(value, (*path, key), seen)
 
 
-def unnumbered(name: str, names: Mapping[str, Any]) -> str:
-    """The name of a ResNet's child that a Sequential numbers."""
-    number, _, rest = name.partition(".")
-    children = _LIGHTLY if has(names, "2.0.") else _CHILDREN if has(names, "4.0.") else {}
-    return f"{children.get(number, number)}.{rest}" if rest else name
+def holds_tensors(node: Any) -> bool:
+    """Whether a value of a file is a tensor or a dict with one somewhere."""
+    return next(_walk(node, (), set()), None) is not None
 
 
-def is_converted_simclr(content: Mapping[str, Any], state: State) -> bool:
-    """Whether these are TensorFlow's weights: in a network of torch that never ran in training."""
-    counts = [value for name, value in state.items() if name.endswith("num_batches_tracked")]
-    fresh = bool(counts) and not any(bool(count.any()) for count in counts)
-    return list(content) == ["state_dict"] and fresh and "fc.weight" in state
+def prefixes_of(state: State) -> list[str]:
+    """The prefixes below which a whole backbone lies; of none, those with a stage of one."""
+    stages: dict[str, bool] = {}
+    for name in state:
+        for pattern, stem in _FAMILIES:
+            if found := pattern.fullmatch(name):
+                prefix = found[1]
+                stages[prefix] = stages.get(prefix, False) or f"{prefix}{stem}" in state
+    whole = [prefix for prefix, is_whole in stages.items() if is_whole]
+    return whole or list(stages)
+
+
+def below(state: State, prefix: str) -> State:
+    """The tensors whose names begin with a prefix, without it."""
+    return {name[len(prefix) :]: v for name, v in state.items() if name.startswith(prefix)}
+
+
+def unnumbered(weights: State) -> State:
+    """A ResNet's children that a Sequential numbers, under their own names."""
+    children = next(
+        (
+            names
+            for first, names in (("2.0.", _LIGHTLY), ("3.0.", _NO_POOL), ("4.0.", _CHILDREN))
+            if has(weights, first)
+        ),
+        {},
+    )
+
+    def named(name: str) -> str:
+        number, _, rest = name.partition(".")
+        return f"{children.get(number, number)}.{rest}" if rest else name
+
+    return {named(name): value for name, value in weights.items()}
+
+
+def lacks_pool(weights: State) -> bool:
+    """Whether a Sequential's numbers leave no place for a max-pool after the stem's ReLU."""
+    return has(weights, "3.0.conv1.") and not has(weights, "2.0.conv1.")

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
-from ssl_zoo.checkpoints import Source, open_source
+from ssl_zoo.checkpoints import Source, hints_of, open_source
 from ssl_zoo.checkpoints.preparation import PREPARATION, Preparation, prepare
 from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, quiet_lightning, warn
@@ -47,7 +47,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     ckpts = _as_list(config["ckpt"])
     if (sweep := runs_of(ckpts)) is not None:
         return score_each(cfg, sweep, partial(_score, shared=Shared()))
-    sources = [open_source(ckpt, config["features"]) for ckpt in ckpts]
+    hints = hints_of(config)
+    sources = [open_source(ckpt, config["features"], hints) for ckpt in ckpts]
     for source in sources:
         if unfinished := run_of(source.ckpt).unfinished():
             warn(unfinished)
@@ -85,6 +86,7 @@ def _score(
     make_data = _data_module(config, sources[0], preparations[:1], shared)
     protocols = {name: _build(name, config["protocol"]) for name in config["protocol"]}
     for name, protocol in protocols.items():
+        _check_trainable(name, protocol, sources)
         _check(name, protocol, preparations[:1], make_data)
     for one, prepared in zip(row_names(sources), preparations, strict=False):
         info(f"{one}: images: {prepared.preprocess.extra_repr()}; {prepared.origin}")
@@ -188,6 +190,16 @@ def _build(name: str, settings: dict[str, Any]) -> Protocol:
             "ssl_zoo.protocols.Protocol"
         )
     return protocol
+
+
+def _check_trainable(name: str, protocol: Protocol, sources: list[Source]) -> None:
+    """Refuse a program, which has no weights to train, before anything is read or encoded."""
+    programs = [s.ckpt for s in sources if s.pretrained is not None and s.pretrained.config is None]
+    if programs and protocol.trains_backbone:
+        raise UserError(
+            f"protocol={name} trains the backbone, and {programs[0]} is a program (ONNX or "
+            "TorchScript), whose weights are fixed: give the run or the file that it was made from"
+        )
 
 
 def _check(

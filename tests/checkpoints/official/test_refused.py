@@ -35,7 +35,9 @@ def refused(content: Any, tmp_path: Path, match: str) -> None:
 def test_an_unknown_layout(tmp_path: Path) -> None:
     content = {"weights": some("a.b"), "step": 1}
     refused(
-        content, tmp_path, r"begins with weights, step\): known are BYOL, MoCo v1/v2, .*lightly"
+        content,
+        tmp_path,
+        r"begins with weights, step\): known are BYOL, .*lightly.*; its tensors are weights\.a\.b$",
     )
 
 
@@ -43,7 +45,8 @@ def test_a_bare_state_dict_that_could_be_solo_learns(tmp_path: Path) -> None:
     """Its 3x3 stem pads otherwise than VICReg's names would say."""
     state = bare(solo_cifar(), "state_dict")
     heads = {name: value for name, value in state.items() if not name.startswith("encoder.")}
-    refused(prefixed(cifar_resnet(), "backbone.") | heads, tmp_path, "its layout is unknown")
+    said = "its layout is unknown: its 3x3 stem pads by 2 if .*: give ckpt_layout=solo_learn or"
+    refused(prefixed(cifar_resnet(), "backbone.") | heads, tmp_path, said)
 
 
 def test_keys_do_not_reach_the_terminal(tmp_path: Path) -> None:
