@@ -52,7 +52,8 @@ class LogisticFit:
         mean: (D,), of the features that it was fitted on.
         std: (D,), of the same; 1 for constant ones.
         strength: The chosen one.
-        val_top1: Accuracy in [0, 1] of each strength's fit to train only, strong to weak.
+        val_top1: Accuracy in [0, 1] of each strength's fit to train only, strong to weak; empty
+            without val.
         gradient: Largest absolute entry of the objective's gradient, over all fits.
         converged: Whether that is within the tolerance.
         on_edge: Whether the chosen strength is the smallest or largest of several.
@@ -268,7 +269,7 @@ def fit_logistic(
     Args:
         train_features: (N, D), any float type; computed on their device.
         train_labels: (N,) int64.
-        val_features: (M, D). Test data must not be used here.
+        val_features: (M, D). Test data must not be used here. May be empty if there is one strength.
         val_labels: (M,) int64.
         num_classes: C.
         strengths: L2 factors of the mean loss, in any order; scikit-learn's C is
@@ -290,7 +291,10 @@ def fit_logistic(
     strengths = falling(strengths)
     name = "logistic regression"
     x, y = finite_rows(train_features, train_labels, num_classes, f"{name}, train")
-    x_val, y_val = finite_rows(val_features, val_labels, num_classes, f"{name}, val")
+    chosen = len(strengths) > 1 or len(val_labels) > 0
+    x_val, y_val = val_features, val_labels.to(y.device)
+    if chosen:
+        x_val, y_val = finite_rows(val_features, val_labels, num_classes, f"{name}, val")
     x, x_val = x.double(), x_val.double()
     limits = (tolerance, max_iterations)
 
@@ -300,7 +304,7 @@ def fit_logistic(
 
     mean, std = statistics(x)
     path = solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
-    best, top1 = _best_on(path, (x_val - mean) / std, y_val)
+    best, top1 = _best_on(path, (x_val - mean) / std, y_val) if chosen else (0, torch.empty(0))
 
     x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
     mean, std = statistics(x)

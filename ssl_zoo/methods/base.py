@@ -10,7 +10,13 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_zoo.methods.checks import built, check_embeddings, check_output
+from ssl_zoo.methods.checks import (
+    built,
+    check_embeddings,
+    check_loss_weight,
+    check_output,
+    weighted,
+)
 from ssl_zoo.metric_names import of_training
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import BadValue, Embeddings, Facts, MultiViewBatch, StepOutput
@@ -27,6 +33,11 @@ class Method(LightningModule, ABC):
         scheduler: Factory, `scheduler(optimizer, total_steps=...)`, stepped with the optimizer.
         facts: What only the data and the run know; passed on to the parts that need it.
         scored_on: What the method is scored on, representation or embedding.
+        loss_weight: Multiplies the loss, and with it all gradients. Only what an optimizer does not
+            adapt notices: under LARS norms and biases, under SGD everything.
+
+    Raises:
+        BadValue: If the weight is not above 0, or there is no such output.
 
     Attributes:
         takes: The kind of loss.
@@ -43,8 +54,10 @@ class Method(LightningModule, ABC):
         scheduler: Callable[..., Any] | None = None,
         facts: Facts = Facts(),
         scored_on: str = "representation",
+        loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        self.loss_weight = check_loss_weight(loss_weight)
         if scored_on not in ("representation", "embedding"):
             raise BadValue("scored_on", scored_on, "representation or embedding")
         self.facts, self.scored_on = facts, scored_on
@@ -79,9 +92,9 @@ class Method(LightningModule, ABC):
 
     @final
     def step(self, batch: MultiViewBatch) -> StepOutput:
-        """Loss and outputs for one micro-batch."""
+        """Loss, times `loss_weight`, and outputs for one micro-batch."""
         embeddings = check_embeddings(self.embed(batch.views))
-        return self.objective(embeddings, batch.index, batch.label)
+        return weighted(self.objective(embeddings, batch.index, batch.label), self.loss_weight)
 
     def before_step(self, progress: float) -> None:
         """Limits gradients, once before each optimizer step; `progress` as in `update`."""
