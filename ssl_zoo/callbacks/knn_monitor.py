@@ -44,8 +44,8 @@ class KNNMonitor(Callback):
             info("no labels: the kNN monitor and the linear probe are off")
         elif len(data.val) == 0:
             info(
-                "no image is held out (dataset.val_fraction=0): the kNN monitor and the linear probe "
-                "are off; evaluate.py scores the run on test"
+                "no image is held out (dataset.val_fraction=0): the kNN monitor and the linear "
+                "probe are off; evaluate.py scores the run on test"
             )
         elif data.class_split is not None:
             info("val has classes of its own: the kNN monitor and the linear probe are off")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssl_zoo.evaluation.rows import finite_rows
+from ssl_zoo.evaluation.rows import choosing_rows, finite_rows
 from ssl_zoo.ramps import half_cosine
 from ssl_zoo.types import UserError
 
@@ -253,7 +253,7 @@ def fit_linear(
     Args:
         train_features: (N, D), any float type; computed in float32 or wider, on their device.
         train_labels: (N,) int64.
-        val_features: (M, D). Test data must not be used here. May be empty if there is one head.
+        val_features: (M, D). Test data must not be used here. M may be 0 if there is one head.
         val_labels: (M,) int64.
         num_classes: C.
         learning_rates: Tried with every weight decay.
@@ -279,9 +279,9 @@ def fit_linear(
         )
     name = "linear evaluation"
     x, y = finite_rows(train_features, train_labels, num_classes, f"{name}, train")
-    x_val, y_val = val_features, val_labels
-    if len(learning_rates) * len(weight_decays) != 1 or len(val_labels):
-        x_val, y_val = finite_rows(val_features, val_labels, num_classes, f"{name}, val")
+    heads_tried = len(learning_rates) * len(weight_decays)
+    val = (val_features, val_labels, num_classes, f"{name}, val")
+    x_val, y_val = choosing_rows(*val, heads_tried)
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     heads = LinearHeads(learning_rates, weight_decays, num_classes, statistics(x))
     generator = torch.Generator().manual_seed(seed)  # its own: the global one is not used

@@ -97,6 +97,17 @@ def check_output(output: Any, num_images: int) -> StepOutput:
     return output
 
 
+def check_scored_on(output: str) -> str:
+    """The name of the output that is scored itself.
+
+    Raises:
+        BadValue: If there is no such output.
+    """
+    if output not in ("representation", "embedding"):
+        raise BadValue("scored_on", output, "representation or embedding")
+    return output
+
+
 def check_loss_weight(weight: float) -> float:
     """The weight itself.
 

@@ -49,7 +49,7 @@ class KNN(Protocol):
         check_shared_classes(data, settings=1)
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """`val_top1` (None without val), `test_top1` at the headline k, `test_top1_k<k>` at each."""
+        """`val_top1`, None without val; `test_top1`; and `test_top1_k<k>` at each k."""
         train, val, test = candidate.features
         num_classes = candidate.data.num_classes
         bank = torch.cat([train.representation, val.representation])

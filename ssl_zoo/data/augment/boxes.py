@@ -33,7 +33,7 @@ def draw_boxes(
 
 
 def _redrawn(settings: ViewSettings, numbers: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """torchvision's RandomResizedCrop: a box that does not fit is drawn again."""
+    """A box that does not fit is drawn again, as by torchvision's RandomResizedCrop."""
     u = numbers[:, : 2 * _TRIES].view(-1, _TRIES, 2)
     (low, high), (narrow, wide) = settings.crop_scale, settings.crop_ratio
     area = (height * width)[:, None] * (low + (high - low) * u[:, :, 0])

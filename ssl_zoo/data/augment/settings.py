@@ -76,6 +76,9 @@ class ViewSettings:
         return self.blur_kernel or max(3, 2 * (self.size // 20) + 1)
 
 
+KNOBS = tuple(field.name for field in fields(ViewSettings))
+
+
 def view_settings(**knobs: Any) -> ViewSettings:
     """The settings that all views start from.
 
@@ -115,10 +118,9 @@ def settings_of_views(
 def _entry(shared: ViewSettings, place: str, entry: Mapping[str, Any]) -> list[ViewSettings]:
     if not isinstance(entry, Mapping):
         raise BadValue(place, entry, "knobs and their values, such as {blur: 0.1}")
-    known = [field.name for field in fields(ViewSettings)]
     for name in entry:
-        if name not in (*known, "count"):
-            says = f"is not a knob of a view: choose from {', '.join(known)}, count"
+        if name not in (*KNOBS, "count"):
+            says = f"is not a knob of a view: choose from {', '.join(KNOBS)}, count"
             raise BadValue(f"{place}.{name}", entry[name], says=says)
     knobs = {str(name): _plain(value) for name, value in entry.items()}
     count = knobs.pop("count", 1)

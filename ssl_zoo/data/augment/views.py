@@ -2,9 +2,9 @@
 
 Every random number is a pure function of (seed, epoch, index, view, op): an image's views do not
 depend on the batch it is in, on workers or on a resume. Numbers are drawn on the CPU and have the
-distributions of torchvision's RandomResizedCrop, ColorJitter and GaussianBlur, or of the papers' own
-code where a `_form` says so; only the drawn parameters move to the device, and nothing is read back
-from it.
+distributions of torchvision's RandomResizedCrop, ColorJitter and GaussianBlur, or of the papers'
+own code where a `_form` says so; only the drawn parameters move to the device, and nothing is read
+back from it.
 
 Speed, `python benchmarks/augment.py` on two cores of an AMD EPYC (32x32, batches of 256, SimCLR's
 CIFAR ops, median of 30 and range): 48,400 views/s in random jitter order (37,800 to 54,600), 64,000
@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 from ssl_zoo.data.augment import ops as image_ops
 from ssl_zoo.data.augment.draws import ViewParameters, draw, draw_box
 from ssl_zoo.data.augment.settings import (
+    KNOBS,
     OPS,
     ViewSettings,
     channel_scale,
@@ -121,15 +122,8 @@ class Augmentation:
         std: Sequence[float] | None = None,
         seed: int = 0,
     ) -> None:
-        shared = view_settings(
-            size=size, order=order, crop_scale=crop_scale, crop_ratio=crop_ratio,
-            crop_form=crop_form, interpolation=interpolation, antialias=antialias, flip=flip,
-            jitter=jitter, brightness=brightness, contrast=contrast, saturation=saturation,
-            hue=hue, brightness_form=brightness_form, contrast_form=contrast_form,
-            saturation_form=saturation_form, jitter_order=jitter_order, grayscale=grayscale,
-            blur=blur, blur_sigma=blur_sigma, blur_kernel=blur_kernel, blur_padding=blur_padding,
-            solarize=solarize, solarize_threshold=solarize_threshold,
-        )  # fmt: skip
+        given = locals()  # each knob of a view is an argument of the same name
+        shared = view_settings(**{knob: given[knob] for knob in KNOBS})
         self._settings = settings_of_views(shared, num_views, views)
         self.size, self.num_views, self.seed = size, len(self._settings), seed
         self._mean, self._std = channel_scale(mean, std)
@@ -232,8 +226,8 @@ class Augmentation:
             elif op == "grayscale":
                 view = image_ops.on_rows(view, _rows(p.grayscale), image_ops.grayscale)
             elif op == "blur":
-                kernel = {"kernel_size": settings.blur_width, "padding": settings.blur_padding}
-                blur = partial(image_ops.gaussian_blur, **kernel)
+                width, padding = settings.blur_width, settings.blur_padding
+                blur = partial(image_ops.gaussian_blur, kernel_size=width, padding=padding)
                 view = image_ops.on_rows(view, _rows(p.blur), blur, p.blur_sigma)
             elif op == "solarize":
                 solarize = partial(image_ops.solarize, threshold=settings.solarize_threshold)
