@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from helpers.configs import Make
 from helpers.programs import run_evaluate
 from helpers.protocols import colours, protocol, small_candidate
-from helpers.tiers import only
+from helpers.tiers import every, only
 from ssl_zoo.data import Augmentation, DataModule
 from ssl_zoo.data.images import Splits
 from ssl_zoo.run_folder import RunFolder
@@ -71,6 +72,8 @@ def test_a_run_that_holds_nothing_out(make_config: Make, caplog: pytest.LogCaptu
     folder = RunFolder(Path(make_config().run_dir))
     assert folder.last.is_file()
     assert not folder.best.is_file()
+    saved = torch.load(folder.last, weights_only=True)["callbacks"]
+    assert not [name for name in saved if "LinearProbe" in name]  # it would train for nothing
     published = ["protocol=knn", "features=embedding", "protocol.knn.k=200"]
     result = run_evaluate(f"ckpt={folder}", *published, "baselines=false")
     assert result["num_images"] == {"train": 300, "val": 0, "test": 60}
@@ -80,3 +83,14 @@ def test_a_run_that_holds_nothing_out(make_config: Make, caplog: pytest.LogCaptu
     held_out = run_evaluate(f"ckpt={folder}", "dataset.val_fraction=0.1", "baselines=false")
     assert held_out["num_images"]["val"] == 30
     assert held_out["rows"]["pretrained"]["val_top1"] is not None
+
+
+CHOSEN = ["early_stopping", "model_checkpoint"]
+
+
+@pytest.mark.parametrize("chosen", every(2, CHOSEN))
+def test_nothing_can_wait_for_a_metric_of_val(make_config: Make, chosen: str) -> None:
+    cfg = make_config("dataset.val_fraction=0", f"callbacks=[default,{chosen}]")
+    line = rf"^callbacks\.{chosen}\.monitor=val/knn_top1: no image is held out, .*val_fraction=0\.1"
+    with pytest.raises(UserError, match=line):
+        train(cfg)
