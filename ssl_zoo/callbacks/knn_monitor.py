@@ -43,7 +43,10 @@ class KNNMonitor(Callback):
         if data.num_classes == 0:
             info("no labels: the kNN monitor and the linear probe are off")
         elif len(data.val) == 0:
-            info("no image is held out: the kNN monitor and the linear probe are off")
+            info(
+                "no image is held out (dataset.val_fraction=0): the kNN monitor and the linear "
+                "probe are off; evaluate.py scores the run on test"
+            )
         elif data.class_split is not None:
             info("val has classes of its own: the kNN monitor and the linear probe are off")
         size = min(self.features.bank_size or data.num_images, data.num_images)

@@ -33,7 +33,7 @@ class LinearProbe(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         num_classes = data.num_classes
-        if num_classes == 0 or data.class_split is not None:
+        if num_classes == 0 or len(data.val) == 0 or data.class_split is not None:
             return
         dim = int(pl_module.num_features)  # type: ignore[arg-type]
         linear = nn.utils.skip_init(nn.Linear, dim, num_classes)  # draws nothing: the run's

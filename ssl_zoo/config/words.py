@@ -75,6 +75,7 @@ _OF_TRAIN = _OF_BOTH | {
     **dict.fromkeys(("val_split", "val_size"), "dataset.val_fraction={}"),
     "data.train_val_test_split": "dataset.val_fraction=0.1",
     **dict.fromkeys(("callback", "trainer.callback"), "callbacks={}"),
+    **dict.fromkeys(("loss_weight", "scale_loss", "loss_scale"), "method.loss_weight={}"),
     "patience": "callbacks.early_stopping.patience={}",
     "momentum": "optimizer.momentum={}, or of a momentum encoder method.momentum={}",
     **dict.fromkeys(("ema", "ema_decay", "momentum_tau", "base_momentum"), "method.momentum={}"),

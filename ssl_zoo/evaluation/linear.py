@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssl_zoo.evaluation.rows import finite_rows
+from ssl_zoo.evaluation.rows import choosing_rows, finite_rows
 from ssl_zoo.ramps import half_cosine
 from ssl_zoo.types import UserError
 
@@ -37,7 +37,7 @@ class LinearGrid:
         learning_rate: The best head's.
         weight_decay: The best head's.
         val_top1: (H,) accuracy in [0, 1] of each head, learning rates outermost and weight decays
-            innermost, in the order given; NaN for a head that diverged.
+            innermost, in the order given; NaN for a head that diverged, or without val.
         on_edge: Whether the best learning rate is the smallest or largest of several, so that a
             wider grid might do better.
     """
@@ -164,11 +164,18 @@ class LinearHeads:
     def best(self, features: Tensor, labels: Tensor) -> LinearGrid:
         """The head that is best on these validation features (M, D) and labels (M,).
 
+        A single head needs none: M may be 0.
+
         Raises:
             UserError: If all heads diverged.
         """
-        loss, top1 = self._validate(features, labels)
-        best = best_of(loss, top1)
+        if len(self.grid) == 1 and not len(labels):
+            finite = bool(self.weights.isfinite().all())
+            top1 = self.weights.new_full((1,), math.nan)
+            best = best_of(top1, torch.zeros(1) if finite else top1)
+        else:
+            loss, top1 = self._validate(features, labels)
+            best = best_of(loss, top1)
         winner = self._by_head(self.weights)[..., best]
         rate, weight_decay = self.grid[best]
         rates = {rate for rate, _ in self.grid}
@@ -246,7 +253,7 @@ def fit_linear(
     Args:
         train_features: (N, D), any float type; computed in float32 or wider, on their device.
         train_labels: (N,) int64.
-        val_features: (M, D). Test data must not be used here.
+        val_features: (M, D). Test data must not be used here. M may be 0 if there is one head.
         val_labels: (M,) int64.
         num_classes: C.
         learning_rates: Tried with every weight decay.
@@ -272,7 +279,9 @@ def fit_linear(
         )
     name = "linear evaluation"
     x, y = finite_rows(train_features, train_labels, num_classes, f"{name}, train")
-    x_val, y_val = finite_rows(val_features, val_labels, num_classes, f"{name}, val")
+    heads_tried = len(learning_rates) * len(weight_decays)
+    val = (val_features, val_labels, num_classes, f"{name}, val")
+    x_val, y_val = choosing_rows(*val, heads_tried)
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     heads = LinearHeads(learning_rates, weight_decays, num_classes, statistics(x))
     generator = torch.Generator().manual_seed(seed)  # its own: the global one is not used

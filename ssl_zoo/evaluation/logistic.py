@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.linear import best_of, statistics
-from ssl_zoo.evaluation.rows import finite_rows
+from ssl_zoo.evaluation.rows import choosing_rows, finite_rows
 from ssl_zoo.types import UserError
 
 # Half decades over the seven in which heads on standardised features differ: stronger strengths
@@ -52,7 +52,8 @@ class LogisticFit:
         mean: (D,), of the features that it was fitted on.
         std: (D,), of the same; 1 for constant ones.
         strength: The chosen one.
-        val_top1: Accuracy in [0, 1] of each strength's fit to train only, strong to weak.
+        val_top1: Accuracy in [0, 1] of each strength's fit to train only, strong to weak; empty
+            without val.
         gradient: Largest absolute entry of the objective's gradient, over all fits.
         converged: Whether that is within the tolerance.
         on_edge: Whether the chosen strength is the smallest or largest of several.
@@ -241,7 +242,12 @@ def judge(solution: Solution, x: Tensor, y: Tensor) -> tuple[float, int]:
 
 
 def _best_on(path: Sequence[Solution], x: Tensor, y: Tensor) -> tuple[int, Tensor]:
-    """The solution that is best on standardised rows, and the top-1 of each, (S,)."""
+    """The solution that is best on standardised rows, and the top-1 of each, (S,).
+
+    The only one needs no rows: then (0,).
+    """
+    if not len(y):
+        return 0, x.new_empty(0)
     judged = [judge(solution, x, y) for solution in path]
     loss, correct = (torch.tensor(column).double() for column in zip(*judged, strict=True))
     top1 = correct / len(y)
@@ -268,7 +274,7 @@ def fit_logistic(
     Args:
         train_features: (N, D), any float type; computed on their device.
         train_labels: (N,) int64.
-        val_features: (M, D). Test data must not be used here.
+        val_features: (M, D). Test data must not be used here. M may be 0 if there is one strength.
         val_labels: (M,) int64.
         num_classes: C.
         strengths: L2 factors of the mean loss, in any order; scikit-learn's C is
@@ -290,7 +296,8 @@ def fit_logistic(
     strengths = falling(strengths)
     name = "logistic regression"
     x, y = finite_rows(train_features, train_labels, num_classes, f"{name}, train")
-    x_val, y_val = finite_rows(val_features, val_labels, num_classes, f"{name}, val")
+    val = (val_features, val_labels, num_classes, f"{name}, val")
+    x_val, y_val = choosing_rows(*val, len(strengths))
     x, x_val = x.double(), x_val.double()
     limits = (tolerance, max_iterations)
 

@@ -91,6 +91,15 @@ def finite_rows(
     return x, y
 
 
+def choosing_rows(
+    features: Tensor, labels: Tensor, num_classes: int, name: str, settings: int
+) -> tuple[Tensor, Tensor]:
+    """The same, to choose among a number of settings on; a single one needs no row."""
+    if settings == 1 and not len(labels):
+        return features, labels.to(features.device)
+    return finite_rows(features, labels, num_classes, name)
+
+
 def check_finite(features: Tensor, name: str) -> None:
     """Refuse features that are not finite.
 

@@ -10,10 +10,10 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_zoo.methods.checks import built, check_embeddings, check_output
+from ssl_zoo.methods import checks
 from ssl_zoo.metric_names import of_training
 from ssl_zoo.modules import Encoder
-from ssl_zoo.types import BadValue, Embeddings, Facts, MultiViewBatch, StepOutput
+from ssl_zoo.types import Embeddings, Facts, MultiViewBatch, StepOutput
 
 
 class Method(LightningModule, ABC):
@@ -27,6 +27,11 @@ class Method(LightningModule, ABC):
         scheduler: Factory, `scheduler(optimizer, total_steps=...)`, stepped with the optimizer.
         facts: What only the data and the run know; passed on to the parts that need it.
         scored_on: What the method is scored on, representation or embedding.
+        loss_weight: Multiplies the loss, and with it all gradients. Only what an optimizer does not
+            adapt notices: under LARS norms and biases, under SGD everything.
+
+    Raises:
+        BadValue: If the weight is not above 0, or there is no such output.
 
     Attributes:
         takes: The kind of loss.
@@ -43,11 +48,11 @@ class Method(LightningModule, ABC):
         scheduler: Callable[..., Any] | None = None,
         facts: Facts = Facts(),
         scored_on: str = "representation",
+        loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if scored_on not in ("representation", "embedding"):
-            raise BadValue("scored_on", scored_on, "representation or embedding")
-        self.facts, self.scored_on = facts, scored_on
+        self.loss_weight = checks.check_loss_weight(loss_weight)
+        self.facts, self.scored_on = facts, checks.check_scored_on(scored_on)
         self._optimizer_factory, self._scheduler_factory = optimizer, scheduler
         self.checkpoint_extras: dict[str, Any] = {}
 
@@ -79,9 +84,9 @@ class Method(LightningModule, ABC):
 
     @final
     def step(self, batch: MultiViewBatch) -> StepOutput:
-        """Loss and outputs for one micro-batch."""
-        embeddings = check_embeddings(self.embed(batch.views))
-        return self.objective(embeddings, batch.index, batch.label)
+        """Loss, times `loss_weight`, and outputs for one micro-batch."""
+        passes = checks.check_embeddings(self.embed(batch.views))
+        return checks.weighted(self.objective(passes, batch.index, batch.label), self.loss_weight)
 
     def before_step(self, progress: float) -> None:
         """Limits gradients, once before each optimizer step; `progress` as in `update`."""
@@ -102,7 +107,7 @@ class Method(LightningModule, ABC):
         return [{"name": "all", "params": params, "constant_lr": False}]
 
     def training_step(self, batch: MultiViewBatch, batch_idx: int) -> dict[str, Any]:
-        output = check_output(self.step(batch), len(batch.index))
+        output = checks.check_output(self.step(batch), len(batch.index))
         logged = {"loss": output.loss.detach(), **output.metrics}
         for name, value in logged.items():
             self.log(of_training(name), value, batch_size=len(batch.index))
@@ -118,11 +123,11 @@ class Method(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         assert self._optimizer_factory is not None, "a Trainer needs an optimizer factory"
-        optimizer = built("optimizer", self._optimizer_factory, self.param_groups())
+        optimizer = checks.built("optimizer", self._optimizer_factory, self.param_groups())
         if self._scheduler_factory is None:
             return optimizer
         steps = self._total_steps()
-        scheduler = built("scheduler", self._scheduler_factory, optimizer, total_steps=steps)
+        scheduler = checks.built("scheduler", self._scheduler_factory, optimizer, total_steps=steps)
         by_step = {"scheduler": scheduler, "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": by_step}
 

@@ -97,6 +97,38 @@ def check_output(output: Any, num_images: int) -> StepOutput:
     return output
 
 
+def check_scored_on(output: str) -> str:
+    """The name of the output that is scored itself.
+
+    Raises:
+        BadValue: If there is no such output.
+    """
+    if output not in ("representation", "embedding"):
+        raise BadValue("scored_on", output, "representation or embedding")
+    return output
+
+
+def check_loss_weight(weight: float) -> float:
+    """The weight itself.
+
+    Raises:
+        BadValue: If it is not above 0.
+    """
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not (number and 0 < weight < float("inf")):
+        raise BadValue("loss_weight", weight, "a number above 0")
+    return weight
+
+
+def weighted(output: StepOutput, weight: float) -> StepOutput:
+    """The output with its loss times the weight, which is then among the metrics."""
+    loss = getattr(output, "loss", None)
+    if weight == 1 or not isinstance(loss, Tensor):  # what is wrong then, `check_output` says
+        return output
+    metrics = {**output.metrics, "loss_weight": loss.detach().new_tensor(weight)}
+    return output._replace(loss=weight * output.loss, metrics=metrics)
+
+
 def built(place: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The result of a factory; an error names the argument that the factory fills.
 

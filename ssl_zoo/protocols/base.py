@@ -100,11 +100,21 @@ def check_labels(data: DataModule) -> None:
         raise UserError("this data set has no labels, which this protocol needs")
 
 
-def check_shared_classes(data: DataModule) -> None:
-    """Refuse data on which no head can be fitted on train, chosen on val and scored on test."""
+def check_shared_classes(data: DataModule, settings: int | None = None) -> None:
+    """Refuse data on which no head can be fitted on train, chosen on val and scored on test.
+
+    Args:
+        data: The data set.
+        settings: How many are chosen among; 1 needs no val, None does.
+    """
     check_labels(data)
-    if len(data.val) == 0:
-        raise UserError("no image is held out for validation: raise dataset.val_fraction")
+    if len(data.val) == 0 and settings != 1:
+        if settings is None:
+            raise UserError("no image is held out for validation: raise dataset.val_fraction")
+        raise UserError(
+            f"no image is held out to choose among {settings} settings: give one setting, or "
+            "dataset.val_fraction=0.1"
+        )
     data.test_dataloader()  # its error says what to do if there is none
     if data.class_split is not None:
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from ssl_zoo.types import BadValue
 
 
 class _Trained(NamedTuple):
-    """A fine-tuned network, and its score on val."""
+    """A fine-tuned network, and its score on val; NaN without val."""
 
     network: nn.Module
     learning_rate: float
@@ -96,20 +97,20 @@ class Finetune(Protocol):
         return tuple(f"test_top1_{100 * fraction:g}pct" for fraction in self.epochs)
 
     def check(self, data: DataModule) -> None:
-        check_shared_classes(data)
+        check_shared_classes(data, len(self.learning_rates))
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
         """For each fraction `test_top1_<n>pct`, `val_top1_<n>pct`, the rate and the counts."""
         labels = candidate.data.train.labels
         labels = labels[labels >= 0]
-        row: dict[str, Any] = {"chosen_on": "val"}
+        row: dict[str, Any] = {"chosen_on": "val" if len(candidate.data.val) else None}
         for fraction, epochs in self.epochs.items():
             rows, name = fraction_of(labels, fraction, self.draw), f"{100 * fraction:g}pct"
             best, diverged = self._best(candidate, rows, epochs, name)
             test_top1, _ = _judge(best.network, candidate.data.test_dataloader(), candidate)
             row |= {
                 f"test_top1_{name}": test_top1,
-                f"val_top1_{name}": best.val_top1,
+                f"val_top1_{name}": None if math.isnan(best.val_top1) else best.val_top1,
                 f"learning_rate_{name}": best.learning_rate,
                 f"num_labels_{name}": len(rows),
                 f"diverged_{name}": diverged,

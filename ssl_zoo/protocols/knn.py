@@ -46,17 +46,19 @@ class KNN(Protocol):
         return (self.headline, *(f"test_top1_k{k}" for k in self.ks))
 
     def check(self, data: DataModule) -> None:
-        check_shared_classes(data)
+        check_shared_classes(data, settings=1)
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """`val_top1`, `test_top1` at the headline k, and `test_top1_k<k>` at each."""
+        """`val_top1`, None without val; `test_top1`; and `test_top1_k<k>` at each k."""
         train, val, test = candidate.features
         num_classes = candidate.data.num_classes
         bank = torch.cat([train.representation, val.representation])
         bank_labels = torch.cat([train.label, val.label])
         if max(self.ks) > len(train.label):
             info(f"k={max(self.ks)}: only {len(train.label)} images can vote, all do")
-        on_val = knn_top1(*val, *train, num_classes, [self.k], self.temperature)
+        on_val: dict[int, float] = {}
+        if len(val.label):
+            on_val = knn_top1(*val, *train, num_classes, [self.k], self.temperature)
         on_test = knn_top1(*test, bank, bank_labels, num_classes, self.ks, self.temperature)
         scores = {f"test_top1_k{k}": top1 for k, top1 in on_test.items()}
-        return {"val_top1": on_val[self.k], "test_top1": on_test[self.k], **scores}
+        return {"val_top1": on_val.get(self.k), "test_top1": on_test[self.k], **scores}

@@ -40,7 +40,7 @@ class Linear(Protocol):
         self.epochs, self.batch_size = epochs, batch_size
 
     def check(self, data: DataModule) -> None:
-        check_shared_classes(data)
+        check_shared_classes(data, len(self.learning_rates) * len(self.weight_decays))
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1` and `test_top1` of the chosen head, its settings, and each class's top-1."""
@@ -70,12 +70,13 @@ def grid_row(
     if grid.on_edge:
         rate = f"the best learning rate, {grid.learning_rate:g}"
         warn(f"{candidate.name}: {rate}, is at an end of the grid")
-    if (path := candidate.figure("grid")) is not None:
+    chosen_on_val = bool(grid.val_top1.isfinite().any())
+    if chosen_on_val and (path := candidate.figure("grid")) is not None:
         shape = (len(learning_rates), len(weight_decays))
         chosen = (grid.learning_rate, grid.weight_decay)
         save(draw_grid(grid.val_top1.view(shape), learning_rates, weight_decays, chosen), path)
     return {
-        "val_top1": float(grid.val_top1.nan_to_num(0).max()),
+        "val_top1": float(grid.val_top1.nan_to_num(0).max()) if chosen_on_val else None,
         **score_on_test(grid.predict, candidate),
         "learning_rate": grid.learning_rate,
         "weight_decay": grid.weight_decay,

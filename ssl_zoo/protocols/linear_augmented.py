@@ -80,7 +80,7 @@ class LinearAugmented(Protocol):
         self.crop_scale = crop_scale
 
     def check(self, data: DataModule) -> None:
-        check_shared_classes(data)
+        check_shared_classes(data, len(self.learning_rates) * len(self.weight_decays))
         labelled = int((data.train.labels >= 0).sum())
         if self.batch_size > labelled:
             most = f"at most {labelled}, the number of labelled training images"

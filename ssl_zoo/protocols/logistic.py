@@ -31,7 +31,7 @@ class Logistic(Protocol):
         self.tolerance, self.max_iterations = tolerance, max_iterations
 
     def check(self, data: DataModule) -> None:
-        check_shared_classes(data)
+        check_shared_classes(data, len(self.strengths))
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1` of the fit to train, `test_top1` of the fit to both, and fit details."""
@@ -53,10 +53,10 @@ class Logistic(Protocol):
             )
         if fit.on_edge:
             warn(f"{candidate.name}: the best strength, {fit.strength:g}, is at an end of the path")
-        if (path := candidate.figure("strengths")) is not None:
+        if fit.val_top1 and (path := candidate.figure("strengths")) is not None:
             save(draw_strengths(fit.val_top1, self.strengths, fit.strength), path)
         return {
-            "val_top1": max(fit.val_top1),
+            "val_top1": max(fit.val_top1, default=None),
             **score_on_test(fit.predict, candidate),
             "strength": fit.strength,
             "strengths": self.strengths,

@@ -43,8 +43,10 @@ def run_facts(data: DataModule, method: Method, trainer: Trainer, folder: str) -
     from ssl_zoo.hardware import device_name
 
     trained = [p for p in method.parameters() if p.requires_grad]
+    weight = {} if method.loss_weight == 1 else {"loss_weight": method.loss_weight}
     return {
         **data_facts(data),
+        **weight,
         "device": device_name(trainer.strategy.root_device),
         "processes": trainer.world_size,
         "precision": trainer.precision,
@@ -66,6 +68,7 @@ def in_words(facts: Mapping[str, Any]) -> str:
             input_in_words(facts),
             f"{several}{facts['device']}, {facts['precision']}",
             f"{parameters} parameters, {backbone} of them the backbone's",
+            *([f"loss times {facts['loss_weight']:g}"] if "loss_weight" in facts else []),
             f"in {facts['folder']}",
         ]
     )

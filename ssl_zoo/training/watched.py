@@ -46,11 +46,22 @@ class Watched(Callback):
             of_the_step = metric.rpartition("/")[0] == LOSS.name.rpartition("/")[0]
             if ours and metric not in _BY_EPOCH and not of_the_step:
                 raise UserError(f"{knob}={metric}: nothing logs it: {nearest(metric, _BY_EPOCH)}")
+            self._check_val(knob, metric, trainer)
             self._check_rhythm(knob, metric, watcher)
             mode, better = getattr(watcher, "mode", None), _BETTER.get(metric)
             if mode and better and mode != better:  # Lightning's default is min
                 knob = knob.replace(".monitor", ".mode")
                 warn(f"{knob}={mode} takes the worst {metric} for the best: set {knob}={better}")
+
+    def _check_val(self, knob: str, metric: str, trainer: Trainer) -> None:
+        """A metric of the monitors needs images that are held out."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        of_val = any(metric == known.name and known.is_share for known in METRICS)
+        if of_val and data is not None and len(data.val) == 0:
+            raise UserError(
+                f"{knob}={metric}: no image is held out, so that nothing logs it: give "
+                f"dataset.val_fraction=0.1, or another metric, such as {LOSS.name}"
+            )
 
     def _check_rhythm(self, knob: str, metric: str, watcher: Callback) -> None:
         """Lightning's own looks every epoch, and counts an old value as one that is no better."""

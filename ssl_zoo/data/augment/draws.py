@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ssl_zoo.data.augment.boxes import NUMBERS, draw_boxes
 from ssl_zoo.data.augment.settings import OPS, ViewSettings
 from ssl_zoo.hashing import uniform
 
-_TRIES = 10  # of torchvision's RandomResizedCrop, before it takes the central crop
 # Which of an image's uniform numbers belong to which op: one hash serves all ops of a view.
 # Recorded results depend on these positions: append, never move.
 _PLACES = {
-    "crop": slice(0, 2 * _TRIES + 2),
+    "crop": slice(0, NUMBERS),
     "flip": slice(22, 23),
     "jitter": slice(23, 32),
     "grayscale": slice(32, 33),
@@ -30,7 +29,8 @@ class ViewParameters(NamedTuple):
     Attributes:
         boxes: (N, 4) int64: top, left, height, width of the crop in pixels.
         flip: (N,) bool.
-        brightness: (N,) float32 factor; 1 without jitter, as for the next two.
+        brightness: (N,) float32 factor; 1 without jitter, as for the next two. What is added, 0
+            without jitter, where the settings add it.
         contrast: (N,) float32 factor.
         saturation: (N,) float32 factor.
         hue: (N,) float32, in turns; 0 without jitter.
@@ -81,13 +81,15 @@ def draw(
     strength = torch.tensor([settings.brightness, settings.contrast, settings.saturation])
     low, high = (1 - strength).clamp(min=0), 1 + strength
     factors = torch.where(jitter[:, None], low + (high - low) * v[:, :3], 1.0).float()
+    if settings.brightness_form == "add":
+        factors[:, 0] = torch.where(jitter, settings.brightness * (2 * v[:, 0] - 1), 0.0)
     order = torch.arange(4).expand(len(index), 4)
     if settings.jitter_order == "random":
         order = v[:, 4:].argsort(dim=1)
     least, greatest = settings.blur_sigma
     sigma = least + (greatest - least) * u[:, _PLACES["blur"]][:, 1]
     return ViewParameters(
-        boxes=_boxes(settings, u, height, width),
+        boxes=draw_boxes(settings, u[:, _PLACES["crop"]], height, width),
         brightness=factors[:, 0],
         contrast=factors[:, 1],
         saturation=factors[:, 2],
@@ -103,43 +105,5 @@ def draw_box(
 ) -> list[int]:
     """The box that `draw` gives one image: top, left, height, width."""
     numbers = uniform(torch.tensor([index]), _PLACES["crop"].stop, *key)
-    box: list[int] = _boxes(settings, numbers, height, width)[0].tolist()
+    box: list[int] = draw_boxes(settings, numbers, height, width)[0].tolist()
     return box
-
-
-def _boxes(
-    settings: ViewSettings, numbers: Tensor, height: Tensor | int, width: Tensor | int
-) -> Tensor:
-    high = torch.as_tensor(height, dtype=torch.float64).expand(len(numbers))
-    wide = torch.as_tensor(width, dtype=torch.float64).expand(len(numbers))
-    if "crop" not in settings.order:
-        return _central_boxes(high, wide)
-    return _crop_boxes(settings, numbers[:, _PLACES["crop"]], high, wide)
-
-
-def _crop_boxes(settings: ViewSettings, numbers: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Boxes (N, 4) of RandomResizedCrop from uniform numbers (N, 22), all tries at once."""
-    u = numbers[:, : 2 * _TRIES].view(-1, _TRIES, 2)
-    (low, high), (narrow, wide) = settings.crop_scale, settings.crop_ratio
-    area = (height * width)[:, None] * (low + (high - low) * u[:, :, 0])
-    ratio = torch.exp(math.log(narrow) + (math.log(wide) - math.log(narrow)) * u[:, :, 1])
-    h, w = torch.sqrt(area / ratio).round(), torch.sqrt(area * ratio).round()
-    fits = (h > 0) & (h <= height[:, None]) & (w > 0) & (w <= width[:, None])
-    first = fits.int().argmax(1, keepdim=True)
-    found = fits.any(1)
-    # If no try fits: the largest central crop whose ratio is within bounds.
-    box_height = torch.where(
-        found, h.gather(1, first)[:, 0], (width / narrow).round().minimum(height)
-    )
-    box_width = torch.where(found, w.gather(1, first)[:, 0], (height * wide).round().minimum(width))
-    free_height, free_width = height - box_height, width - box_width
-    top = torch.where(found, numbers[:, -2] * (free_height + 1), free_height / 2)
-    left = torch.where(found, numbers[:, -1] * (free_width + 1), free_width / 2)
-    return torch.stack((top.floor(), left.floor(), box_height, box_width), dim=1).long()
-
-
-def _central_boxes(height: Tensor, width: Tensor) -> Tensor:
-    """Boxes (N, 4) of the central squares, for views that are not cropped."""
-    side = height.minimum(width)
-    top, left = ((height - side) / 2).floor(), ((width - side) / 2).floor()
-    return torch.stack((top, left, side, side), dim=1).long()

@@ -1,13 +1,14 @@
 """Image operations on whole batches, with one parameter per image, in plain torch.
 
 Images are float tensors (N, 3, H, W) in [0, 1]. Each operation equals torchvision's functional one
-of the same name on float tensors, and returns a new tensor. Parameters may stay on the CPU: they
-are moved to the images' device without a synchronisation.
+of the same name on float tensors, and returns a new tensor; those in `FORMS` and the arguments
+`antialias` and `padding` are the forms that the papers' own code has instead. Parameters may stay
+on the CPU: they are moved to the images' device without a synchronisation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -67,12 +68,18 @@ _FILTERS = {"bilinear": _triangle, "bicubic": _cubic}
 
 
 def _resize_matrix(
-    start: Tensor, length: Tensor, in_size: int, size: int, interpolation: str, flip: Tensor | None
+    start: Tensor,
+    length: Tensor,
+    in_size: int,
+    size: int,
+    interpolation: str,
+    flip: Tensor | None,
+    antialias: bool,
 ) -> Tensor:
     """(N, size, in_size): row i of matrix n has the weights of the input pixels of output pixel i.
 
-    Pixels outside [start, start + length) have weight 0, and each row sums to 1. The filter is
-    stretched by the shrink factor, which antialiases.
+    Pixels outside [start, start + length) have weight 0, and each row sums to 1. To antialias, the
+    filter is stretched by the shrink factor.
     """
     position = torch.arange(in_size, device=start.device) + 0.5
     output = torch.arange(size, device=start.device) + 0.5
@@ -81,7 +88,10 @@ def _resize_matrix(
     if flip is not None:
         target = torch.where(flip[:, None, None], size - target, target)
     scale = length / size
-    weight = _FILTERS[interpolation]((position - (start + target * scale)) / scale.clamp(min=1))
+    distance = position - (start + target * scale)
+    if antialias:
+        distance = distance / scale.clamp(min=1)
+    weight = _FILTERS[interpolation](distance)
     weight *= (position > start) & (position < start + length)
     return weight.div_(weight.sum(-1, keepdim=True))
 
@@ -92,8 +102,9 @@ def resized_crop(
     size: int,
     interpolation: str = "bilinear",
     flip: Tensor | None = None,
+    antialias: bool = True,
 ) -> Tensor:
-    """Cut a box out of each image and resize it to a square, antialiased, by two batched matmuls.
+    """Cut a box out of each image and resize it to a square, by two batched matmuls.
 
     Args:
         images: Tensor (N, 3, H, W), uint8 in 0..255 or float in [0, 1].
@@ -101,6 +112,7 @@ def resized_crop(
         size: Side of the output in pixels.
         interpolation: "bilinear", or "bicubic", whose overshoot is clamped to [0, 1].
         flip: Bool tensor (N,): crops to mirror left to right; costs nothing here.
+        antialias: As Pillow and torchvision do; False = `tf.image.resize` of TensorFlow 2.
 
     Returns:
         Float tensor (N, 3, size, size) in [0, 1].
@@ -108,8 +120,8 @@ def resized_crop(
     n, channels, height, width = images.shape
     top, left, box_height, box_width = to_device(boxes, images.device).unbind(1)
     flip = None if flip is None else to_device(flip, images.device)
-    rows = _resize_matrix(top, box_height, height, size, interpolation, None)
-    columns = _resize_matrix(left, box_width, width, size, interpolation, flip)
+    rows = _resize_matrix(top, box_height, height, size, interpolation, None, antialias)
+    columns = _resize_matrix(left, box_width, width, size, interpolation, flip, antialias)
     if not images.is_floating_point():
         rows /= 255  # cheaper than a pass over the images
         images = images.float()
@@ -163,6 +175,45 @@ def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
     return torch.sub(value[:, None], share.mul_(chroma[:, None]))
 
 
+def add_brightness(images: Tensor, delta: Tensor) -> Tensor:
+    """Add delta (N,) to all values of images (N, 3, H, W).
+
+    Source: `tf.image.adjust_brightness`; Grill et al. 2020 (BYOL), official code.
+    """
+    return images.add(_per_image(delta, images)).clamp_(0, 1)
+
+
+def adjust_channel_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Contrast around the mean of each channel by factor (N,), not around the mean luma.
+
+    Source: `tf.image.adjust_contrast`, which SimCLR's and BYOL's official code use.
+    """
+    mean = images.mean((2, 3), keepdim=True)
+    return images.sub(mean).mul_(_per_image(factor, images)).add_(mean).clamp_(0, 1)
+
+
+def adjust_hsv_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply the saturation in HSV by factor (N,); hue and value stay, and it ends at 1.
+
+    A channel is value - (value - channel), and both saturation and that difference are
+    proportional to the chroma; saturation 1 is a difference of `value` in the least channel.
+
+    Source: `tf.image.adjust_saturation`, which SimCLR's and BYOL's official code use.
+    """
+    value = images.amax(1, keepdim=True)
+    chroma = value - images.amin(1, keepdim=True)
+    factor = torch.minimum(_per_image(factor, images), value / chroma.clamp_min(1e-12))
+    return torch.lerp(value, images, factor).clamp_(0, 1)
+
+
+# The operations of the jitter that are not blends as torchvision's: by the name of their form.
+FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": add_brightness,
+    "channel": adjust_channel_contrast,
+    "hsv": adjust_hsv_saturation,
+}
+
+
 def _blend_(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
     """Brightness, contrast or saturation, whichever `operation` (N,) says, in place.
 
@@ -189,6 +240,7 @@ def color_jitter(
     saturation: Tensor,
     hue: Tensor,
     order: Tensor | None = None,
+    forms: Mapping[int, str] | None = None,
 ) -> Tensor:
     """Brightness, contrast, saturation and hue, in a separate order for each image.
 
@@ -200,40 +252,55 @@ def color_jitter(
         hue: CPU tensor (N,), in turns; 0 = unchanged.
         order: Int64 CPU tensor (N, 4), each row a permutation of 0 brightness, 1 contrast,
             2 saturation, 3 hue; None = in this order for all.
+        forms: The keys of `FORMS` for those of the first three that are not torchvision's.
 
     Returns:
         Float tensor (N, 3, H, W) in [0, 1].
     """
     if order is None:
         order = torch.arange(4).expand(len(images), 4)
-    factors = torch.stack((brightness, contrast, saturation, torch.ones_like(hue)), dim=1)
+    values = (brightness, contrast, saturation, hue)
+    own = {HUE: adjust_hue} | {number: FORMS[name] for number, name in (forms or {}).items()}
+    one = torch.ones_like(hue)
+    factors = torch.stack([one if i in own else values[i] for i in range(4)], dim=1)
     images = images.clone()
     for slot in order.unbind(1):
-        if bool((slot != HUE).any()):
-            images = _blend_(images, slot, factors.gather(1, slot[:, None])[:, 0])
-        # Hue costs more than the rest together: only for the images that are due.
-        rows = ((slot == HUE) & (hue != 0)).nonzero()[:, 0]
-        images = on_rows(images, rows, adjust_hue, hue)
+        blended = slot.clone()
+        for number in own:
+            blended[slot == number] = HUE
+        if bool((blended != HUE).any()):
+            images = _blend_(images, blended, factors.gather(1, slot[:, None])[:, 0])
+        # Each costs more than the blends together: only for the images that are due.
+        for number, operation in own.items():
+            due = slot == number
+            if number == HUE:
+                due &= hue != 0
+            images = on_rows(images, due.nonzero()[:, 0], operation, values[number])
     return images
 
 
-def _blur_matrix(weight: Tensor, size: int) -> Tensor:
-    """Kernels (N, k) -> (N, size, size) matrices that convolve, reflecting at the border."""
+def _blur_matrix(weight: Tensor, size: int, padding: str) -> Tensor:
+    """Kernels (N, k) -> (N, size, size) matrices that convolve, with the border as `padding`."""
     taps = weight.shape[1]
     pixel = torch.arange(size, device=weight.device)
-    source = (pixel + torch.arange(taps, device=weight.device)[:, None] - taps // 2).abs()
-    source = (size - 1) - (size - 1 - source).abs()
+    source = pixel + torch.arange(taps, device=weight.device)[:, None] - taps // 2
+    if padding == "reflect":  # with zeros, what lies outside equals no pixel
+        source = source.abs()
+        source = (size - 1) - (size - 1 - source).abs()
     one_hot = (source[:, :, None] == pixel).to(weight.dtype)
     return (weight @ one_hot.view(taps, -1)).view(-1, size, size)
 
 
-def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
+def gaussian_blur(
+    images: Tensor, sigma: Tensor, kernel_size: int, padding: str = "reflect"
+) -> Tensor:
     """Gaussian blur of images (N, 3, H, W) by two batched matmuls.
 
     Args:
         images: Float tensor (N, 3, H, W); H and W must exceed kernel_size // 2.
         sigma: Tensor (N,), standard deviation in pixels.
         kernel_size: Odd width of the kernel in pixels.
+        padding: What lies outside: "reflect", or "zero", as in SimCLR's and BYOL's official code.
 
     Returns:
         Float tensor (N, 3, H, W).
@@ -242,7 +309,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     offset = torch.arange(kernel_size, device=images.device) - kernel_size // 2
     sigma = _per_image(sigma, images)[:, :, 0, 0]
     weight = torch.softmax(-0.5 * (offset / sigma) ** 2, dim=1)
-    columns, rows = _blur_matrix(weight, width), _blur_matrix(weight, height)
+    columns, rows = (_blur_matrix(weight, side, padding) for side in (width, height))
     blurred = torch.bmm(images.reshape(n, channels * height, width), columns.mT)
     return torch.matmul(rows[:, None], blurred.view(n, channels, height, width))
 

@@ -10,9 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, as_typed
 
 OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
+# The jitter's forms, torchvision's first; in the order of the jitter's operations.
+_JITTER_FORMS = {
+    "brightness_form": ("multiply", "add"),
+    "contrast_form": ("gray", "channel"),
+    "saturation_form": ("gray", "hsv"),
+}
+LEAST_COVERED = 0.1  # of the image, with crop_form=tensorflow: min_object_covered of SimCLR's code
+_CHOICES = {
+    "crop_form": ("redraw", "clip", "tensorflow"),
+    "interpolation": ("bilinear", "bicubic"),
+    "antialias": (True, False),
+    **_JITTER_FORMS,
+    "jitter_order": ("random", "fixed"),
+    "blur_padding": ("reflect", "zero"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,18 +38,24 @@ class ViewSettings:
     order: Sequence[str]
     crop_scale: Sequence[float]
     crop_ratio: Sequence[float]
+    crop_form: str
     interpolation: str
+    antialias: bool
     flip: float
     jitter: float
     brightness: float
     contrast: float
     saturation: float
     hue: float
+    brightness_form: str
+    contrast_form: str
+    saturation_form: str
     jitter_order: str
     grayscale: float
     blur: float
     blur_sigma: Sequence[float]
     blur_kernel: int | None
+    blur_padding: str
     solarize: float
     solarize_threshold: float
 
@@ -43,9 +64,19 @@ class ViewSettings:
         return float(getattr(self, op)) if op in self.order else 0.0
 
     @property
+    def jitter_forms(self) -> dict[int, str]:
+        """The forms of brightness, contrast and saturation that are not torchvision's."""
+        forms = (self.brightness_form, self.contrast_form, self.saturation_form)
+        names = zip(forms, _JITTER_FORMS.values(), strict=True)
+        return {i: form for i, (form, (usual, _)) in enumerate(names) if form != usual}
+
+    @property
     def blur_width(self) -> int:
         """Width of the kernel; SimCLR's tenth of the image, made odd: 23 for 224, 3 for 32."""
         return self.blur_kernel or max(3, 2 * (self.size // 20) + 1)
+
+
+KNOBS = tuple(field.name for field in fields(ViewSettings))
 
 
 def view_settings(**knobs: Any) -> ViewSettings:
@@ -87,10 +118,9 @@ def settings_of_views(
 def _entry(shared: ViewSettings, place: str, entry: Mapping[str, Any]) -> list[ViewSettings]:
     if not isinstance(entry, Mapping):
         raise BadValue(place, entry, "knobs and their values, such as {blur: 0.1}")
-    known = [field.name for field in fields(ViewSettings)]
     for name in entry:
-        if name not in (*known, "count"):
-            says = f"is not a knob of a view: choose from {', '.join(known)}, count"
+        if name not in (*KNOBS, "count"):
+            says = f"is not a knob of a view: choose from {', '.join(KNOBS)}, count"
             raise BadValue(f"{place}.{name}", entry[name], says=says)
     knobs = {str(name): _plain(value) for name, value in entry.items()}
     count = knobs.pop("count", 1)
@@ -143,9 +173,10 @@ def _ordered(place: str, value: Any, high: float) -> None:
         raise BadValue(place, value, f"[low, high] with 0 < low <= high{top}")
 
 
-def _one_of(place: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise BadValue(place, value, f"one of {', '.join(choices)}")
+def _one_of(place: str, value: Any, choices: Sequence[str | bool]) -> None:
+    if type(value) is not type(choices[0]) or value not in choices:  # 1 equals True
+        names = [str(as_typed(choice)) for choice in choices]
+        raise BadValue(place, value, f"one of {', '.join(names)}")
 
 
 def _check(settings: ViewSettings, prefix: str) -> None:
@@ -158,10 +189,13 @@ def _check(settings: ViewSettings, prefix: str) -> None:
         _within(prefix + name, getattr(settings, name), 0, math.inf)
     _within(f"{prefix}hue", settings.hue, 0, 0.5)
     _ordered(f"{prefix}crop_scale", settings.crop_scale, 1)
+    if settings.crop_form == "tensorflow" and settings.crop_scale[1] < LEAST_COVERED:
+        allowed = f"[low, high] with high >= {LEAST_COVERED:g} where crop_form=tensorflow"
+        raise BadValue(f"{prefix}crop_scale", settings.crop_scale, allowed)
     _ordered(f"{prefix}crop_ratio", settings.crop_ratio, math.inf)
     _ordered(f"{prefix}blur_sigma", settings.blur_sigma, math.inf)
-    _one_of(f"{prefix}interpolation", settings.interpolation, ("bilinear", "bicubic"))
-    _one_of(f"{prefix}jitter_order", settings.jitter_order, ("random", "fixed"))
+    for name, choices in _CHOICES.items():
+        _one_of(prefix + name, getattr(settings, name), choices)
     _check_blur_kernel(f"{prefix}blur_kernel", settings)
 
 

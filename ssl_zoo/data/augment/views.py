@@ -2,8 +2,9 @@
 
 Every random number is a pure function of (seed, epoch, index, view, op): an image's views do not
 depend on the batch it is in, on workers or on a resume. Numbers are drawn on the CPU and have the
-distributions of torchvision's RandomResizedCrop, ColorJitter and GaussianBlur; only the drawn
-parameters move to the device, and nothing is read back from it.
+distributions of torchvision's RandomResizedCrop, ColorJitter and GaussianBlur, or of the papers'
+own code where a `_form` says so; only the drawn parameters move to the device, and nothing is read
+back from it.
 
 Speed, `python benchmarks/augment.py` on two cores of an AMD EPYC (32x32, batches of 256, SimCLR's
 CIFAR ops, median of 30 and range): 48,400 views/s in random jitter order (37,800 to 54,600), 64,000
@@ -23,6 +24,7 @@ from torch.nn.functional import interpolate
 from ssl_zoo.data.augment import ops as image_ops
 from ssl_zoo.data.augment.draws import ViewParameters, draw, draw_box
 from ssl_zoo.data.augment.settings import (
+    KNOBS,
     OPS,
     ViewSettings,
     channel_scale,
@@ -45,18 +47,27 @@ class Augmentation:
             left out is off, and crop comes first. Without crop, the view is the central square.
         crop_scale: Least and greatest share of the image's area that a crop takes, before resizing.
         crop_ratio: Least and greatest width / height of a crop.
-        interpolation: "bilinear" or "bicubic", antialiased.
+        crop_form: A crop that does not fit into the image is drawn again, "redraw", as in
+            torchvision; "clip" = one draw, its sides clipped to the image, as in BYOL's code;
+            "tensorflow" = `tf.image.sample_distorted_bounding_box` as in SimCLR's, whose heights
+            are uniform up to the largest that fits, and which redraws what covers less than 0.1.
+        interpolation: "bilinear" or "bicubic".
+        antialias: False = as `tf.image.resize` of TensorFlow 2, which SimCLR and BYOL use.
         flip: Probability of a horizontal flip.
         jitter: Probability of colour jitter.
         brightness: Strength x: the factor is uniform in [max(0, 1 - x), 1 + x].
         contrast: Likewise.
         saturation: Likewise.
         hue: Strength x: the hue turns by a fraction of the circle uniform in [-x, x]; at most 0.5.
+        brightness_form: "multiply" by a factor, or "add" a number uniform in [-x, x] (BYOL).
+        contrast_form: Around the mean of the "gray" image, or of each "channel" (TensorFlow).
+        saturation_form: A blend with the "gray" image, or a factor in "hsv" (TensorFlow).
         jitter_order: "random", an order of the four for each image as in torchvision, or "fixed".
         grayscale: Probability of grayscale.
         blur: Probability of Gaussian blur.
         blur_sigma: Least and greatest standard deviation in pixels; uniform in between.
         blur_kernel: Odd width of the kernel in pixels; None = a tenth of the size, as SimCLR.
+        blur_padding: What lies outside of the view: "reflect", or "zero" (TensorFlow).
         solarize: Probability of solarisation.
         solarize_threshold: Values from here on are inverted; in [0, 1].
         views: The knobs that differ for each view, such as BYOL's [{"blur": 1.0}, {"blur": 0.1,
@@ -86,18 +97,24 @@ class Augmentation:
         order: Sequence[str] = OPS,
         crop_scale: Sequence[float] = (0.08, 1.0),
         crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
+        crop_form: str = "redraw",
         interpolation: str = "bilinear",
+        antialias: bool = True,
         flip: float = 0.5,
         jitter: float = 0.8,
         brightness: float = 0.8,
         contrast: float = 0.8,
         saturation: float = 0.8,
         hue: float = 0.2,
+        brightness_form: str = "multiply",
+        contrast_form: str = "gray",
+        saturation_form: str = "gray",
         jitter_order: str = "random",
         grayscale: float = 0.2,
         blur: float = 0.5,
         blur_sigma: Sequence[float] = (0.1, 2.0),
         blur_kernel: int | None = None,
+        blur_padding: str = "reflect",
         solarize: float = 0.0,
         solarize_threshold: float = 0.5,
         views: Sequence[Mapping[str, Any]] = (),
@@ -105,13 +122,8 @@ class Augmentation:
         std: Sequence[float] | None = None,
         seed: int = 0,
     ) -> None:
-        shared = view_settings(
-            size=size, order=order, crop_scale=crop_scale, crop_ratio=crop_ratio,
-            interpolation=interpolation, flip=flip, jitter=jitter, brightness=brightness,
-            contrast=contrast, saturation=saturation, hue=hue, jitter_order=jitter_order,
-            grayscale=grayscale, blur=blur, blur_sigma=blur_sigma, blur_kernel=blur_kernel,
-            solarize=solarize, solarize_threshold=solarize_threshold,
-        )  # fmt: skip
+        given = locals()  # each knob of a view is an argument of the same name
+        shared = view_settings(**{knob: given[knob] for knob in KNOBS})
         self._settings = settings_of_views(shared, num_views, views)
         self.size, self.num_views, self.seed = size, len(self._settings), seed
         self._mean, self._std = channel_scale(mean, std)
@@ -150,9 +162,7 @@ class Augmentation:
         for view, settings in enumerate(self._settings):
             key = (self.seed, epoch, view)
             top, left, h, w = draw_box(settings, index, key, height, width)
-            box = image[None, :, top : top + h, left : left + w]
-            side = (settings.size, settings.size)
-            crops.append(interpolate(box, side, mode=settings.interpolation, antialias=True)[0])
+            crops.append(_resized(image[None, :, top : top + h, left : left + w], settings)[0])
         return crops
 
     @torch.no_grad()
@@ -206,17 +216,18 @@ class Augmentation:
         if cropped:
             view = image_ops.hflip(images, p.flip).float().div_(255)
         else:
-            view = image_ops.resized_crop(
-                images, p.boxes, settings.size, settings.interpolation, p.flip
-            )
+            how = (settings.size, settings.interpolation, p.flip, settings.antialias)
+            view = image_ops.resized_crop(images, p.boxes, *how)
         for op in settings.order:
             if op == "jitter":
                 values = (p.brightness, p.contrast, p.saturation, p.hue, p.order)
-                view = image_ops.on_rows(view, _rows(p.jitter), image_ops.color_jitter, *values)
+                jitter = partial(image_ops.color_jitter, forms=settings.jitter_forms)
+                view = image_ops.on_rows(view, _rows(p.jitter), jitter, *values)
             elif op == "grayscale":
                 view = image_ops.on_rows(view, _rows(p.grayscale), image_ops.grayscale)
             elif op == "blur":
-                blur = partial(image_ops.gaussian_blur, kernel_size=settings.blur_width)
+                width, padding = settings.blur_width, settings.blur_padding
+                blur = partial(image_ops.gaussian_blur, kernel_size=width, padding=padding)
                 view = image_ops.on_rows(view, _rows(p.blur), blur, p.blur_sigma)
             elif op == "solarize":
                 solarize = partial(image_ops.solarize, threshold=settings.solarize_threshold)
@@ -229,3 +240,16 @@ class Augmentation:
 
 def _rows(mask: Tensor) -> Tensor:
     return mask.nonzero()[:, 0]
+
+
+def _resized(box: Tensor, settings: ViewSettings) -> Tensor:
+    """A uint8 image (1, 3, H, W) at a view's size, rounded to uint8."""
+    if settings.antialias:
+        side = (settings.size, settings.size)
+        return interpolate(box, side, mode=settings.interpolation, antialias=True)
+    # without antialiasing, torch's bicubic filter is another than TensorFlow's and Pillow's
+    whole = torch.tensor([[0, 0, *box.shape[2:]]])
+    resized = image_ops.resized_crop(
+        box, whole, settings.size, settings.interpolation, antialias=False
+    )
+    return resized.mul_(255).round_().byte()
