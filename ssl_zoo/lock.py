@@ -129,6 +129,11 @@ def _put_aside(path: Path, dead: Writer) -> None:
 
 
 def _refusal(holder: Writer, path: Path) -> str:
+    if holder == _UNKNOWN:
+        return (
+            f"{path} cannot be read, so that {path.parent} may be being written: wait 3 minutes, "
+            "or remove that file if nothing writes the folder"
+        )
     since = f" since {holder.since}" if holder.since else ""
     text = f"{path.parent} is being written by {holder}{since}: wait until it ends, or stop it"
     if holder.machine == _machine():

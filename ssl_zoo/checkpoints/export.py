@@ -76,8 +76,6 @@ def export(
         UserError: If the file exists or is the source, the format does not fit the backbone, or
             the features differ by more than TOLERANCE; then all files are as they were.
     """
-    if format not in FORMATS:
-        raise UserError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
     _check_out(source, out, format, force)
     loaded = load_pretrained(source, hints=hints)
     if loaded.config is None:
@@ -137,6 +135,8 @@ def _check_onnx_size(backbone: nn.Module, source: str | Path) -> None:
 
 
 def _check_out(source: str | Path, out: Path, format: str, force: bool) -> None:
+    if format not in FORMATS:
+        raise UserError(f"--format {format} is unknown: use one of {', '.join(FORMATS)}")
     suffix = {"safetensors": ".safetensors", "onnx": ".onnx"}.get(format)
     if suffix and out.suffix != suffix:
         raise UserError(f"{out}: a file of --format {format} must end in {suffix}")

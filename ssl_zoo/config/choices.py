@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import combinations
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -28,13 +28,14 @@ _FLAGS_WITH_VALUE = (
 _DRY_RUN = "dry_run=true"
 
 
-def flags_first(args: list[str]) -> list[str]:
+def flags_first(args: list[str], meant: Callable[[str, str], str | None]) -> list[str]:
     """Hydra's flags before the overrides: its parser refuses overrides on both sides of a flag.
 
     `--dry-run` becomes the override that it stands for.
 
     Args:
         args: The command line.
+        meant: What to type for another tool's word and its value; None for all other words.
 
     Raises:
         UserError: For a flag that Hydra does not have, with the override to type.
@@ -47,7 +48,8 @@ def flags_first(args: list[str]) -> list[str]:
         name, _, typed = arg.partition("=")
         if name.startswith("--") and name not in _FLAGS:
             given = typed or next(rest, "VALUE")
-            raise UserError(f"{name} is not a flag: give {name[2:].replace('-', '_')}={given}")
+            key = name[2:].replace("-", "_")
+            raise UserError(f"{name} is not a flag: {meant(key, given) or f'give {key}={given}'}")
         if not arg.startswith("-"):
             overrides.append(arg)
         elif arg in _FLAGS_WITH_VALUE:
@@ -78,7 +80,7 @@ def elsewhere(args: Iterable[str], folder: str) -> list[str]:
     kept = [
         arg.replace("hydra.run.dir=", "run_dir=", 1) if arg.startswith("hydra.run.dir=") else arg
         for arg in args
-        if not arg.startswith("hydra.sweep.dir=")
+        if not arg.startswith(("hydra.sweep.dir=", "sweep="))
     ]
     return [*kept, f"hydra.sweep.dir='{folder}/sweep'"]
 

@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -45,7 +46,7 @@ from ssl_zoo.config.groups import (
 )
 from ssl_zoo.config.quoting import plain_texts, typed
 from ssl_zoo.config.resume_line import go_on, resume_line
-from ssl_zoo.config.words import beside, check_words
+from ssl_zoo.config.words import beside, check_words, meant
 from ssl_zoo.types import UserError, first_line
 
 # A folder that may not be written, a disk that is full: not faults of ours, so no stack trace.
@@ -238,7 +239,7 @@ def run_cli(
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors to us
     try:
-        sys.argv[1:] = plain_texts(flags_first(sys.argv[1:]))
+        sys.argv[1:] = plain_texts(flags_first(sys.argv[1:], partial(meant, config_name)))
         search(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)

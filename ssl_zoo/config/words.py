@@ -169,9 +169,8 @@ def check_words(args: Iterable[str], program: str = "train") -> None:
             _check_option(key, value)
         if key.startswith("~"):
             _check_removed(key[1:], program)
-        elif equals and (ours := _meant(key, value, program)):
-            fix = ours.removeprefix(_NOTHING)
-            raise UserError(f"{key} is not a key here: {fix if fix != ours else f'give {ours}'}")
+        elif equals and (fix := meant(program, key, value)):
+            raise UserError(f"{key} is not a key here: {fix}")
         elif equals and program == "train":
             _check_moved(key, value)
 
@@ -194,10 +193,25 @@ def check_trainer(cfg: DictConfig) -> None:
             raise UserError(f"trainer.{name} has its value from {knob}: set {knob} instead")
 
 
+def meant(program: str, key: str, value: str) -> str | None:
+    """What to do about another tool's word, as in "give optimizer.lr=0.1"; None if it is not one.
+
+    Args:
+        program: "train" or "evaluate".
+        key: As typed.
+        value: As typed.
+    """
+    ours = _meant(key, value, program)
+    if ours is None:
+        return None
+    return ours.removeprefix(_NOTHING) if ours.startswith(_NOTHING) else f"give {ours}"
+
+
 def _meant(key: str, value: str, program: str) -> str | None:
     """What to type for another tool's word; None if it is not in the table."""
     if key == "data" and value not in options_of("data"):
-        return f"dataset={value}"
+        known = value in options_of("dataset")
+        return f"dataset={value}" if known else f"dataset=folder dataset.root={value}"
     ours = _WORDS[program].get(key)
     if ours is None and key.startswith("model.") and program == "train":
         part, _, name = key.removeprefix("model.").partition(".")

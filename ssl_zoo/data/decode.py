@@ -110,7 +110,10 @@ def _converted(image: Image.Image, white: int | None) -> NDArray[np.uint8]:
         over = Image.new("RGBA", image.size, "white")
         rgba = image.convert("RGBA")
         if image.mode in ("RGBA", "LA", "RGBa", "La"):
-            _check_mask(np.asarray(rgba)[..., 3], len(image.getbands()))
+            pixels = np.asarray(rgba)
+            _check_mask(pixels[..., 3], len(image.getbands()))
+            if not pixels[..., 3].any() and np.ptp(pixels[..., :3]) > 0:
+                raise ValueError("is transparent everywhere, over a picture; save it as RGB")
         image = Image.alpha_composite(over, rgba)
     return np.array(image.convert("RGB"))
 

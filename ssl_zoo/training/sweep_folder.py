@@ -42,7 +42,7 @@ def _claimed(config: DictConfig) -> Path:
     Raises:
         UserError: If another has it, or it cannot be made.
     """
-    if not is_rank_zero():
+    if not is_rank_zero() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("-m starts every job itself: start one process, not one for each rank")
     given = config.hydra.overrides.task
     if (run := _last(given, "resume")) and not run.endswith("=null"):

@@ -78,7 +78,7 @@ def test_the_method_that_a_command_line_ends_with() -> None:
     ],
 )
 def test_what_a_dry_run_is(line: str, dry: bool) -> None:
-    assert is_dry_run(flags_first(line.split())) == dry
+    assert is_dry_run(flags_first(line.split(), lambda *_: None)) == dry
 
 
 def test_hydra_writes_elsewhere_in_a_dry_run() -> None:

@@ -78,6 +78,8 @@ def folder(
             other names, images above `class_depth`, or an unknown option.
     """
     _check_options(on_error, labelled, class_depth, white)
+    if not str(root).strip():
+        raise BadValue("root", root, says="names no folder: give one, or . for the present one")
     place, cache = Path(root).expanduser().absolute(), Path(cache_dir).expanduser()
     layout = find_layout(find_images(place), place, labelled, class_depth, test_folder)
     layout, class_names = with_classes(layout, labelled, class_depth)

@@ -124,7 +124,8 @@ def stop_at_splits_below(found: Found, root: Path, labelled: bool | str, depth: 
                 f"itself below {root}, which would be read as a whole: give it as the root, "
                 f"or move its folders up"
             )
-        held_out = [name for split, name in names.items() if split != "train"]
+        own = role(parent.rpartition("/")[2])  # of Test in Test, which only wraps it
+        held_out = [name for split, name in names.items() if split not in ("train", own)]
         if parent and held_out and depth == 1 and labelled is not True:
             raise UserError(
                 f"{root / parent} holds a folder {held_out[0]}, which would be read with the "

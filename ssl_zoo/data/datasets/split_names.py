@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Literal
+from unicodedata import normalize
 
 Role = Literal["train", "val", "test"]
 
@@ -18,13 +19,42 @@ _FILLERS = {
     *("image", "images", "img", "imgs", "photo", "photos", "pic", "pics", "picture", "pictures"),
     *("sample", "samples", "original", "resized", "final"),
 }
+# How words for splits begin, also in Trainingsdaten; in other languages they are only refused.
+_BEGINS: dict[Role, tuple[str, ...]] = {
+    "train": (
+        *("train", "trein", "entren", "entrain", "entraîn", "addestr", "apprent", "uczen", "eğit"),
+        *("обуч", "трен", "训练", "訓練", "学習", "训", "훈련", "학습", "تدريب"),
+    ),
+    "val": ("valid", "validier", "valida", "вали", "验证", "驗證", "検証", "검증"),
+    "test": (
+        *("test", "prueba", "prova", "examen", "evalu", "évalu", "avali", "sınav"),
+        *("тест", "пров", "测试", "測試", "テスト", "評価", "评估", "테스트", "평가", "اختبار"),
+    ),
+}
 # Folders of one and the same set: by number, or by what is drawn on the pictures of another.
 _PIECES = {"fold", "part", "split", "batch", "shard", "chunk", "set", "subset", "volume", "cv"}
 _PICTURES = {"image", "images", "img", "imgs", "photo", "photos", "rgb", "input", "inputs", "jpeg"}
 _ANNOTATIONS = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "annot", "segmentation"),
-    *("segmentations", "gt", "groundtruth", "truth", "depth", "target", "targets", "trimaps"),
+    *(
+        "edges",
+        "edge",
+        "thumbnails",
+        "thumbs",
+        "segmentations",
+        "gt",
+        "groundtruth",
+        "truth",
+        "depth",
+        "target",
+        "targets",
+        "trimaps",
+    ),
 }
+_SIDES = (  # two parts of one set
+    *({"query", "gallery"}, {"seen", "unseen"}, {"base", "novel"}, {"source", "target"}),
+    *({"labeled", "unlabeled"}, {"labelled", "unlabelled"}, {"clean", "noisy"}, {"lr", "hr"}),
+)
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of trainA, seg_train, TrainSet, train2017
 
 
@@ -42,13 +72,13 @@ def role(name: str) -> Role | None:
 
 def looks_like(name: str) -> set[Role]:
     """The splits that a name also reminds of, as trainA and fruit_test do."""
-    return {split for word in _words(name) if (split := _hint(word)) is not None}
+    words = {*_words(name), *re.findall(r"[^\W\d_]+", normalize("NFC", name.lower()))}
+    return {split for word in words if (split := _hint(word)) is not None}
 
 
 def _hint(word: str) -> Role | None:
-    """A word's split, also of Trainingsdaten and testfiles."""
-    begins: dict[str, Role] = {"train": "train", "test": "test", "valid": "val"}
-    found = [split for start, split in begins.items() if word.startswith(start)]
+    """A word's split, also of Trainingsdaten and in other languages."""
+    found = [split for split, starts in _BEGINS.items() if word.startswith(starts)]
     return _WORDS.get(word) or next(iter(found), None)
 
 
@@ -58,8 +88,11 @@ def without_split(name: str) -> list[str]:
 
 
 def are_pieces(names: Sequence[str]) -> bool:
-    """Whether names number the pieces of one set, as fold1 and fold2 do."""
-    found = [re.fullmatch(r"([a-z]+)[ ._-]*(\d+|[a-z])", name.lower()) for name in names]
+    """Whether names are those of the pieces of one set: fold1 and fold2, query and gallery."""
+    if {name.lower() for name in names} in _SIDES:
+        return True
+    number = r"\d+|[a-z]|[ivx]+|one|two|three|four|five"
+    found = [re.fullmatch(rf"([a-z]+?)[ ._-]*({number})", name.lower()) for name in names]
     stems = {match and match.group(1) for match in found}
     return len(names) > 1 and len(stems) == 1 and stems <= _PIECES
 

@@ -107,6 +107,9 @@ def test_a_wrapper_around_classes(root: Path) -> None:
         (["train", "val", "validation"], "2 folders that may be val"),
         (["Trainingsdaten", "Testdaten"], "look like splits"),
         (["trainfiles", "testfiles"], "look like splits"),
+        (["训练集", "测试集"], "look like splits"),
+        (["entraînement", "évaluation"], "look like splits"),
+        (["обучение", "тест"], "look like splits"),
         (["plum", "plum_test", "pear"], "has plum_test, which look like a split of each class"),
     ],
 )
@@ -127,6 +130,8 @@ def test_what_cannot_be_told_is_refused_in_one_line(
     [
         (["fold1/cat/1.png", "fold2/dog/2.png"], "look like pieces of one set"),
         (["batch_a/1.png", "batch_b/2.png"], "look like pieces of one set"),
+        (["Part I/1.png", "Part II/2.png", "Part IV/3.png"], "look like pieces of one set"),
+        (["query/1.png", "Gallery/2.png"], "look like pieces of one set"),
         (["images/1.png", "masks/1.png"], "look like pictures and what is drawn on them"),
         (["JPEGImages/1.png", "SegmentationClass/1.png"], "look like pictures and what is drawn"),
         (["rgb/1.png", "depth/1.png", "notes/2.png"], "give {root}/rgb as the root"),
