@@ -22,7 +22,7 @@ def data_facts(data: DataModule) -> dict[str, Any]:
     return {
         "images": data.num_images,
         "labelled": int((data.train.labels >= 0).sum()),
-        "classes": data.num_classes,
+        "classes": data.num_train_classes if data.class_split is None else data.num_classes,
         "first_classes": list(data.class_names[:_SHOWN]),
         "val": len(data.val),
         "test": None if data.test is None else len(data.test),

@@ -9,13 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ssl_zoo.checkpoints import Source, find_checkpoint
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
 from ssl_zoo.hardware import default_device, has_native_bf16
+from ssl_zoo.metric_names import MAJORITY_SHARE
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.classification import majority_line
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
+from ssl_zoo.protocols.runner.per_class import write_per_class
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_new, write_text
@@ -120,10 +125,11 @@ class Results:
         Args:
             candidate: A row.
             name: Name of the protocol.
-            pictures: Whether the row has any.
+            pictures: Whether the row has all of them, or those that every row has.
         """
-        stem = self.folder / "figures" / (name + self.suffix) if pictures else None
-        return replace(candidate, folder=self.folder, suffix=self.suffix, figure_stem=stem)
+        stem = self.folder / "figures" / (name + self.suffix)
+        places = {"folder": self.folder, "suffix": self.suffix, "figure_stem": stem}
+        return replace(candidate, **places, is_first=pictures)
 
     def add(
         self, name: str, protocol: Protocol, candidate: Candidate, scores: dict[str, Any]
@@ -139,6 +145,8 @@ class Results:
         row = {"protocol_id": result["protocol_id"], **scores, "num_encoded": candidate.num_encoded}
         result["rows"][candidate.name] = row
         write_text(self.paths[name], json.dumps(result, indent=2) + "\n", fix="give out=FOLDER")
+        if not protocol.own_data:
+            write_per_class(self.paths[name], result["rows"], self.make_data())
 
     def _path(self, name: str) -> Path:
         """A file with other settings or data is kept; the new one gets its id in its name.
@@ -178,7 +186,9 @@ class Results:
         """Print the rows' scores, and where they are written."""
         if len(protocols) == 1:
             ((name, protocol),) = protocols.items()
-            columns = {_title(key): (name, key) for key in protocol.columns}
+            rows = self.written[name]["rows"].values()
+            shown = [key for key in protocol.columns if any(key in row for row in rows)]
+            columns = {_title(key): (name, key) for key in shown}
             title = f"{name} (id {self.written[name]['protocol_id']})"
         else:
             columns = {name: (name, protocol.headline) for name, protocol in protocols.items()}
@@ -197,7 +207,18 @@ class Results:
             for p, k in columns.values()
         )
         print_table(f"{title}: shares in %" if shares else title, ["", *columns], table)
+        if line := self._majority():
+            print(line)
         print("written to " + ", ".join(map(str, self.paths.values())))
+
+    def _majority(self) -> str | None:
+        """What the most frequent class would score, if a classifier was scored."""
+        rows = [row for result in self.written.values() for row in result["rows"].values()]
+        data = self.make_data() if any(MAJORITY_SHARE in row for row in rows) else None
+        if data is None or data.test is None:
+            return None
+        labels = data.test.labels
+        return majority_line(labels[torch.isin(labels, data.train_labels)], data.class_names)
 
 
 def _title(key: str) -> str:
