@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ssl_zoo.data.datasets.layout import listed as listed_names
+from ssl_zoo.data.datasets.layout import listed
 from ssl_zoo.data.images import Images
 
 _HEADS = "knn, linear and other classifiers"
@@ -55,23 +55,24 @@ def _compared(part: str, train: Images, images: Images, names: Sequence[str]) ->
     if not len(images) or set(known) == set(own):
         return None
     if not own:
-        has = f"no image of {part} has a label, train has {_classes(known, names)}"
+        has = f"no image of {part} has a label, train has {classes_in_words(known, names)}"
         return f"{has}: {_unscored(part)}"
     if not known:
-        has = f"no image of train has a label, {part} has {_classes(own, names)}"
+        has = f"no image of train has a label, {part} has {classes_in_words(own, names)}"
         return f"{has}: {_unscored(part)}"
     if share_no_class(train, images):
-        both = f"train {_classes(known, names)}, {part} {_classes(own, names)}"
-        return f"train and {part} share no class ({both}): {_unscored(part)}"
+        both = f"train {classes_in_words(known, names)}, {part} {classes_in_words(own, names)}"
+        line = f"train and {part} share no class ({both}): {_unscored(part)}"
+        return "; ".join([line, *_alike(own, known, names)])
     others = [label for label in own if label not in set(known)]
     lacking = [label for label in known if label not in set(own)]
     said, unused = [], ""
     if others:
-        said.append(f"has {_classes(others, names)} that train lacks")
+        said.append(f"has {classes_in_words(others, names)} that train lacks")
         count = int(torch.isin(images.labels, torch.tensor(others)).sum())
         unused = f", without {count:,} of its {len(images):,} images; {_ALL}"
     if lacking:
-        said.append(f"lacks {_classes(lacking, names)} of train")
+        said.append(f"lacks {classes_in_words(lacking, names)} of train")
     shared = _counted(len(own) - len(others))
     use = f"{_HEADS} learn all of train's and are {_USES[part]} on the {shared} that both have"
     line = f"{part} {' and '.join(said)}: {use}{unused}"
@@ -82,9 +83,11 @@ def _unscored(part: str) -> str:
     return f"{_HEADS} cannot be {_USES[part]} on it; {_ALL}"
 
 
-def _classes(labels: Sequence[int], names: Sequence[str]) -> str:
+def classes_in_words(labels: Sequence[int], names: Sequence[str]) -> str:
     """As in "2 classes (cat, dog)"."""
-    return f"{_counted(len(labels))} ({listed_names([str(names[label]) for label in labels])})"
+    if not labels:
+        return "no labels"
+    return f"{_counted(len(labels))} ({listed([str(names[label]) for label in labels])})"
 
 
 def _counted(classes: int) -> str:

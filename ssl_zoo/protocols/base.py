@@ -12,7 +12,7 @@ import torch
 
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.images import Images
-from ssl_zoo.data.shared_classes import class_ids, listed_names
+from ssl_zoo.data.shared_classes import class_ids, classes_in_words
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.types import BadValue, UserError
 
@@ -121,14 +121,10 @@ def check_shared_classes(data: DataModule) -> None:
 
 def _check_shared(data: DataModule, part: str, images: Images | None) -> None:
     """Refuse a split without an image of a class of train."""
-    if images is None or torch.isin(data.train_labels, images.labels).any():
+    if not images or torch.isin(data.train_labels, images.labels).any():
         return
-    if not (images.labels >= 0).any():
-        own = "has no labels"
-    else:
-        names = [data.class_names[label] for label in class_ids(images)]
-        own = f"has {listed_names(names)}"
-    learned = listed_names([data.class_names[label] for label in data.train_labels.tolist()])
+    own = classes_in_words(class_ids(images), data.class_names)
+    learned = classes_in_words(data.train_labels.tolist(), data.class_names)
     raise UserError(
         f"{part} has no image of a class that train has: train has {learned}, {part} {own}; use "
         "protocol=retrieval or protocol=embed, which need no class in common"

@@ -55,13 +55,13 @@ class KNN(Protocol):
         """Say which k are above the number of images that can vote, and what is used."""
         train = int((data.train.labels >= 0).sum())
         bank = train + int(torch.isin(data.val.labels, data.train_labels).sum())
-        said = []
-        if large := [str(k) for k in self.ks if k > bank]:
-            said.append(f"k={', '.join(large)} above the {bank} images of train and val: k={bank}")
-        if self.k > train:
-            said.append(f"on val k={self.k} above the {train} of train: k={train}")
-        if said:
-            info(f"knn: {'; '.join(said)} is used")
+        for ks, count, who in (
+            ([k for k in self.ks if k > bank], bank, "train and val, which vote on test"),
+            ([self.k] if self.k > train else [], train, "train, which vote on val"),
+        ):
+            if ks:
+                listed = ", ".join(map(str, ks))
+                info(f"knn: k={listed} is above the {count} images of {who}: k={count} is used")
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1`, the scores of `test_top1` at the headline k, `test_top1_k<k>` at each."""

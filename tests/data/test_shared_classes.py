@@ -38,22 +38,29 @@ HEADS = "knn, linear and other classifiers"
             ABC,
             images(0, 1, 2, 3, 3, 4),
             f"test has 2 classes (dog, emu) that train lacks: {HEADS} learn all of train's and are "
-            "scored on the 3 classes that both have, without 3 of its 6 images; retrieval and embed "
-            "take all images",
+            "scored on the 3 classes that both have, without 3 of its 6 images; retrieval and "
+            "embed take all images",
         ),
         (
             ABC,
             images(0, 5),
             f"test has 1 class (Cat) that train lacks and lacks 2 classes (bee, cat) of train: "
             f"{HEADS} learn all of train's and are scored on the 1 class that both have, without 1 "
-            "of its 2 images; retrieval and embed take all images; cat and Cat are two classes: are "
-            "they meant to be one?",
+            "of its 2 images; retrieval and embed take all images; cat and Cat are two classes: "
+            "are they meant to be one?",
         ),
         (
             ABC,
             images(3, 4),
             "train and test share no class (train 3 classes (ant, bee, cat), test 2 classes (dog, "
             f"emu)): {HEADS} cannot be scored on it; retrieval and embed take all images",
+        ),
+        (
+            images(2, 2, 0),
+            images(5),
+            "train and test share no class (train 2 classes (ant, cat), test 1 class (Cat)): "
+            f"{HEADS} cannot be scored on it; retrieval and embed take all images; cat and Cat are "
+            "two classes: are they meant to be one?",
         ),
         (
             ABC,
@@ -101,7 +108,7 @@ def test_the_class_split_of_a_data_set() -> None:
     test = images(3, 3, 4, 4)
     split = class_split_of(ABC, images(0, 1), test, NAMES, num_folds=4)
     assert split is not None
-    assert (split.trainval, split.test, split.folds) == ([0, 1, 2], [3, 4], [[0, 1]])
+    assert (split.trainval, split.test, split.folds) == ([0, 1, 2], [3, 4], [[1, 2]])
     apart = class_split_of(ABC, images(7, 8), test, NAMES, num_folds=4)
     assert apart is not None
     assert (apart.trainval, apart.folds) == ([0, 1, 2, 7, 8], [[7, 8]])

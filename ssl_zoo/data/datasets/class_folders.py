@@ -66,11 +66,12 @@ def with_classes(
     return Layout(cleaned["train"], cleaned.get("val"), cleaned.get("test")), classes
 
 
-def in_order(classes: dict[str, list[str]]) -> list[str]:
-    """The names of all classes: train's first, so that their labels do not depend on others."""
+def numbered(classes: dict[str, list[str]]) -> dict[str, int]:
+    """The label of each class, ascending: train's first, so that they do not depend on others."""
     train = classes["train"]
     others = {name for names in classes.values() for name in names} - set(train)
-    return [*train, *sorted(others, key=lambda name: name.split("/"))]
+    names = [*train, *sorted(others, key=lambda name: name.split("/"))]
+    return {name: label for label, name in enumerate(names)}
 
 
 def _folders(found: list[str], depth: int) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_zoo.console import info
-from ssl_zoo.data.datasets.class_folders import in_order, stop_at_empty, top, with_classes
+from ssl_zoo.data.datasets.class_folders import numbered, stop_at_empty, top, with_classes
 from ssl_zoo.data.datasets.layout import Part, find_layout
 from ssl_zoo.data.datasets.white_level import check_white
 from ssl_zoo.data.decode import FULL_RANGE
@@ -81,8 +81,7 @@ def folder(
     place, cache = Path(root).expanduser().absolute(), Path(cache_dir).expanduser()
     layout = find_layout(find_images(place), place, labelled, class_depth, test_folder)
     layout, classes = with_classes(layout, labelled, class_depth)
-    class_names = in_order(classes)
-    label_of = {name: label for label, name in enumerate(class_names)}
+    labels = numbered(classes)
     parts = {split: part for split, part in layout._asdict().items() if part is not None}
     trees = [tree_of(part.root, part.found.names, cache, white) for part in parts.values()]
     headers = [scan_headers(tree, num_threads) for tree in trees]
@@ -98,16 +97,14 @@ def folder(
         _report_skipped(trees, broken, skipped_list)
     splits: dict[str, Any] = {}
     for i, (split, part) in enumerate(parts.items()):
-        ids = {name: label_of[name] for name in classes[split]}
-        images = _images(trees[i], headers[i], ids, class_depth, arrays[i : i + 1])
+        ids = {name: labels[name] for name in classes[split]}
         failed = counted(reason.split(":")[0] for reason in broken[i].values())
         left_out = together(part.left_out, _frames(headers[i]), failed)
+        images = _images(trees[i], headers[i], ids, class_depth, arrays[i : i + 1])
         images = replace(images, left_out=left_out)
         required = {} if split == "val" else ids
         splits[split] = _without(images, part, broken[i], required, class_depth)
-    return Splits(
-        splits["train"], splits.get("test"), class_names, val=splits.get("val"), white=white
-    )
+    return Splits(class_names=list(labels), white=white, **{"test": None, **splits})
 
 
 def _check_options(

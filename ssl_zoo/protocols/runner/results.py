@@ -128,8 +128,13 @@ class Results:
             pictures: Whether the row has all of them, or those that every row has.
         """
         stem = self.folder / "figures" / (name + self.suffix)
-        places = {"folder": self.folder, "suffix": self.suffix, "figure_stem": stem}
-        return replace(candidate, **places, is_first=pictures)
+        return replace(
+            candidate,
+            folder=self.folder,
+            suffix=self.suffix,
+            figure_stem=stem,
+            is_first=pictures,
+        )
 
     def add(
         self, name: str, protocol: Protocol, candidate: Candidate, scores: dict[str, Any]
