@@ -55,6 +55,11 @@ METRICS = (
 KNN_AT_START = Metric("val/knn_top1_at_start", KNN_TOP1.panel, "", True)
 # Beside every row: the epoch, from 0, and the training images of all devices up to this step.
 EPOCH, IMAGES_SEEN = "epoch", "images_seen"
+# Of a row of evaluate.py: scores of a classifier on test.
+TEST_TOP1, BALANCED_TOP1, TOP5 = "test_top1", "test_balanced_top1", "test_top5"
+TOP1_BY_CLASS = "test_top1_by_class"  # a list by label; None for a class that test lacks
+MAJORITY_SHARE = "test_majority_share"  # the top-1 of always answering test's most frequent class
+IMAGES_SCORED = "num_test_images"
 OBJECTIVES = tuple(metric for metric in METRICS if metric.objective)
 
 
@@ -66,6 +71,11 @@ def of_training(name: str) -> str:
 def epoch_mean(name: str) -> str:
     """The name of a metric's mean over an epoch."""
     return f"{name}_epoch"
+
+
+def of_setting(name: str, setting: object) -> str:
+    """The name of a score that a row has for several settings, such as k10 or 1pct."""
+    return f"{name}_{setting}" if setting else name
 
 
 def objective_of(logged: Container[str]) -> Metric | None:

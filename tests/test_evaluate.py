@@ -39,7 +39,7 @@ def test_rows_and_their_file(run: Path, protocol: str) -> None:
     assert list(result["rows"]) == ROWS
     for scores in result["rows"].values():
         tops = [value for name, value in scores.items() if "top1" in name and "class" not in name]
-        assert len(tops) == (2 if protocol == "linear" else 6)
+        assert len(tops) == (3 if protocol == "linear" else 7)
         assert all(0 <= top <= 1 for top in tops)
         assert scores["protocol_id"] == result["protocol_id"]
         assert scores["num_encoded"] == 360

@@ -40,14 +40,16 @@ class KNNMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if data.num_classes == 0:
+        if data.num_train_classes == 0:
             info("no labels: the kNN monitor and the linear probe are off")
         elif len(data.val) == 0:
             info(
                 "no image is held out (dataset.val_fraction=0): the kNN monitor and the linear "
                 "probe are off; evaluate.py scores the run on test"
             )
-        elif data.class_split is not None:
+        elif not (data.val.labels >= 0).any():
+            info("no image of val has a label: the kNN monitor and the linear probe are off")
+        elif data.val_is_apart:
             info("val has classes of its own: the kNN monitor and the linear probe are off")
         size = min(self.features.bank_size or data.num_images, data.num_images)
         new = trainer.global_step == 0 and not trainer.fast_dev_run  # type: ignore[attr-defined]
@@ -56,7 +58,8 @@ class KNNMonitor(Callback):
 
     def _is_on(self, trainer: Trainer) -> bool:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        return bool(data.num_classes and len(data.val) and data.class_split is None)
+        labelled = bool(data.num_train_classes and (data.val.labels >= 0).any())
+        return labelled and not data.val_is_apart
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._is_on(trainer) and epoch_due(trainer, self.every_n_epochs):
@@ -66,7 +69,7 @@ class KNNMonitor(Callback):
         """Of the present weights; collective."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         bank = self.features.bank(trainer, pl_module)
-        val = self.features.val(trainer, pl_module)
+        val = self.features.val(trainer, pl_module).among(data.train_labels)
         if self.k > len(bank.label) and not self._told:
             info(f"k={self.k} of the kNN monitor: the bank has {len(bank.label)} images, all vote")
             self._told = True
@@ -75,7 +78,7 @@ class KNNMonitor(Callback):
             val.label,
             bank.representation,
             bank.label,
-            data.num_classes,
+            data.num_train_classes,
             [self.k],
             self.temperature,
         )

@@ -32,8 +32,8 @@ class LinearProbe(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        num_classes = data.num_classes
-        if num_classes == 0 or len(data.val) == 0 or data.class_split is not None:
+        num_classes = data.num_train_classes
+        if num_classes == 0 or len(data.val) == 0 or data.val_is_apart:
             return
         dim = int(pl_module.num_features)  # type: ignore[arg-type]
         linear = nn.utils.skip_init(nn.Linear, dim, num_classes)  # draws nothing: the run's
@@ -72,7 +72,8 @@ class LinearProbe(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.probe is None or not epoch_due(trainer, self.every_n_epochs):
             return
-        val = self.features.val(trainer, pl_module).labelled()
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        val = self.features.val(trainer, pl_module).among(data.train_labels)
         if len(val.label) == 0:
             return
         self.probe.eval()

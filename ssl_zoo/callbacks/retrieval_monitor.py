@@ -12,6 +12,8 @@ from ssl_zoo.evaluation.features import Features, encode
 from ssl_zoo.evaluation.retrieval import retrieval_metrics
 from ssl_zoo.metric_names import MAP_AT_R, PRECISION_AT_1
 
+_FEWEST = 2  # images of a class, of which one finds the other
+
 
 class Embedding(nn.Module):
     """An encoder's L2-normalised embedding, (N, 3, S, S) -> (N, embed_dim)."""
@@ -27,8 +29,8 @@ class Embedding(nn.Module):
 class RetrievalMonitor(Callback):
     """Logs `val/map_at_r` and `val/precision_at_1` of the output that the method is scored on.
 
-    Each validation image searches for the others of its class; training has seen none of them. On
-    data that is not class-disjoint it does nothing.
+    Each validation image searches for the others of its class; training has seen none of them. If
+    val has a class of train, or one image of each class, it does nothing.
 
     Args:
         features: Shared with the other monitors.
@@ -42,7 +44,9 @@ class RetrievalMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if data.class_split is None or not epoch_due(trainer, self.every_n_epochs):
+        if not data.val_is_apart or not epoch_due(trainer, self.every_n_epochs):
+            return
+        if int(data.val.labels[data.val.labels >= 0].bincount().max()) < _FEWEST:
             return
         val = self._val(trainer, pl_module)
         metrics = retrieval_metrics(val.representation, val.label)

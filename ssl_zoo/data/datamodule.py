@@ -22,6 +22,7 @@ from ssl_zoo.data.listing import together
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler, limited
+from ssl_zoo.data.shared_classes import class_ids, differences, share_no_class
 from ssl_zoo.data.splits import Mode, Parts, class_disjoint, within_classes
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
 from ssl_zoo.types import BadValue, MultiViewBatch, UserError
@@ -86,10 +87,10 @@ class DataModule(LightningDataModule):
 
     Attributes:
         num_images: Images in the training split.
-        num_classes: Classes; 0 = unlabelled.
-        num_train_classes: The classes of train are 0 to this.
+        num_classes: Classes of all splits; 0 = unlabelled.
+        num_train_classes: The classes of train are 0 to this; a classifier's answers are these.
         view_size: Side of the training views, where a view does not set its own.
-        class_split: The classes of train and val and of test; None = they share all classes.
+        class_split: The classes of train and val and of test; None = not split by class.
         statistics: Whose mean and std normalise the images, in words.
         left_out: Files of all splits that were not read, by reason.
     """
@@ -120,10 +121,9 @@ class DataModule(LightningDataModule):
         parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
         self.left_out = _left_out(splits)
         self.val_is_of_train = splits.val is None and class_split is None
-        self.train, self.val, self.test = parts.train, parts.val, parts.test
-        self.class_names, self.class_split = parts.class_names, parts.class_split
-        self.num_train_classes = parts.num_train_classes
-        self.num_classes, self.num_images = len(self.class_names), len(self.train)
+        self.train, self.val, self.test, self.class_names, self.class_split, seen = parts
+        self.num_train_classes, self.num_classes = seen, len(self.class_names)
+        self.num_images = len(self.train)
         self.batch_size, self.accumulate = batch_size, accumulate
         self.images_per_class, self.overfit_batches = images_per_class, overfit_batches
         self.num_workers, self.seed, self.eval_batch_size = num_workers, seed, eval_batch_size
@@ -153,6 +153,16 @@ class DataModule(LightningDataModule):
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch."""
         return -(-self.num_batches // self.accumulate)
+
+    @cached_property
+    def train_labels(self) -> Tensor:
+        """The classes that train has labelled images of, ascending: those that can be learned."""
+        return torch.tensor(class_ids(self.train))
+
+    @cached_property
+    def val_is_apart(self) -> bool:
+        """Whether no class of val is one of train, so that val cannot be classified."""
+        return share_no_class(self.train, self.val)
 
     @property
     def num_views(self) -> int:
@@ -241,7 +251,10 @@ class DataModule(LightningDataModule):
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the images, their split and their classes, as plain data."""
-        return split_fingerprint(self.train, self.val, self.test, self.class_names)
+        names = self.class_names
+        if self.class_split is None:  # training goes on whatever classes test has
+            names = names[: self.num_train_classes]
+        return split_fingerprint(self.train, self.val, self.test, names)
 
     def options(self) -> dict[str, Any]:
         """What load_backbone needs to prepare images, as plain data."""
@@ -267,7 +280,10 @@ def _parts(
     for name, value in (("fold", fold), ("class_split_seed", class_split_seed)):
         if value:
             raise BadValue(name, value, says="needs class_split=hash or contiguous")
-    return within_classes(splits, val_fraction, split_seed)
+    parts = within_classes(splits, val_fraction, split_seed)
+    for line in differences(parts.train, parts.val, parts.test, parts.class_names):
+        info(line)
+    return parts
 
 
 def _left_out(splits: Splits) -> dict[str, int]:

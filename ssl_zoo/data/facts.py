@@ -19,11 +19,14 @@ def data_facts(data: DataModule) -> dict[str, Any]:
 
     `classes` is 0 where there are no labels, `test` None where there are no test images.
     """
+    names = data.class_names
+    if data.class_split is None:  # those that only val or test has are said elsewhere
+        names = names[: data.num_train_classes]
     return {
         "images": data.num_images,
         "labelled": int((data.train.labels >= 0).sum()),
-        "classes": data.num_classes,
-        "first_classes": list(data.class_names[:_SHOWN]),
+        "classes": len(names),
+        "first_classes": list(names[:_SHOWN]),
         "val": len(data.val),
         "val_is_of_train": data.val_is_of_train,
         "test": None if data.test is None else len(data.test),

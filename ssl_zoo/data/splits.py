@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.data.images import Images, Splits
+from ssl_zoo.data.shared_classes import class_ids, share_no_class
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
 from ssl_zoo.types import BadValue
 
@@ -77,14 +78,46 @@ def make_class_split(
         )
         raise BadValue("test_fraction", test_fraction, says=says)
     num_val = len(class_names) * (1 - test_fraction)
-    num_folds = max(1, min(num_folds, _floor(num_val / _FEWEST)))
-    size = max(_FEWEST, _floor(num_val / max(2, num_folds)))
-
     ids = _ordered(class_names, mode, seed)
     trainval, test = ids[:num_trainval], ids[num_trainval:]
-    ends = [num_trainval * (p + num_folds) // num_folds for p in range(num_folds)]
-    folds = [[trainval[i % num_trainval] for i in range(end - size, end)] for end in ends]
-    return ClassSplit(sorted(trainval), sorted(test), [sorted(fold) for fold in folds])
+    return ClassSplit(sorted(trainval), sorted(test), _folds(trainval, num_val, num_folds))
+
+
+def class_split_of(
+    train: Images, val: Images, test: Images | None, class_names: Sequence[str], num_folds: int
+) -> ClassSplit | None:
+    """The class split that a data set comes with, as one that holds test's classes out.
+
+    Val is the only fold if it has classes of its own; else folds are made of train's, in the order
+    of their names.
+
+    Args:
+        train: Images to learn from.
+        val: Images to choose on.
+        test: Images to report on.
+        class_names: Name of each label.
+        num_folds: As `make_class_split` takes it.
+
+    Returns:
+        None if a class of test is also one of train or val, or there are too few classes.
+    """
+    known, own, held_out = class_ids(train), class_ids(val), class_ids(test)
+    trainval = sorted({*known, *own})
+    if min(len(trainval), len(held_out)) < _FEWEST or not set(trainval).isdisjoint(held_out):
+        return None
+    if len(own) >= _FEWEST and share_no_class(train, val):
+        return ClassSplit(trainval, held_out, [own])
+    ordered = sorted(trainval, key=lambda label: class_names[label])
+    return ClassSplit(trainval, held_out, _folds(ordered, len(ordered), num_folds))
+
+
+def _folds(trainval: list[int], num_val: float, num_folds: int) -> list[list[int]]:
+    """Validation classes of each fold, of classes in order; `num_val` is their number unrounded."""
+    num_folds = max(1, min(num_folds, _floor(num_val / _FEWEST)))
+    size = max(_FEWEST, _floor(num_val / max(2, num_folds)))
+    ends = [len(trainval) * (p + num_folds) // num_folds for p in range(num_folds)]
+    folds = [[trainval[i % len(trainval)] for i in range(end - size, end)] for end in ends]
+    return [sorted(fold) for fold in folds]
 
 
 def _floor(x: float) -> int:
@@ -109,7 +142,7 @@ class Parts(NamedTuple):
         val: Images to choose on.
         test: Images to report on, None if the data set has none.
         class_names: Name of each label.
-        class_split: The classes of train and val and of test; None if they share all classes.
+        class_split: The classes of train and val and of test; None if they were not split by class.
         num_train_classes: The training classes are 0 to this.
     """
 
@@ -196,19 +229,20 @@ def _between(images: Images, first: int, last: int) -> Images:
 
 
 def within_classes(splits: Splits, val_fraction: float, seed: int) -> Parts:
-    """Hold val out of each class of train, unless there is one; all classes are shared.
+    """Hold val out of each class of train, unless there is one.
 
     Args:
         splits: The data set as it comes.
         val_fraction: Part of each class that is held out, if the data set has no val.
         seed: For the draw.
     """
-    names = list(splits.class_names)
+    names, labels = list(splits.class_names), splits.train.labels
+    num_train_classes = int(labels.max()) + 1 if len(labels) else 0  # others may be test's alone
     if splits.val is not None:
-        return Parts(splits.train, splits.val, splits.test, names, None, len(names))
+        return Parts(splits.train, splits.val, splits.test, names, None, num_train_classes)
     kept, held_out = stratified_split(splits.train.labels, val_fraction, seed)
     train, val = splits.train.subset(kept), splits.train.subset(held_out)
-    return Parts(train, val, splits.test, names, None, num_train_classes=len(names))
+    return Parts(train, val, splits.test, names, None, num_train_classes)
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

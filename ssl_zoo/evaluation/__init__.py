@@ -1,17 +1,20 @@
 """Pure functions that evaluate frozen features."""
 
+from ssl_zoo.evaluation.classification import Answers, answers_of, majority
 from ssl_zoo.evaluation.clustering import clustering_metrics
 from ssl_zoo.evaluation.collapse import effective_rank, embedding_std
 from ssl_zoo.evaluation.few_shot import fit_few, fraction_of, per_class
-from ssl_zoo.evaluation.knn import knn_predict, knn_top1
+from ssl_zoo.evaluation.knn import knn_answers, knn_predict, knn_top1
 from ssl_zoo.evaluation.linear import LinearGrid, LinearHeads, fit_linear
 from ssl_zoo.evaluation.logistic import LogisticFit, fit_logistic
 from ssl_zoo.evaluation.retrieval import class_bootstrap, nearest, retrieval_metrics
 
 __all__ = [
+    "Answers",
     "LinearGrid",
     "LinearHeads",
     "LogisticFit",
+    "answers_of",
     "class_bootstrap",
     "clustering_metrics",
     "effective_rank",
@@ -20,8 +23,10 @@ __all__ = [
     "fit_linear",
     "fit_logistic",
     "fraction_of",
+    "knn_answers",
     "knn_predict",
     "knn_top1",
+    "majority",
     "nearest",
     "per_class",
     "retrieval_metrics",

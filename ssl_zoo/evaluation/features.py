@@ -30,6 +30,11 @@ class Features(NamedTuple):
         keep = self.label >= 0
         return Features(self.representation[keep], self.label[keep])
 
+    def among(self, labels: Tensor) -> Features:
+        """The rows whose label is one of these."""
+        keep = torch.isin(self.label, labels.to(self.label.device))
+        return self if keep.all() else Features(self.representation[keep], self.label[keep])
+
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ssl_zoo.evaluation.classification import Answers, answers_of
 from ssl_zoo.evaluation.rows import CHUNK_FLOATS, labelled_rows, top_k, unit_rows
 from ssl_zoo.types import BadValue, UserError
 
@@ -110,3 +111,50 @@ def knn_top1(
             scores = _scores(weights[:, :k], labels[:, :k], num_classes)
             correct[k] += int((scores.argmax(1) == truth).sum())
     return {k: count / len(queries) for k, count in correct.items()}
+
+
+@torch.no_grad()
+def knn_answers(
+    queries: Tensor,
+    query_labels: Tensor,
+    bank: Tensor,
+    bank_labels: Tensor,
+    num_classes: int,
+    ks: Sequence[int] = (20,),
+    temperature: float = 0.07,
+) -> dict[int, Answers]:
+    """What weighted kNN answers to each labelled query, for several k at once.
+
+    A class that no neighbour votes for is not among the five that are answered.
+
+    Args:
+        queries: (N, D), any float type.
+        query_labels: (N,) int64; rows labelled -1 are left out.
+        bank: (M, D), on the same device.
+        bank_labels: (M,) int64; rows labelled -1 are left out.
+        num_classes: Number of classes.
+        ks: Numbers of neighbours, each limited to the bank's size; one search serves all.
+        temperature: T.
+
+    Returns:
+        The answers by k, of which `top1` is what `knn_top1` returns.
+
+    Raises:
+        UserError: As `knn_top1`.
+
+    Source: as `knn_predict`.
+    """
+    if not ks or min(ks) < 1:
+        raise UserError(f"kNN: ks is {list(ks)}; give one or more numbers >= 1")
+    queries, query_labels = labelled_rows(queries, query_labels, num_classes, "kNN queries")
+    bank, bank_labels = labelled_rows(bank, bank_labels, num_classes, "kNN bank")
+    parts: dict[int, list[Answers]] = {k: [] for k in ks}
+    start = 0
+    for weights, labels in _neighbors(queries, bank, bank_labels, max(ks), temperature):
+        truth = query_labels[start : start + len(weights)]
+        start += len(weights)
+        for k in ks:
+            scores = _scores(weights[:, :k], labels[:, :k], num_classes)
+            voted = scores.masked_fill(scores == 0, -torch.inf)
+            parts[k].append(answers_of(voted, truth))
+    return {k: Answers.joined(several) for k, several in parts.items()}

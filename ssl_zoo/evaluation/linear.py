@@ -83,19 +83,6 @@ def best_of(loss: Tensor, top1: Tensor) -> int:
     return max(healthy, key=lambda entry: entry[:2])[2]
 
 
-def top1_by_class(predicted: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
-    """Accuracy of each class; None for a class that has no row.
-
-    Args:
-        predicted: (N,) int64.
-        labels: (N,) int64, none unlabelled.
-        num_classes: Length of the list.
-    """
-    correct = labels[predicted == labels].bincount(minlength=num_classes).tolist()
-    count = labels.bincount(minlength=num_classes).tolist()
-    return [right / n if n else None for right, n in zip(correct, count, strict=True)]
-
-
 class LinearHeads:
     """H linear classifiers that take each step on the same batch, with handwritten gradients.
 

@@ -5,6 +5,7 @@ Each `draw_X` makes a figure, and `save` writes it.
 
 from ssl_zoo.figures.canvas import save
 from ssl_zoo.figures.evaluation import (
+    draw_confusion,
     draw_few_shot,
     draw_gallery,
     draw_grid,
@@ -16,6 +17,7 @@ from ssl_zoo.figures.run import MOST_ROWS, draw_curves, draw_views
 
 __all__ = [
     "MOST_ROWS",
+    "draw_confusion",
     "draw_curves",
     "draw_few_shot",
     "draw_gallery",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
@@ -26,6 +27,10 @@ from ssl_zoo.figures.canvas import (
 )
 
 _MAX_BARS = 30
+_MAX_CELLS = 25  # classes up to which each cell of a confusion matrix has its number
+_MAX_BLOCKS = 250  # cells on a side; of more classes, each cell stands for several
+_MAX_TICKS = 60  # names on a side
+_MAX_CONFUSIONS = 25  # in the list
 _TOP1 = "top-1, %"
 _WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps figures off the lines
 
@@ -101,6 +106,90 @@ def draw_per_class(accuracy: Sequence[float], class_names: Sequence[str]) -> Fig
     axis.spines[["top", "right"]].set_visible(False)
     _legend_above(axis)
     return figure
+
+
+def draw_confusion(counts: Tensor, class_names: Sequence[str]) -> Figure:
+    """A confusion matrix: each row is a class, its cells say in % what its images were taken for.
+
+    Of up to 25 classes each cell has its number. Of more, the most frequent confusions are listed
+    by name, and of more than 250 each cell shows the largest of a block of classes. A class without
+    images has a grey row.
+
+    Args:
+        counts: (C, C); a row is a true class, a column what was answered.
+        class_names: C names.
+    """
+    count = counts.cpu().double().numpy()
+    images = count.sum(axis=1)
+    percent = 100 * count / np.where(images > 0, images, np.nan)[:, None]
+    names = [readable(name) for name in class_names]
+    block = -(-len(names) // _MAX_BLOCKS)
+    side = min(9.0, 2.6 + 0.36 * len(names))
+    figure, axis = panel(side + 0.6, side)
+    axis.set_facecolor(GREY)  # shows through where there is no value
+    scale = PowerNorm(1 if len(names) <= _MAX_CELLS else 0.5, vmin=0, vmax=100)
+    end = block * -(-len(names) // block) - 0.5  # in classes, whatever the blocks
+    image = axis.imshow(
+        _largest_of_blocks(percent, block), "Blues", norm=scale, extent=(-0.5, end, end, -0.5)
+    )
+    axis.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
+    _name_classes(axis, names)
+    if len(names) <= _MAX_CELLS:
+        _write_cells(axis, percent)
+    else:
+        _list_confusions(axis, count, percent, names)
+        key = axis.inset_axes((1.04, 0.05, 0.4, 0.02))
+        figure.colorbar(image, cax=key, orientation="horizontal")
+    grey = ", grey = no image" if (images == 0).any() else ""
+    blocks = f", the largest of {block} x {block} classes" if block > 1 else ""
+    axis.set(xlabel="answered", ylabel="true class")
+    axis.set_title(f"% of each class{blocks}{grey}", fontsize=9)
+    return figure
+
+
+def _largest_of_blocks(percent: NDArray[np.float64], block: int) -> NDArray[np.float64]:
+    """The largest value of each block x block cells; NaN where there is none."""
+    rest = -len(percent) % block
+    padded = np.pad(percent, ((0, rest), (0, rest)), constant_values=np.nan)
+    n = len(padded) // block
+    known = np.nan_to_num(padded, nan=-1).reshape(n, block, n, block).max(axis=(1, 3))
+    return np.where(known < 0, np.nan, known)
+
+
+def _name_classes(axis: Axes, names: Sequence[str]) -> None:
+    """All names, or some of them, evenly spread."""
+    step = -(-len(names) // _MAX_TICKS)
+    at = range(0, len(names), step)
+    size = 8 if len(names) <= _MAX_CELLS else 6
+    axis.set_xticks(at, [names[i] for i in at], fontsize=size, rotation=90)
+    axis.set_yticks(at, [names[i] for i in at], fontsize=size)
+
+
+def _write_cells(axis: Axes, percent: NDArray[np.float64]) -> None:
+    """The number of each cell that is not 0."""
+    for (row, column), value in np.ndenumerate(percent):
+        if value > 0:
+            color = "white" if value > 50 else "black"
+            text = f"{value:.0f}" if value >= 0.5 else "<1"
+            axis.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+
+
+def _list_confusions(
+    axis: Axes, count: NDArray[np.float64], percent: NDArray[np.float64], names: Sequence[str]
+) -> None:
+    """The most frequent confusions by name, beside the matrix."""
+    wrong = count.copy()
+    np.fill_diagonal(wrong, 0)
+    lines = ["true class → answered"]
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:_MAX_CONFUSIONS]:
+        row, column = divmod(int(place), len(names))
+        if not wrong[row, column]:
+            break
+        share = f"{percent[row, column]:.0f}% ({wrong[row, column]:.0f})"
+        lines.append(f"{names[row]} → {names[column]}: {share}")
+    if len(lines) == 1:
+        lines = ["nothing is confused"]
+    axis.text(1.03, 1, "\n".join(lines), va="top", fontsize=8, transform=axis.transAxes)
 
 
 def draw_grid(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from ssl_zoo.data import DataModule
-from ssl_zoo.evaluation.linear import top1_by_class
-from ssl_zoo.figures import draw_per_class, save
+from ssl_zoo.data.images import Images
+from ssl_zoo.data.shared_classes import class_ids, classes_in_words
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.types import BadValue, UserError
 
@@ -106,8 +105,15 @@ def check_shared_classes(data: DataModule, settings: int | None = None) -> None:
     Args:
         data: The data set.
         settings: How many are chosen among; 1 needs no val, None does.
+
+    Val and test may have fewer classes than train, or more: those that train has are scored.
     """
     check_labels(data)
+    if data.num_train_classes == 0:
+        raise UserError(
+            "no image of train has a label, so that nothing can be learned from it: use "
+            "protocol=retrieval or protocol=embed"
+        )
     if len(data.val) == 0 and settings != 1:
         if settings is None:
             raise UserError("no image is held out for validation: raise dataset.val_fraction")
@@ -121,6 +127,20 @@ def check_shared_classes(data: DataModule, settings: int | None = None) -> None:
             "this protocol learns train's classes, and dataset.class_split makes test classes that "
             "train lacks: use protocol=retrieval, or dataset.class_split=null"
         )
+    _check_shared(data, "val", data.val)
+    _check_shared(data, "test", data.test)
+
+
+def _check_shared(data: DataModule, part: str, images: Images | None) -> None:
+    """Refuse a split without an image of a class of train."""
+    if not images or torch.isin(data.train_labels, images.labels).any():
+        return
+    own = classes_in_words(class_ids(images), data.class_names)
+    learned = classes_in_words(data.train_labels.tolist(), data.class_names)
+    raise UserError(
+        f"{part} has no image of a class that train has: train has {learned}, {part} {own}; use "
+        "protocol=retrieval or protocol=embed, which need no class in common"
+    )
 
 
 def listed(values: Sequence[Any], argument: str) -> list[Any]:
@@ -135,18 +155,6 @@ def listed(values: Sequence[Any], argument: str) -> list[Any]:
 
 
 # --- what is scored -------------------------------------------------------------------------------
-
-
-def score_on_test(predict: Callable[[Tensor], Tensor], candidate: Candidate) -> dict[str, Any]:
-    """`test_top1`, and that of each class (None if test has no image of it), with a picture."""
-    features, label = candidate.features.test
-    predicted = predict(features).argmax(dim=1)
-    by_class = top1_by_class(predicted, label, candidate.data.num_classes)
-    if (path := candidate.figure("per_class")) is not None:
-        known = [math.nan if top1 is None else top1 for top1 in by_class]
-        save(draw_per_class(known, candidate.data.class_names), path)
-    top1 = float((predicted == label).float().mean())
-    return {"test_top1": top1, "test_top1_by_class": by_class}
 
 
 def _hash(content: bytes) -> str:

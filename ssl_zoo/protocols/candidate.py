@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -69,7 +70,8 @@ class Candidate:
         seen_classes: Names of the classes whose images pretraining saw; None = unknown.
         folder: Where files other than the scores go.
         suffix: End of their names, which distinguishes checkpoints and data sets.
-        figure_stem: Path that the names of pictures are appended to; None = this row has none.
+        figure_stem: Path that the names of pictures are appended to; None = there are none.
+        is_first: Whether this row has all the pictures; the others have those that every row has.
         encoded: The features encoded so far.
     """
 
@@ -87,6 +89,7 @@ class Candidate:
     folder: Path = Path()
     suffix: str = ""
     figure_stem: Path | None = None
+    is_first: bool = True
     encoded: Encoded = field(default_factory=Encoded, repr=False)
 
     @cached_property
@@ -119,7 +122,8 @@ class Candidate:
     def _encode_splits(self) -> SplitFeatures:
         encoded = self.encode(self.loaders(), f"{self.name}: encode")
         splits = [split.labelled() for split in encoded]
-        none = Features(splits[0].representation[:0], splits[0].label[:0])  # of the right width
+        some = next((split for split in splits if len(split.label)), splits[0])
+        none = Features(some.representation[:0], some.label[:0])  # of the right width
         filled = [split if len(split.label) else none for split in splits]
         return SplitFeatures(*filled, *[none] * (3 - len(filled)))
 
@@ -159,7 +163,12 @@ class Candidate:
         return bar(f"{self.name}: {what}")
 
     def figure(self, what: str) -> Path | None:
-        """Where a picture goes; None if this row has none."""
+        """Where a picture of the first row goes; None if this row has none."""
+        return self.figure_of_row(what) if self.is_first else None
+
+    def figure_of_row(self, what: str) -> Path | None:
+        """Where a picture goes that every row has; None if there are none."""
         if self.figure_stem is None:
             return None
-        return self.figure_stem.with_name(f"{self.figure_stem.name}_{what}.png")
+        whose = "" if self.is_first else "_" + re.sub(r"[^\w.-]+", "_", self.name).strip("_")
+        return self.figure_stem.with_name(f"{self.figure_stem.name}_{what}{whose}.png")

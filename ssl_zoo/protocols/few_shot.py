@@ -12,13 +12,21 @@ from torch import Tensor
 
 from ssl_zoo.console import info, warn
 from ssl_zoo.data import DataModule
-from ssl_zoo.evaluation import fit_few, fraction_of, per_class
+from ssl_zoo.evaluation import Answers, answers_of, fit_few, fraction_of, per_class
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.evaluation.linear import statistics
 from ssl_zoo.evaluation.rows import finite_rows
 from ssl_zoo.figures import draw_few_shot, save
+from ssl_zoo.metric_names import BALANCED_TOP1, TEST_TOP1, TOP1_BY_CLASS, of_setting
 from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.classification import (
+    COLUMNS,
+    draw_answers,
+    of_the_test,
+    shared_features,
+    shares,
+)
 from ssl_zoo.types import BadValue, UserError
 
 
@@ -76,14 +84,15 @@ class FewShot(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Each setting, fractions first."""
-        return tuple(f"test_top1_{name}" for name in self._settings)
+        """The top-1 of each setting, fractions first; balanced top-1 and top-5 of the first."""
+        first = (of_setting(score, self._settings[0]) for score in COLUMNS[1:])
+        return (*(of_setting(TEST_TOP1, name) for name in self._settings), *first)
 
     def check(self, data: DataModule) -> None:
         check_shared_classes(data, settings=1)  # each subset chooses inside itself
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """`test_top1_<setting>`, the mean over draws; each draw's is under the setting's name."""
+        """`test_top1_<setting>` and so on, means over draws; each draw's is under the setting."""
         train, test, label = *self._standardised(candidate), candidate.features.train.label
         raised = self._raised(label)
         if raised and candidate.name not in self.floors:
@@ -94,7 +103,7 @@ class FewShot(Protocol):
             for draw in range(self.draws):
                 for name, rows in self._subsets(label, draw).items():
                     few = Features(*(tensor[rows.to(label.device)] for tensor in train))
-                    runs[name].append(self._fit(few, test, candidate.data.num_classes))
+                    runs[name].append(self._fit(few, test, candidate.data.num_train_classes))
                     done += 1
                     progress(done, total)
         worst = max(run["gradient"] for several in runs.values() for run in several)
@@ -106,13 +115,18 @@ class FewShot(Protocol):
         summaries = {name: _summary(of_draws) for name, of_draws in runs.items()}
         if (path := candidate.figure("labels")) is not None:
             _draw(summaries, len(label.unique()), path)
-        means = {f"test_top1_{name}": summaries[name]["mean"] for name in summaries}
-        return {**means, **summaries, "classes_raised_to_one": raised, "gradient": worst}
+        means = {of_setting(TEST_TOP1, name): summaries[name]["mean"] for name in summaries}
+        for name, of_draws in runs.items():
+            means |= _class_means([run["answers"] for run in of_draws], candidate, name)
+        first = Answers.joined([run["answers"] for run in runs[self._settings[0]]])
+        draw_answers(first, candidate, self._settings[0])
+        row = {**means, **summaries, **of_the_test(test.label)}
+        return {**row, "classes_raised_to_one": raised, "gradient": worst}
 
     def _standardised(self, candidate: Candidate) -> tuple[Features, Features]:
         """Train and test in float64, standardised by train's statistics."""
-        train, _, test = candidate.features
-        x, _ = finite_rows(*train, candidate.data.num_classes, "few_shot, train")
+        train, _, test = shared_features(candidate)
+        x, _ = finite_rows(*train, candidate.data.num_train_classes, "few_shot, train")
         mean, std = statistics(x.double())
         return (
             Features((x.double() - mean) / std, train.label),
@@ -145,7 +159,8 @@ class FewShot(Protocol):
         )
         logits = test.representation @ solution.weight + solution.bias
         return {
-            "test_top1": float((logits.argmax(dim=1) == test.label).double().mean()),
+            TEST_TOP1: float((logits.argmax(dim=1) == test.label).double().mean()),
+            "answers": answers_of(logits, test.label),
             "strength": strength,
             "num_labels": len(train.label),
             "gradient": solution.gradient,
@@ -164,13 +179,27 @@ def _draw(summaries: dict[str, dict[str, Any]], num_classes: int, path: Path) ->
     save(draw_few_shot(top1, labels), path)
 
 
+def _class_means(several: list[Answers], candidate: Candidate, setting: str) -> dict[str, Any]:
+    """The scores beside top-1 of a setting, means over its draws."""
+    data = candidate.data
+    scores = [shares(answers, data.num_train_classes, setting) for answers in several]
+    by_class = zip(*(answers.by_class(data.num_classes) for answers in several), strict=True)
+    return {
+        **{name: mean(score[name] for score in scores) for name in scores[0]},
+        of_setting(TOP1_BY_CLASS, setting): [
+            None if top1[0] is None else mean(top1) for top1 in by_class
+        ],
+    }
+
+
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and sample standard deviation s over the draws, and each draw's score."""
-    top1 = [run["test_top1"] for run in runs]
+    top1 = [run[TEST_TOP1] for run in runs]
     return {
         "mean": mean(top1),
         "s": stdev(top1),
-        "test_top1": top1,
+        TEST_TOP1: top1,
+        BALANCED_TOP1: [run["answers"].balanced_top1 for run in runs],
         "strength": [run["strength"] for run in runs],
         "num_labels": runs[0]["num_labels"],
     }

@@ -15,11 +15,13 @@ from torch.nn.functional import cross_entropy
 from ssl_zoo.console import warn
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
-from ssl_zoo.evaluation import fraction_of
-from ssl_zoo.evaluation.features import encode
+from ssl_zoo.evaluation import answers_of, fraction_of
+from ssl_zoo.evaluation.features import Features, encode
+from ssl_zoo.metric_names import TEST_TOP1, of_setting
 from ssl_zoo.optim import warmup_cosine
 from ssl_zoo.protocols.base import RANDOM_INIT, Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.classification import COLUMNS, class_scores
 from ssl_zoo.protocols.labelled_views import crop_and_flip, epochs_of, labelled_loader
 from ssl_zoo.types import BadValue
 
@@ -93,23 +95,28 @@ class Finetune(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Each fraction."""
-        return tuple(f"test_top1_{100 * fraction:g}pct" for fraction in self.epochs)
+        """The top-1 of each fraction, then the balanced top-1 of each."""
+        return tuple(
+            of_setting(score, f"{100 * fraction:g}pct")
+            for score in COLUMNS[:2]
+            for fraction in self.epochs
+        )
 
     def check(self, data: DataModule) -> None:
         check_shared_classes(data, len(self.learning_rates))
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
-        """For each fraction `test_top1_<n>pct`, `val_top1_<n>pct`, the rate and the counts."""
+        """For each fraction `test_top1_<n>pct` and so on, `val_top1_<n>pct`, rate and counts."""
         labels = candidate.data.train.labels
         labels = labels[labels >= 0]
         row: dict[str, Any] = {"chosen_on": "val" if len(candidate.data.val) else None}
         for fraction, epochs in self.epochs.items():
             rows, name = fraction_of(labels, fraction, self.draw), f"{100 * fraction:g}pct"
             best, diverged = self._best(candidate, rows, epochs, name)
-            test_top1, _ = _judge(best.network, candidate.data.test_dataloader(), candidate)
+            logits, label = _judge(best.network, candidate.data.test_dataloader(), candidate)
+            row |= class_scores(answers_of(logits, label), candidate, name)
             row |= {
-                f"test_top1_{name}": test_top1,
+                of_setting(TEST_TOP1, name): _top1(logits, label),
                 f"val_top1_{name}": None if math.isnan(best.val_top1) else best.val_top1,
                 f"learning_rate_{name}": best.learning_rate,
                 f"num_labels_{name}": len(rows),
@@ -133,9 +140,9 @@ class Finetune(Protocol):
                 if network is None:
                     diverged.append(rate)
                     continue
-                trained = _Trained(
-                    network, rate, *_judge(network, candidate.data.val_dataloader(), candidate)
-                )
+                logits, label = _judge(network, candidate.data.val_dataloader(), candidate)
+                loss = float(cross_entropy(logits, label))
+                trained = _Trained(network, rate, _top1(logits, label), loss)
                 if best is None or _rank(trained) > _rank(best):
                     best = trained
         if best is None:
@@ -192,7 +199,7 @@ class Finetune(Protocol):
         width = getattr(backbone, "num_features", None)
         if width is None:  # such as several backbones side by side
             width = candidate.features.train.representation.shape[1]
-        head = nn.utils.skip_init(nn.Linear, width, candidate.data.num_classes)
+        head = nn.utils.skip_init(nn.Linear, width, candidate.data.num_train_classes)
         generator = torch.Generator().manual_seed(candidate.seed)  # the global one is not used
         nn.init.normal_(head.weight, std=self.head_std, generator=generator)
         nn.init.zeros_(head.bias)
@@ -242,13 +249,15 @@ def _units(module: nn.Module) -> list[list[nn.Parameter]]:
     return units
 
 
-def _judge(network: nn.Module, loader: CleanLoader, candidate: Candidate) -> tuple[float, float]:
-    """Top-1 and cross-entropy on clean images."""
-    normalize, device = candidate.preprocess.normalize, candidate.device
-    precision = candidate.training_autocast
-    logits, label = encode(network, loader, normalize, device, precision).labelled()
-    top1 = (logits.argmax(dim=1) == label).float().mean()
-    return float(top1), float(cross_entropy(logits, label))
+def _judge(network: nn.Module, loader: CleanLoader, candidate: Candidate) -> Features:
+    """Logits of the clean images of classes that train has, and their labels."""
+    normalize, precision = candidate.preprocess.normalize, candidate.training_autocast
+    logits = encode(network, loader, normalize, candidate.device, precision)
+    return logits.among(candidate.data.train_labels)
+
+
+def _top1(logits: Tensor, label: Tensor) -> float:
+    return float((logits.argmax(dim=1) == label).float().mean())
 
 
 def _rank(trained: _Trained) -> tuple[float, float]:

@@ -10,8 +10,9 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import LinearGrid, fit_linear
 from ssl_zoo.evaluation.linear import LEARNING_RATES
 from ssl_zoo.figures import draw_grid, save
-from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed, score_on_test
+from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.classification import COLUMNS, score_on_test, shared_features
 
 
 class Linear(Protocol):
@@ -26,7 +27,7 @@ class Linear(Protocol):
     Source: Oquab et al. 2023 (DINOv2), for the grid; see `fit_linear`.
     """
 
-    headline = "test_top1"
+    headline, columns = COLUMNS[0], COLUMNS
 
     def __init__(
         self,
@@ -44,12 +45,12 @@ class Linear(Protocol):
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1` and `test_top1` of the chosen head, its settings, and each class's top-1."""
-        train, val, _ = candidate.features
+        train, val, _ = shared_features(candidate)
         with candidate.bar("linear heads") as progress:
             grid = fit_linear(
                 *train,
                 *val,
-                candidate.data.num_classes,
+                candidate.data.num_train_classes,
                 self.learning_rates,
                 self.weight_decays,
                 self.epochs,

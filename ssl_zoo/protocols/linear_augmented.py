@@ -15,6 +15,7 @@ from ssl_zoo.evaluation.linear import OPTIMIZERS, cosine, statistics
 from ssl_zoo.evaluation.rows import finite_rows
 from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.classification import COLUMNS, shared_features
 from ssl_zoo.protocols.labelled_views import crop_and_flip, epochs_of, labelled_loader
 from ssl_zoo.protocols.linear import grid_row
 from ssl_zoo.ramps import steps_down
@@ -48,7 +49,7 @@ class LinearAugmented(Protocol):
     Chen & He 2021 (SimSiam), official code.
     """
 
-    headline = "test_top1"
+    headline, columns = COLUMNS[0], COLUMNS
 
     def __init__(
         self,
@@ -88,11 +89,12 @@ class LinearAugmented(Protocol):
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1` and `test_top1` of the chosen head, its settings, and each class's top-1."""
-        train, val, _ = candidate.features
+        train, val, _ = shared_features(candidate)
         views = crop_and_flip(candidate, self.crop_scale)
         rows = torch.arange(len(train.label))
         loader = labelled_loader(candidate, rows, self.batch_size, views)
-        heads = self._heads(candidate, finite_rows(*train, candidate.data.num_classes, "train")[0])
+        features, _ = finite_rows(*train, candidate.data.num_train_classes, "train")
+        heads = self._heads(candidate, features)
         step, steps = 0, self.epochs * len(loader)
         with candidate.bar("linear heads, augmented") as progress:
             for batch in epochs_of(loader, views, self.epochs, candidate.device):
@@ -109,7 +111,7 @@ class LinearAugmented(Protocol):
         return grid_row(heads.best(*val), candidate, self.learning_rates, self.weight_decays)
 
     def _heads(self, candidate: Candidate, features: Tensor) -> LinearHeads:
-        num_classes, dim = candidate.data.num_classes, features.shape[1]
+        num_classes, dim = candidate.data.num_train_classes, features.shape[1]
         generator = torch.Generator().manual_seed(candidate.seed)
         start = self.head_std * torch.randn(dim, num_classes, generator=generator)
         mean, std = statistics(features)

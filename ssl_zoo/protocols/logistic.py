@@ -9,8 +9,9 @@ from ssl_zoo.console import warn
 from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import fit_logistic
 from ssl_zoo.figures import draw_strengths, save
-from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed, score_on_test
+from ssl_zoo.protocols.base import Protocol, check_shared_classes, listed
 from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.classification import COLUMNS, score_on_test, shared_features
 
 
 class Logistic(Protocol):
@@ -24,7 +25,7 @@ class Logistic(Protocol):
     Source: Kornblith et al. 2019, App. A.4; Chen et al. 2020 (SimCLR), App. B.8.
     """
 
-    headline = "test_top1"
+    headline, columns = COLUMNS[0], COLUMNS
 
     def __init__(self, strengths: Sequence[float], tolerance: float, max_iterations: int) -> None:
         self.strengths = sorted(listed(strengths, "strengths"), reverse=True)
@@ -35,12 +36,12 @@ class Logistic(Protocol):
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_top1` of the fit to train, `test_top1` of the fit to both, and fit details."""
-        train, val, _ = candidate.features
+        train, val, _ = shared_features(candidate)
         with candidate.bar("logistic regression") as progress:
             fit = fit_logistic(
                 *train,
                 *val,
-                candidate.data.num_classes,
+                candidate.data.num_train_classes,
                 self.strengths,
                 self.tolerance,
                 self.max_iterations,

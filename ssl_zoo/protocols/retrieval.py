@@ -13,7 +13,7 @@ from torch import Tensor
 from ssl_zoo.console import info, warn
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.loaders import CleanLoader
-from ssl_zoo.data.splits import ClassSplit, make_class_split
+from ssl_zoo.data.splits import ClassSplit, class_split_of, make_class_split
 from ssl_zoo.evaluation.clustering import clustering_metrics
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.evaluation.retrieval import (
@@ -35,7 +35,8 @@ class Retrieval(Protocol):
     """Every image of the test classes searches for its class among all other images of these.
 
     The classes are split by name, half of them test; folds of the other half give the `val_`
-    scores. Fewer classes are easier: compare val with val and test with test, never the two. The
+    scores. If no class of the data set's test split is one of train or val, test's are the test
+    classes. Fewer classes are easier: compare val with val and test with test, never the two. The
     labelled images of all the data set's splits take part, since classes are held out, not images.
 
     Args:
@@ -75,6 +76,17 @@ class Retrieval(Protocol):
 
     def check(self, data: DataModule) -> None:
         check_labels(data)
+        if data.class_split is None and (given := _given_split(data, self.num_folds)) is not None:
+            info(
+                f"retrieval: test's {len(given.test)} classes are those that are searched for, as "
+                "the data set comes, since train and val have none of them"
+            )
+
+    def identity(self, data: DataModule) -> Any:
+        found = super().identity(data)
+        if data.class_split is None and _given_split(data, self.num_folds) is not None:
+            found["class_split"] = "as the data set comes"
+        return found
 
     def score(self, candidate: Candidate) -> dict[str, Any]:
         """`val_` means over folds, `test_` scores, their interval over classes, and counts."""
@@ -97,8 +109,8 @@ class Retrieval(Protocol):
         return scores
 
     def _class_split(self, candidate: Candidate) -> ClassSplit:
-        if candidate.data.class_split is not None:
-            return candidate.data.class_split
+        if (given := _given_split(candidate.data, self.num_folds)) is not None:
+            return given
         names = candidate.data.class_names
         split = make_class_split(names, self.mode, self.seed, self.test_fraction, self.num_folds)
         if len(split.folds) < self.num_folds and candidate.name not in self.floors:
@@ -152,6 +164,13 @@ class Retrieval(Protocol):
             (label[index] == label[shown, None]).tolist(),
         )
         save(gallery, path)
+
+
+def _given_split(data: DataModule, num_folds: int) -> ClassSplit | None:
+    """The data's own class split, by `class_split` or since test's classes are others."""
+    if data.class_split is not None:
+        return data.class_split
+    return class_split_of(data.train, data.val, data.test, data.class_names, num_folds)
 
 
 def _rows(pool: Features, classes: list[int]) -> Tensor:

@@ -101,7 +101,7 @@ def save_last_figures(
         name: [(rhythm.in_epochs(step), value) for step, value in points]
         for name, points in folder.read_metrics().items()
     }
-    levels = {"chance": 1 / data.num_classes} if data.num_classes else {}
+    levels = {"chance": 1 / data.num_train_classes} if data.num_train_classes else {}
     if KNN_AT_START.name in curves:
         levels[start] = curves[KNN_AT_START.name][0][1]
     figure = draw_curves(curves, {KNN_TOP1.panel: levels})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ssl_zoo.evaluation import LinearHeads, fit_linear
-from ssl_zoo.evaluation.linear import top1_by_class
+from ssl_zoo.evaluation.classification import top1_by_class
 from ssl_zoo.types import UserError
 
 Problem = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,85 @@ def test_long_names_are_cut() -> None:
     assert name == "x" * 23 + "…"
 
 
+# --- confusions ---------------------------------------------------------------------------------
+
+
+def texts_of(figure: Figure) -> dict[tuple[int, int], str]:
+    """The number of each cell, by (true class, answered)."""
+    axis = figure.axes[0]
+    cells = {text.get_position(): text.get_text() for text in axis.texts}
+    return {(int(row), int(column)): text for (column, row), text in cells.items()}
+
+
+def names_of(figure: Figure) -> list[str]:
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_confusions_of_two_classes() -> None:
+    figure = evaluation.draw_confusion(torch.tensor([[3, 1], [0, 400]]), ["cat", "dog"])
+    axis = figure.axes[0]
+    assert texts_of(figure) == {(0, 0): "75", (0, 1): "25", (1, 1): "100"}
+    assert names_of(figure) == [text.get_text() for text in axis.get_xticklabels()]
+    assert names_of(figure) == ["cat", "dog"]
+    assert (axis.get_ylabel(), axis.get_xlabel()) == ("true class", "answered")
+    pixels = pixels_of(figure)
+    width, height = figure.canvas.get_width_height()
+    for text in (*axis.get_xticklabels(), *axis.get_yticklabels()):
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= width
+        assert 0 <= box.y0 < box.y1 <= height
+    dark, light = (pixels[tuple(axis.transData.transform(p).astype(int)[::-1])] for p in CORNERS)
+    assert dark.mean() < 0.5 < light.mean()
+
+
+CORNERS = [(1.3, 1.3), (-0.3, 1.3)]  # of the cells (dog, dog) and (dog, cat)
+
+
+def test_a_class_without_images_is_grey() -> None:
+    figure = evaluation.draw_confusion(torch.tensor([[1, 1], [0, 0]]), ["cat", "dog"])
+    axis = figure.axes[0]
+    assert texts_of(figure) == {(0, 0): "50", (0, 1): "50"}
+    assert "grey = no image" in axis.get_title()
+    x, y = axis.transData.transform((0.3, 1.3)).astype(int)
+    pixels = pixels_of(figure)
+    x, y = axis.transData.transform((0.3, 1.3)).astype(int)
+    assert is_close(pixels[y, x], GREY)
+
+
+def test_confusions_of_thirty_classes_are_listed() -> None:
+    counts = 10 * torch.eye(30)
+    counts[3, 4], counts[8, 1] = 30, 10
+    figure = evaluation.draw_confusion(counts, [f"c{i}" for i in range(30)])
+    (text,) = figure.axes[0].texts
+    assert text.get_text().splitlines()[1:] == ["c3 → c4: 75% (30)", "c8 → c1: 50% (10)"]
+    assert names_of(figure) == [f"c{i}" for i in range(30)]
+    perfect = evaluation.draw_confusion(torch.eye(30), ["x"] * 30)
+    assert perfect.axes[0].texts[0].get_text() == "nothing is confused"
+
+
+@pytest.mark.slow
+def test_confusions_of_a_thousand_classes() -> None:
+    counts = 50 * torch.eye(1000)
+    counts[7, 990] = 50
+    counts[999, 0] = 5
+    figure = evaluation.draw_confusion(counts, [f"class {i}" for i in range(1000)])
+    axis = figure.axes[0]
+    shown = axis.images[0].get_array()
+    assert shown.shape == (250, 250)
+    assert "the largest of 4 x 4 classes" in axis.get_title()
+    assert shown[1, 247] == pytest.approx(50)
+    assert shown[249, 0] == pytest.approx(100 * 5 / 55)
+    assert (shown > 0).sum() == 252
+    lines = axis.texts[0].get_text().splitlines()[1:]
+    assert lines == ["class 7 → class 990: 50% (50)", "class 999 → class 0: 9% (5)"]
+    assert names_of(figure)[:2] == ["class 0", "class 17"]
+    pixels_of(figure)
+    cell = axis.get_window_extent().width / 250
+    assert cell > 2  # pixels
+    boxes = [text.get_window_extent() for text in axis.get_yticklabels()]
+    assert all(above.y0 > below.y1 - 1 for above, below in pairwise(boxes))
+
+
 # --- what was chosen on val -----------------------------------------------------------------------
 
 RATES, DECAYS = [0.01, 0.1, 1.0], [0.0, 1e-4]
@@ -187,6 +267,7 @@ def test_files(tmp_path: Path) -> None:
     drawn = {
         "gallery": figures.draw_gallery([image], [[image] * 3], [[True] * 3]),
         "per_class": figures.draw_per_class([0.5, 0.6], ["a", "b"]),
+        "confusion": figures.draw_confusion(torch.eye(40), [f"class {i}" for i in range(40)]),
         "grid": figures.draw_grid(GRID, RATES, DECAYS),
         "curve": figures.draw_grid(GRID[:, :1], RATES, DECAYS[:1]),
         "diverged": figures.draw_grid(GRID * NAN, RATES, DECAYS),

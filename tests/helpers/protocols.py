@@ -51,7 +51,7 @@ def small_candidate(backbone: nn.Module | None = None, **fields: Any) -> Candida
 def planted(train: Features, val: Features, test: Features, num_classes: int) -> Candidate:
     """A candidate whose features are given; its images are not looked at."""
     candidate = small_candidate(encoded=Encoded(SplitFeatures(train, val, test)))
-    candidate.data.num_classes = num_classes
+    candidate.data.num_classes = candidate.data.num_train_classes = num_classes
     return candidate
 
 

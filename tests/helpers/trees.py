@@ -35,6 +35,23 @@ def make_tree(root: Path, sizes: list[tuple[int, int]], per_class: int = 12) -> 
     return root
 
 
+COLOURS = {
+    **{"r": (220, 20, 20), "g": (20, 200, 20), "b": (20, 20, 220), "y": (210, 210, 20)},
+    **{"c": (20, 210, 210), "m": (210, 20, 210), "k": (10, 10, 10), "w": (240, 240, 240)},
+}
+
+
+def make_colours(root: Path, tree: dict[str, str], size: int = 8) -> Path:
+    """Flat images: a folder for each entry, an image for each letter of `COLOURS` in it."""
+    for folder, letters in tree.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for i, letter in enumerate(letters):
+            colour = [value + i % 3 for value in COLOURS[letter]]
+            pixels = np.full((size, size, 3), colour, dtype=np.uint8)
+            Image.fromarray(pixels).save(root / folder / f"{i:02}.png")
+    return root
+
+
 def data_of(make_config: Make, *overrides: str) -> DataModule:
     data: DataModule = instantiate(make_config(*overrides).data)
     return data

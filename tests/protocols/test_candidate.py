@@ -51,3 +51,7 @@ def test_where_pictures_go(tmp_path: Path) -> None:
     assert small_candidate().figure("grid") is None
     candidate = small_candidate(figure_stem=tmp_path / "linear_digits")
     assert candidate.figure("grid") == tmp_path / "linear_digits_grid.png"
+    other = replace(candidate, name="raw pixels", is_first=False)
+    assert other.figure("grid") is None
+    assert other.figure_of_row("confusion") == tmp_path / "linear_digits_confusion_raw_pixels.png"
+    assert candidate.figure_of_row("confusion") == tmp_path / "linear_digits_confusion.png"

@@ -35,4 +35,4 @@ def test_pictures_of_the_grid_and_of_classes(tmp_path: Path) -> None:
     protocol("linear", epochs=2).score(candidate)
     protocol("logistic", strengths=[1.0, 0.1]).score(candidate)
     names = {path.name.removeprefix("linear_") for path in tmp_path.iterdir()}
-    assert names == {"grid.png", "per_class.png", "strengths.png"}
+    assert names == {"confusion.png", "grid.png", "per_class.png", "strengths.png"}

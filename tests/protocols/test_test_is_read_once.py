@@ -51,9 +51,9 @@ def test_linear_reads_test_once_and_chooses_nothing_on_it() -> None:
     # Test labels turned round change the test score and nothing else.
     wrong = blobs(2, 60)._replace(label=2 - blobs(2, 60).label)
     others = linear_scores(wrong)
-    assert others.pop("test_top1") < scores.pop("test_top1")
-    del others["test_top1_by_class"], scores["test_top1_by_class"]
-    assert others == scores
+    assert others["test_top1"] < scores["test_top1"]
+    chosen, same = ({k: v for k, v in s.items() if "test" not in k} for s in (scores, others))
+    assert chosen == same != {}
 
 
 def test_the_seed_moves_the_heads() -> None:

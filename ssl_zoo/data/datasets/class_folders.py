@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from unicodedata import normalize
 
 from ssl_zoo.data.datasets.layout import Labelled, Layout, Part, is_stray, unwrapped
 from ssl_zoo.data.listing import counted, shown, together
@@ -12,48 +13,62 @@ _log = logging.getLogger("ssl_zoo")
 
 
 def top(name: str, depth: int) -> str:
-    """The first `depth` folders of a path, "" where it has fewer."""
-    parts = name.split("/", depth)
+    """The first `depth` folders of a path, "" where it has fewer.
+
+    Letters such as é are one character: macOS may have written them as two in one of two folders.
+    """
+    parts = normalize("NFC", name).split("/", depth)
     return "/".join(parts[:depth]) if len(parts) > depth else ""
 
 
-def with_classes(layout: Layout, labelled: Labelled, depth: int) -> tuple[Layout, list[str]]:
-    """The splits without what lies outside of class folders, and the names of the classes.
+def with_classes(
+    layout: Layout, labelled: Labelled, depth: int
+) -> tuple[Layout, dict[str, list[str]]]:
+    """The splits without what lies outside of class folders, and the names of each split's classes.
+
+    Val and test may have fewer, more or other classes than train, or none.
 
     Returns:
-        The splits as they are, and no names, if they have no classes.
+        The splits, as they are where they have no classes; and by split, what may be empty.
 
     Raises:
-        UserError: If the splits do not have the same classes, or some are without images.
+        UserError: If classes are required, or one of train's is without images.
     """
+    given = {split: part for split, part in layout._asdict().items() if part is not None}
+    none: dict[str, list[str]] = {split: [] for split in given}
     if labelled is False:
-        return layout, []
+        return layout, none
     required = labelled is True or depth > 1
-    parts = {
-        split: unwrapped(part, depth)
-        for split, part in layout._asdict().items()
-        if part is not None
+    parts = {"train": unwrapped(layout.train, depth)}
+    train = _classes(parts["train"], required, depth)
+    classes = {"train": train}
+    for split in list(given)[1:]:
+        own = {normalize("NFC", name) for name in given[split].found.tops()}
+        is_class = not own.isdisjoint(train)  # the only one, perhaps
+        parts[split] = given[split] if is_class else unwrapped(given[split], depth)
+        must = required and split == "test"
+        classes[split] = _classes_beside(parts[split], train, must, depth)
+    if not train and not classes.get("test"):
+        return layout, none
+    cleaned = {
+        split: _without_strays(parts[split], depth) if classes[split] else part
+        for split, part in given.items()
     }
-    classes = {
-        split: _classes(part, required, depth) if split != "val" else _classes_of_val(part, depth)
-        for split, part in parts.items()
-    }
-    if not (names := classes["train"]):
-        _check_same(layout.train, [], parts.get("test"), classes.get("test", []))
-        return layout, []
-    _check_same(parts["train"], names, parts.get("test"), classes.get("test", names))
-    val, train = parts.pop("val", None), parts["train"]
-    if val is not None and not classes["val"]:
+    if "val" in cleaned and train and not classes["val"]:
+        val = cleaned.pop("val")
         reason = f"images in {val.root.name}/: it has no class folders as train has"
-        left_out = together(train.left_out, val.left_out, {reason: len(val.found.names)})
-        parts["train"] = train._replace(left_out=left_out)
+        left_out = together(cleaned["train"].left_out, {reason: len(val.found.names)}, val.left_out)
+        cleaned["train"] = cleaned["train"]._replace(left_out=left_out)
         _log.warning("%s has no class folders: a part of train is val instead", val.root)
-        val = None
-    elif val is not None:
-        _check_known(val, classes["val"], train, names)
-        parts["val"] = val
-    cleaned = {split: _without_strays(part, depth) for split, part in parts.items()}
-    return Layout(cleaned["train"], cleaned.get("val"), cleaned.get("test")), names
+    return Layout(cleaned["train"], cleaned.get("val"), cleaned.get("test")), classes
+
+
+def numbered(classes: dict[str, list[str]]) -> dict[str, int]:
+    """The label of each class, ascending: train's first, so that they do not depend on others."""
+    train = classes["train"]
+    others = {name for names in classes.values() for name in names} - set(train)
+    names = [*train, *sorted(others, key=lambda name: name.split("/"))]
+    return {name: label for label, name in enumerate(names)}
 
 
 def _folders(found: list[str], depth: int) -> list[str]:
@@ -63,7 +78,7 @@ def _folders(found: list[str], depth: int) -> list[str]:
         found: Paths of all folders, each with a "/" at its end.
         depth: From 1.
     """
-    paths = [path[:-1] for path in found]
+    paths = [normalize("NFC", path[:-1]) for path in found]
     inner = {path.rpartition("/")[0] for path in paths}
     return sorted(
         (
@@ -90,11 +105,22 @@ def _classes(part: Part, required: bool, depth: int) -> list[str]:
     return folders
 
 
-def _classes_of_val(part: Part, depth: int) -> list[str]:
-    """Likewise, but without those that have no images: val may lack classes."""
+def _classes_beside(part: Part, of_train: list[str], required: bool, depth: int) -> list[str]:
+    """Likewise of val or test, which may lack classes: a folder without images is none.
+
+    A single folder is a class only if train has one of that name: test/images/ is unlabelled.
+    """
     found = [top(name, depth) for name in part.found.names]
     folders = [name for name in _folders(part.found.folders, depth) if name in set(found)]
-    return folders if is_stray(found.count(""), len(found)) else []
+    loose = found.count("")
+    are_classes = len(folders) > 1 or not set(folders).isdisjoint(of_train)
+    if depth > 1 and loose and set(_folders(part.found.folders, depth)) - set(found):
+        _stop_at_no_classes(part, folders, loose, depth)  # a class above that depth
+    if are_classes and is_stray(loose, len(found)):
+        return folders
+    if required:
+        _stop_at_no_classes(part, folders, loose, depth)
+    return []
 
 
 def _stop_at_no_classes(part: Part, folders: list[str], loose: int, depth: int) -> None:
@@ -125,24 +151,6 @@ def stop_at_empty(
         raise UserError(
             f"class folders without {what} in {part.root}: {listed(empty)}{holds}; "
             "fill or remove them, or set labelled=false"
-        )
-
-
-def _check_same(train: Part, names: list[str], test: Part | None, others: list[str]) -> None:
-    """Refuse a class that only one of train and test has."""
-    if test is None:
-        return
-    _check_known(train, names, test, others)
-    _check_known(test, others, train, names)
-
-
-def _check_known(part: Part, names: list[str], other: Part, known: list[str]) -> None:
-    """Refuse classes of a part that another lacks."""
-    lacking = [name for name in names if name not in set(known)]
-    if lacking:
-        raise UserError(
-            f"{part.root} has classes that {other.root} lacks: {listed(lacking)}; give both the "
-            "same class folders, or set labelled=false"
         )
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_zoo.console import info
-from ssl_zoo.data.datasets.class_folders import stop_at_empty, top, with_classes
+from ssl_zoo.data.datasets.class_folders import numbered, stop_at_empty, top, with_classes
 from ssl_zoo.data.datasets.layout import Part, find_layout
 from ssl_zoo.data.datasets.white_level import check_white
 from ssl_zoo.data.decode import FULL_RANGE
@@ -54,7 +54,8 @@ def folder(
     Names of splits are train, val, test and their usual variants in any case (Training, valid,
     seg_test, val2017 ...), also inside of a single folder. The folders directly below a split are
     its classes, at any depth below; a few images outside of them are left out. A split whose images
-    mostly lie outside of folders, or that has fewer than two, is unlabelled. With `class_depth` 2,
+    mostly lie outside of folders, or that has fewer than two, is unlabelled; val and test may have
+    fewer classes than train, or others, whose labels come after train's. With `class_depth` 2,
     classes are the folders two levels below, such as alphabet/character.
 
     Small images that all have one size are decoded once into a memory-mapped cache; others are
@@ -73,8 +74,8 @@ def folder(
         num_threads: Decoding threads; None leaves it to Python.
 
     Raises:
-        UserError: There is no such folder, no image, a class without images or in one split only,
-            a file that does not decode (unless skipped), folders that look like splits but have
+        UserError: There is no such folder, no image, a class of train without images, a
+            file that does not decode (unless skipped), folders that look like splits but have
             other names, images above `class_depth`, or an unknown option.
     """
     _check_options(on_error, labelled, class_depth, white)
@@ -82,7 +83,8 @@ def folder(
         raise BadValue("root", root, says="names no folder: give one, or . for the present one")
     place, cache = Path(root).expanduser().absolute(), Path(cache_dir).expanduser()
     layout = find_layout(find_images(place), place, labelled, class_depth, test_folder)
-    layout, class_names = with_classes(layout, labelled, class_depth)
+    layout, classes = with_classes(layout, labelled, class_depth)
+    labels = numbered(classes)
     parts = {split: part for split, part in layout._asdict().items() if part is not None}
     trees = [tree_of(part.root, part.found.names, cache, white) for part in parts.values()]
     _stop_at_same_files(trees)
@@ -97,15 +99,14 @@ def folder(
         _report_skipped(trees, broken, skipped_list)
     splits: dict[str, Any] = {}
     for i, (split, part) in enumerate(parts.items()):
-        images = _images(trees[i], headers[i], class_names, class_depth, arrays[i : i + 1])
+        ids = {name: labels[name] for name in classes[split]}
         failed = counted(reason.split(":")[0] for reason in broken[i].values())
         left_out = together(part.left_out, _frames(headers[i]), failed)
+        images = _images(trees[i], headers[i], ids, class_depth, arrays[i : i + 1])
         images = replace(images, left_out=left_out)
-        required = [] if split == "val" else class_names
+        required = {} if split == "val" else ids
         splits[split] = _without(images, part, broken[i], required, class_depth)
-    return Splits(
-        splits["train"], splits.get("test"), class_names, val=splits.get("val"), white=white
-    )
+    return Splits(class_names=list(labels), white=white, **{"test": None, **splits})
 
 
 def _check_options(
@@ -241,11 +242,10 @@ def _report_skipped(
 def _images(
     tree: Tree,
     headers: Headers,
-    class_names: list[str],
+    ids: dict[str, int],
     depth: int,
     arrays: list[NDArray[np.uint8]],
 ) -> FileImages | TensorImages:
-    ids = {name: label for label, name in enumerate(class_names)}
     labels = torch.tensor([ids.get(top(name, depth), -1) for name in tree.names])
     paths = [str(tree.root / name) for name in tree.names]
     if arrays:
@@ -254,7 +254,7 @@ def _images(
 
 
 def _without(
-    images: Images, part: Part, broken: dict[str, str], class_names: list[str], depth: int
+    images: Images, part: Part, broken: dict[str, str], ids: dict[str, int], depth: int
 ) -> Images:
     """The images that are not broken; each of the classes must have some."""
     if not broken:
@@ -265,6 +265,6 @@ def _without(
         raise UserError(f"none of the {len(names)} images in {part.root} decodes")
     left = images.subset(torch.tensor(kept))
     labels = left.labels.unique().tolist()
-    found = {name for label, name in enumerate(class_names) if label in labels}
-    stop_at_empty(class_names, found, part, "images that decode", depth)
+    found = {name for name, label in ids.items() if label in labels}
+    stop_at_empty(list(ids), found, part, "images that decode", depth)
     return left

@@ -27,7 +27,7 @@ _BEGINS: dict[Role, tuple[str, ...]] = {
     ),
     "val": ("valid", "validier", "valida", "вали", "验证", "驗證", "検証", "검증"),
     "test": (
-        *("test", "prueba", "prova", "examen", "evalu", "évalu", "avali", "sınav"),
+        *("test", "prueba", "prova", "examen", "evalu", "évalu", "avali", "sinav"),
         *("тест", "пров", "测试", "測試", "テスト", "評価", "评估", "테스트", "평가", "اختبار"),
     ),
 }

@@ -8,13 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ssl_zoo.checkpoints import Source, find_checkpoint
 from ssl_zoo.checkpoints.preparation import PREPARATION
 from ssl_zoo.console import print_table
+from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation.features import STORED_IN
+from ssl_zoo.metric_names import MAJORITY_SHARE
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.classification import majority_line
 from ssl_zoo.protocols.runner.candidates import CONCATENATED
+from ssl_zoo.protocols.runner.per_class import write_per_class
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_new, write_text
@@ -142,6 +148,7 @@ class Results:
         self.written: dict[str, Any] = {}
         self.paths: dict[str, Path] = {}
         self._ids: dict[str, str] = {}
+        self._majority: str | None = None
 
     def placed(self, candidate: Candidate, name: str, pictures: bool) -> Candidate:
         """The candidate, with its files placed beside the results of a protocol.
@@ -149,10 +156,16 @@ class Results:
         Args:
             candidate: A row.
             name: Name of the protocol.
-            pictures: Whether the row has any.
+            pictures: Whether the row has all of them, or those that every row has.
         """
-        stem = self.folder / "figures" / (name + self.suffix) if pictures else None
-        return replace(candidate, folder=self.folder, suffix=self.suffix, figure_stem=stem)
+        stem = self.folder / "figures" / (name + self.suffix)
+        return replace(
+            candidate,
+            folder=self.folder,
+            suffix=self.suffix,
+            figure_stem=stem,
+            is_first=pictures,
+        )
 
     def id_of(self, name: str, protocol: Protocol, candidate: Candidate) -> str:
         """The id of a row."""
@@ -187,6 +200,10 @@ class Results:
         row = {"protocol_id": self.id_of(name, protocol, candidate), **scores}
         result["rows"][candidate.name] = row
         write_result(self.paths[name], result)
+        if not protocol.own_data:
+            write_per_class(self.paths[name], result["rows"], candidate.data)
+        if MAJORITY_SHARE in row:
+            self._majority = _majority_of(candidate.data)
 
     def _head(self, name: str, protocol: Protocol, candidate: Candidate) -> dict[str, Any]:
         settings, output = self.config["protocol"][name], self.sources[0].output
@@ -213,8 +230,10 @@ class Results:
         """Print the rows' scores, and where they are written."""
         if len(protocols) == 1:
             ((name, protocol),) = protocols.items()
-            columns = {title_of(key): (name, key) for key in protocol.columns}
-            ids = {row.get("protocol_id") for row in self.written[name]["rows"].values()}
+            rows = self.written[name]["rows"].values()
+            shown = [key for key in protocol.columns if any(key in row for row in rows)]
+            columns = {title_of(key): (name, key) for key in shown}
+            ids = {row.get("protocol_id") for row in rows}
             title = f"{name} (id {self.written[name]['protocol_id']})"
             if len(ids - {None}) > 1:  # backbones whose images are prepared in several ways
                 columns["id"] = (name, "protocol_id")
@@ -235,7 +254,17 @@ class Results:
             for p, k in columns.values()
         )
         print_table(f"{title}: shares in %" if shares else title, ["", *columns], table)
+        if self._majority:
+            print(self._majority)
         print("written to " + ", ".join(map(str, self.paths.values())))
+
+
+def _majority_of(data: DataModule) -> str | None:
+    """What the most frequent class of the scored images would score."""
+    if data.test is None:
+        return None
+    labels = data.test.labels
+    return majority_line(labels[torch.isin(labels, data.train_labels)], data.class_names)
 
 
 def free_path(path: Path, result: dict[str, Any]) -> Path:

@@ -87,14 +87,53 @@ def test_class_without_images_is_named(root: Path) -> None:
         open_folder(root)
 
 
-def test_classes_that_only_one_split_has_are_named(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("test", "names", "labels"),
+    [
+        (["a/1", "b/1"], "abc", [0, 1]),  # fewer
+        (["c/1"], "abc", [2]),  # a single one
+        (["c/deep/1", "c/deeper/2"], "abc", [2, 2]),
+        (["a/1", "aa/1", "c/1", "d/1"], ["a", "b", "c", "aa", "d"], [0, 3, 2, 4]),  # others too
+        (["x/1", "y/1"], "abcxy", [3, 4]),  # others only
+        (["images/1", "images/2"], "abc", [-1, -1]),  # unlabelled
+        (["1", "2", "a/1", "b/1"], "abc", [-1] * 4),  # mostly outside of folders
+        (["test/a/1", "test/d/1"], "abcd", [0, 3]),  # in a folder more
+    ],
+)
+def test_test_may_have_other_classes(
+    root: Path, test: list[str], names: str | list[str], labels: list[int]
+) -> None:
     write_tree(root, "train/a/1.png", "train/b/2.png", "train/c/3.png")
-    write_tree(root, "test/a/1.png", "test/b/2.png")
-    with pytest.raises(UserError, match=r"data/train has classes that .*data/test lacks: c;"):
-        open_folder(root)
-    write_tree(root, "test/c/1.png", "test/d/2.png")
-    with pytest.raises(UserError, match=r"data/test has classes that .*data/train lacks: d;"):
-        open_folder(root)
+    write_tree(root, *(f"test/{name}.png" for name in test))
+    (root / "test" / "b").mkdir(exist_ok=True)  # which an empty folder does not change
+    splits = open_folder(root)
+    assert splits.test is not None
+    assert splits.class_names == list(names)
+    assert splits.train.labels.tolist() == [0, 1, 2]
+    assert sorted(splits.test.labels.tolist()) == sorted(labels)
+    for label, place in zip(splits.test.labels.tolist(), splits.test.places(), strict=True):
+        assert label < 0 or f"/{splits.class_names[label]}/" in place
+
+
+def test_a_test_split_of_an_unlabelled_train_keeps_its_labels(root: Path) -> None:
+    write_tree(root, "train/b/1.png", "train/2.png", "train/3.png", "test/a/1.png", "test/b/2.png")
+    write_tree(root, "val/1.png", "val/2.png")
+    splits = open_folder(root)
+    assert splits.test is not None
+    assert splits.val is not None
+    assert splits.class_names == ["a", "b"]
+    assert splits.train.labels.tolist() == [-1, -1, -1]
+    assert splits.test.labels.tolist() == [0, 1]
+    assert splits.val.labels.tolist() == [-1, -1]
+
+
+def test_labels_that_are_required_are_required_of_test(root: Path) -> None:
+    write_tree(root, "train/a/1.png", "train/b/2.png", "test/images/1.png", "test/images/2.png")
+    with pytest.raises(UserError, match=r"^labelled=true but .*data/test has 1 folders: give each"):
+        open_folder(root, labelled=True)
+    write_tree(root, "test/b/1.png")
+    splits = open_folder(root, labelled=True)
+    assert splits.class_names == ["a", "b", "images"]
 
 
 def test_missing_root_and_unknown_options_are_named(root: Path) -> None:

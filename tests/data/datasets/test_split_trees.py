@@ -220,15 +220,18 @@ def test_a_val_folder_may_be_test(root: Path) -> None:
         open_folder(root, test_folder="train")
 
 
-def test_val_may_lack_classes_but_not_have_others(root: Path) -> None:
+def test_val_may_lack_classes_or_have_others(root: Path) -> None:
     write_splits(root, "train")
     write_tree(root, "val/cat/1.png")
     splits = open_folder(root)
     assert splits.val is not None
     assert splits.val.labels.tolist() == [0]
-    write_tree(root, "val/emu/1.png")
-    with pytest.raises(UserError, match=r"data/val has classes that .*data/train lacks: emu;"):
-        open_folder(root)
+    write_tree(root, "val/ant/1.png")
+    splits = open_folder(root)
+    assert splits.val is not None
+    assert splits.class_names == [*CLASSES, "ant"]
+    assert splits.val.labels.tolist() == [2, 0]
+    assert data_module(splits).num_train_classes == 2
 
 
 def test_val_without_class_folders_is_left_out(root: Path) -> None:
