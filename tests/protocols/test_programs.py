@@ -9,6 +9,7 @@ import torch
 
 from helpers.networks import randomised
 from helpers.programs import run_evaluate
+from helpers.tiers import only
 from ssl_zoo.backbones import timm_backbone, torchvision_backbone
 from ssl_zoo.checkpoints.export import export
 from ssl_zoo.types import UserError
@@ -25,7 +26,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated")
 @pytest.mark.parametrize("format", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("protocol", ["finetune", "detection"])
+@pytest.mark.parametrize("protocol", only(["finetune"], ["finetune", "detection"]))
 def test_a_program_is_not_trained(
     protocol: str, format: str, weights: Path, tmp_path: Path
 ) -> None:

@@ -115,7 +115,9 @@ def test_options_that_are_equal_are_not_named(make_config: Make, tmp_path: Path)
         built(cfg)
 
 
-@pytest.mark.parametrize("size", ["", "+backbone.img_size=32"])
+@pytest.mark.parametrize(
+    "size", ["+backbone.img_size=32", pytest.param("", marks=pytest.mark.slow)]
+)
 def test_a_vits_positions_are_interpolated(
     size: str, run: Path, make_config: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,6 +147,7 @@ def test_images_that_are_no_whole_patches(make_config: Make) -> None:
         built(vit_of(make_config, "dataset.image_size=40"))
 
 
+@pytest.mark.slow
 def test_hints_about_the_file(make_config: Make, tmp_path: Path) -> None:
     from ssl_zoo.backbones import timm_backbone
 

@@ -23,7 +23,7 @@ from helpers.layouts import (
     vit,
     wrong,
 )
-from helpers.tiers import only
+from helpers.tiers import every, only
 from ssl_zoo.types import UserError
 
 
@@ -156,13 +156,14 @@ def test_several_backbones_are_refused_and_one_is_chosen(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "pair", [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("net", "ema")]
+    ("main", "average"),
+    every(3, [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("net", "ema")]),
 )
-def test_an_average_beside_the_weights(pair: tuple[str, str], tmp_path: Path) -> None:
-    content = {pair[0]: at(""), pair[1]: wrong(resnet(), "")}
-    with pytest.raises(UserError, match=f"2 whole backbones, under .*{pair[1]}"):
+def test_an_average_beside_the_weights(main: str, average: str, tmp_path: Path) -> None:
+    content = {main: at(""), average: wrong(resnet(), "")}
+    with pytest.raises(UserError, match=f"2 whole backbones, under .*{average}"):
         load(content, tmp_path)
-    loaded = load(content, tmp_path, ckpt_prefix=pair[0])
+    loaded = load(content, tmp_path, ckpt_prefix=main)
     assert torch.equal(features(loaded.backbone), features(resnet()))
 
 
