@@ -43,6 +43,7 @@ def test_a_program_is_not_trained(
 
 
 def test_hints_reach_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="ssl_zoo")
     network = timm_backbone("vit_tiny_patch16_224", img_size=32, depth=12)
     copy = {f"b.{n}": v * 0 for n, v in network.state_dict().items()}
     torch.save({f"a.{n}": v for n, v in network.state_dict().items()} | copy, tmp_path / "v.pth")

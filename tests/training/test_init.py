@@ -133,6 +133,7 @@ def test_a_vits_positions_are_interpolated(
     state = network.state_dict()
     content["state_dict"] = {f"encoder.backbone.{n}": v for n, v in state.items()}
     torch.save(content, run / "checkpoints" / "last.ckpt")
+    caplog.set_level("INFO", logger="ssl_zoo")
     method = built(vit_of(make_config, f"init={run}", *([size] if size else [])))
     backbone = method.encoder.backbone
     for name, value in fitted(network.state_dict(), backbone).items():

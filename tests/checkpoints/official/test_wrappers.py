@@ -38,6 +38,17 @@ def under(*keys: str, state: State | None = None) -> Any:
     return content
 
 
+def inside() -> State:
+    """Stages that are compiled one by one, and blocks that are wrapped."""
+    changes = (("layer1.", "layer1._orig_mod."), ("layer3.0.", "layer3.0._fsdp_wrapped_module."))
+    state = {}
+    for name, value in at("").items():
+        for old, new in changes:
+            name = name.replace(old, new)
+        state[name] = value
+    return state
+
+
 def averaged() -> Any:
     return AveragedModel(resnet()).state_dict()
 
@@ -72,6 +83,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "parallel and compiled": lambda: training(at("module._orig_mod.")),
     "compiled and parallel": lambda: training(at("_orig_mod.module.encoder.")),
     "twice parallel": lambda: training(at("module.module.")),
+    "compiled stages": lambda: training(inside()),
     "fsdp": lambda: at("_fsdp_wrapped_module.model._fsdp_wrapped_module."),
     "deepspeed": lambda: {"module": at("_forward_module.model.")},
     "model": lambda: training(at("model.")),
@@ -106,7 +118,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "numbered inside": lambda: training(numbered(resnet(), "module.net.encoder.")),
     "the same twice": lambda: {"model": at(""), "model_ema": at("")},
 }
-FIRST = ["compiled inside", "student.backbone", "model_ema", "averaged", "vissl"]
+FIRST = ["compiled stages", "student.backbone", "model_ema", "averaged", "vissl"]
 
 
 @pytest.mark.parametrize("case", only(FIRST, WRAPPED))
