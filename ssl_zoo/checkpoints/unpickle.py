@@ -22,7 +22,17 @@ from torch import Tensor
 from ssl_zoo.types import UserError
 
 # Of Python's own packages, torch and numpy, what is kept as an inert placeholder: whole modules,
-# and single names. Names of all other packages are kept so too: a placeholder is never called.
+# and single names. Objects of all other packages are kept so too; what begins like a function is
+# refused where a file calls it, unless it is of a package whose files are known.
+_KNOWN_PACKAGES = frozenset(
+    {
+        *("omegaconf", "solo", "lightly", "timm", "torchvision", "transformers", "wandb", "hydra"),
+        *("pytorch_lightning", "lightning", "lightning_fabric", "pandas", "PIL", "ml_collections"),
+        *("mmcv", "mmengine", "mmselfsup", "vissl", "classy_vision", "fvcore", "detectron2"),
+        *("haiku", "jax", "jaxlib", "optax", "byol"),
+        *("lib", "alias_multinomial"),  # of lemniscate.pytorch
+    }
+)
 _INERT_MODULES = (
     *(
         "argparse",
@@ -104,6 +114,18 @@ class Placeholder:
 
     def add(self, value: Any) -> None:
         pass
+
+
+class _Uncalled(Placeholder):
+    """An object of an unknown package: it may stand in a file, but a file may not call a function.
+
+    Objects are made without a call of `__init__`, by pickle's NEWOBJ; some classes, such as enums,
+    are called.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if self.called.rpartition(".")[2][:1].islower():
+            raise NotReadableError(f"it names {_shown(self.called)}, which is not called")
 
 
 class Array:
@@ -198,21 +220,20 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in REBUILT:
             return REBUILT[module, name]
-        if _is_inert(module, name):
-            return type(
-                name, (Placeholder,), {"__module__": "foreign", "called": f"{module}.{name}"}
-            )
+        if (kind := _placeholder(module, name)) is not None:
+            return type(name, (kind,), {"__module__": "foreign", "called": f"{module}.{name}"})
         raise NotReadableError(f"it names {_shown(f'{module}.{name}')}, which is not called")
 
 
-def _is_inert(module: str, name: str) -> bool:
-    """Whether a name of a file becomes a placeholder; else it is refused."""
+def _placeholder(module: str, name: str) -> type[Placeholder] | None:
+    """What a name of a file becomes; None = it is refused."""
+    parts = [*module.split("."), name.split(".")[0]]
     if (module, name) in _INERT_NAMES or f"{module}.".startswith(_INERT_PREFIXES):
-        return True
-    parts = module.split(".")
-    return parts[0] not in _OWN and all(
-        part.isidentifier() for part in (*parts, name.split(".")[0])
-    )
+        return Placeholder
+    if parts[0] in _KNOWN_PACKAGES:
+        return Placeholder
+    refused = parts[0] in _OWN or not all(part.isidentifier() for part in parts)
+    return None if refused else _Uncalled
 
 
 def _load(file: Any, **options: Any) -> Any:

@@ -24,6 +24,10 @@ def ours(name: str = TINY, **options: Any) -> Any:
     return randomised(timm_backbone(name, img_size=64, **options))
 
 
+def torchvisions() -> Any:
+    return torchvision_backbone("vit_b_32", image_size=64)
+
+
 def computed(network: nn.Module, images: Tensor) -> Tensor:
     with torch.inference_mode():
         return network(images)
@@ -70,7 +74,7 @@ def test_torchvision_at_its_own_size_and_at_another() -> None:
     )
 
 
-@pytest.mark.parametrize("build", [ours, lambda: torchvision_backbone("vit_b_32", image_size=64)])
+@pytest.mark.parametrize("build", [ours, pytest.param(torchvisions, marks=pytest.mark.slow)])
 def test_images_that_are_not_whole_patches(build: Any) -> None:
     with pytest.raises(UserError, match=r"^image_size=70 is not a whole number of patches of"):
         build()(noise(1, 3, 70, 70))

@@ -364,8 +364,8 @@ def resized_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("format", "name"),
     [
         ("timm", "out.pth"),
-        ("torchscript", "out.pt"),
-        ("safetensors", "out.safetensors"),
+        pytest.param("torchscript", "out.pt", marks=pytest.mark.slow),
+        pytest.param("safetensors", "out.safetensors", marks=pytest.mark.slow),
         pytest.param("onnx", "out.onnx", marks=pytest.mark.slow),
     ],
 )

@@ -115,7 +115,9 @@ def test_options_that_are_equal_are_not_named(make_config: Make, tmp_path: Path)
         built(cfg)
 
 
-@pytest.mark.parametrize("size", ["", "+backbone.img_size=32"])
+@pytest.mark.parametrize(
+    "size", ["+backbone.img_size=32", pytest.param("", marks=pytest.mark.slow)]
+)
 def test_a_vits_positions_are_interpolated(
     size: str, run: Path, make_config: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_vits_positions_are_interpolated(
     state = network.state_dict()
     content["state_dict"] = {f"encoder.backbone.{n}": v for n, v in state.items()}
     torch.save(content, run / "checkpoints" / "last.ckpt")
+    caplog.set_level("INFO", logger="ssl_zoo")
     method = built(vit_of(make_config, f"init={run}", *([size] if size else [])))
     backbone = method.encoder.backbone
     for name, value in fitted(network.state_dict(), backbone).items():
@@ -145,6 +148,7 @@ def test_images_that_are_no_whole_patches(make_config: Make) -> None:
         built(vit_of(make_config, "dataset.image_size=40"))
 
 
+@pytest.mark.slow
 def test_hints_about_the_file(make_config: Make, tmp_path: Path) -> None:
     from ssl_zoo.backbones import timm_backbone
 

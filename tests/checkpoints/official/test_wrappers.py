@@ -23,7 +23,7 @@ from helpers.layouts import (
     vit,
     wrong,
 )
-from helpers.tiers import only
+from helpers.tiers import every, only
 from ssl_zoo.types import UserError
 
 
@@ -36,6 +36,17 @@ def under(*keys: str, state: State | None = None) -> Any:
     for key in reversed(keys):
         content = {key: content, "epoch": 3}
     return content
+
+
+def inside() -> State:
+    """Stages that are compiled one by one, and blocks that are wrapped."""
+    changes = (("layer1.", "layer1._orig_mod."), ("layer3.0.", "layer3.0._fsdp_wrapped_module."))
+    state = {}
+    for name, value in at("").items():
+        for old, new in changes:
+            name = name.replace(old, new)
+        state[name] = value
+    return state
 
 
 def averaged() -> Any:
@@ -72,6 +83,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "parallel and compiled": lambda: training(at("module._orig_mod.")),
     "compiled and parallel": lambda: training(at("_orig_mod.module.encoder.")),
     "twice parallel": lambda: training(at("module.module.")),
+    "compiled stages": lambda: training(inside()),
     "fsdp": lambda: at("_fsdp_wrapped_module.model._fsdp_wrapped_module."),
     "deepspeed": lambda: {"module": at("_forward_module.model.")},
     "model": lambda: training(at("model.")),
@@ -106,7 +118,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "numbered inside": lambda: training(numbered(resnet(), "module.net.encoder.")),
     "the same twice": lambda: {"model": at(""), "model_ema": at("")},
 }
-FIRST = ["compiled inside", "student.backbone", "model_ema", "averaged", "vissl"]
+FIRST = ["compiled stages", "student.backbone", "model_ema", "averaged", "vissl"]
 
 
 @pytest.mark.parametrize("case", only(FIRST, WRAPPED))
@@ -156,13 +168,14 @@ def test_several_backbones_are_refused_and_one_is_chosen(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "pair", [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("net", "ema")]
+    ("main", "average"),
+    every(3, [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("net", "ema")]),
 )
-def test_an_average_beside_the_weights(pair: tuple[str, str], tmp_path: Path) -> None:
-    content = {pair[0]: at(""), pair[1]: wrong(resnet(), "")}
-    with pytest.raises(UserError, match=f"2 whole backbones, under .*{pair[1]}"):
+def test_an_average_beside_the_weights(main: str, average: str, tmp_path: Path) -> None:
+    content = {main: at(""), average: wrong(resnet(), "")}
+    with pytest.raises(UserError, match=f"2 whole backbones, under .*{average}"):
         load(content, tmp_path)
-    loaded = load(content, tmp_path, ckpt_prefix=pair[0])
+    loaded = load(content, tmp_path, ckpt_prefix=main)
     assert torch.equal(features(loaded.backbone), features(resnet()))
 
 
