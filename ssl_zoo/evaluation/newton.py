@@ -144,12 +144,14 @@ class Problem:
 def _logits(place: Tensor, x: Tensor) -> Tensor:
     """(B, C, r + 1), (K, n, r + 1) -> (K, B, C, n)."""
     columns = place.flatten(0, 1).expand(len(x), -1, -1)
-    return torch.bmm(columns, x.transpose(1, 2)).unflatten(1, place.shape[:2])
+    logits: Tensor = torch.bmm(columns, x.transpose(1, 2)).unflatten(1, place.shape[:2])
+    return logits
 
 
 def _back(change: Tensor, x: Tensor) -> Tensor:
     """Its transpose: (K, B, C, n), (K, n, r + 1) -> (B, C, r + 1)."""
-    return torch.bmm(change.flatten(1, 2), x).sum(0).unflatten(0, change.shape[1:3])
+    slope: Tensor = torch.bmm(change.flatten(1, 2), x).sum(0).unflatten(0, change.shape[1:3])
+    return slope
 
 
 class Hessian:
@@ -177,8 +179,11 @@ class Hessian:
         index = order[: blocks * size]
         self.x = self.x.flatten(0, 1)[index].unflatten(0, (blocks, size))
         self.p, self.share = (
-            t.permute(1, 2, 0, 3).flatten(2)[..., index].unflatten(2, (blocks, size))
-            .permute(2, 0, 1, 3).contiguous()
+            t.permute(1, 2, 0, 3)
+            .flatten(2)[..., index]
+            .unflatten(2, (blocks, size))
+            .permute(2, 0, 1, 3)
+            .contiguous()
             for t in (self.p, self.share)
         )
 
@@ -311,4 +316,5 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 def _norm(a: Tensor) -> Tensor:
     """(B, C, r) -> (B, 1, 1)."""
-    return a.flatten(1).norm(dim=1)[:, None, None]
+    norm: Tensor = a.flatten(1).norm(dim=1)
+    return norm[:, None, None]
