@@ -29,8 +29,8 @@ class Rows(NamedTuple):
         num_rows: N, without the padding.
         span: (D, r) float64, orthonormal: rows are given by their coordinates in this space, which
             the optimal weight lies in; None = by their D features.
-        turn: (r + 1, r + 1) float32, orthonormal: in this basis features are uncorrelated; None = they
-            are so as they are.
+        turn: (r + 1, r + 1) float32, orthonormal: features are uncorrelated in this basis; None =
+            in their own.
         sample: (m,) numbers of the rows that estimate curvature.
         squares: (m, r + 1) float32, their squares in the basis `turn`.
     """
