@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.linear import best_of
-from ssl_zoo.evaluation.logistic import Solution, falling, judge, solve, solve_path
+from ssl_zoo.evaluation.logistic import Solution, falling, judge, solve, solve_folds
 from ssl_zoo.hashing import SUBSET_STREAM, hash_int64
 from ssl_zoo.types import UserError
 
@@ -112,13 +112,10 @@ def fit_few(
     if int(count[count > 0].min()) > 1:
         fold = (place_in_class(y, 0) % folds).to(y.device)
         loss, correct = torch.zeros(2, len(strengths)).double()
-        for held_out in fold.unique():
-            inside, outside = fold != held_out, fold == held_out
-            path = solve_path(
-                x[inside], y[inside], num_classes, strengths, tolerance, max_iterations
-            )
-            for i, solution in enumerate(path):
-                fold_loss, fold_correct = judge(solution, x[outside], y[outside])
+        limits = (tolerance, max_iterations)
+        for i, of_folds in enumerate(solve_folds(x, y, fold, num_classes, strengths, *limits)):
+            for held_out, solution in enumerate(of_folds):
+                fold_loss, fold_correct = judge(solution, x[fold == held_out], y[fold == held_out])
                 loss[i] += fold_loss
                 correct[i] += fold_correct
         strength = strengths[best_of(loss, correct)]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.classification import Answers, answers_of
-from ssl_zoo.evaluation.rows import CHUNK_FLOATS, labelled_rows, top_k, unit_rows
+from ssl_zoo.evaluation.rows import CHUNK_FLOATS, labelled_rows
+from ssl_zoo.evaluation.search import Bank
 from ssl_zoo.types import BadValue, UserError
 
 
@@ -20,11 +21,10 @@ def _neighbors(
         raise BadValue("k", k, "at least 1")
     if temperature <= 0:
         raise BadValue("temperature", temperature, "above 0")
-    bank = unit_rows(bank.float())
-    for chunk in torch.split(queries, max(1, CHUNK_FLOATS // len(bank))):
-        # A NaN feature (a diverged run) is farther from everything than any cosine.
-        similarity = (unit_rows(chunk.float()) @ bank.T).nan_to_num(nan=-2.0)
-        value, index = top_k(similarity, min(k, len(bank)))
+    k = min(k, len(bank))
+    search = Bank(bank.float(), k)
+    for chunk in torch.split(queries, max(1, CHUNK_FLOATS // search.width)):
+        value, index = search.nearest(chunk.float(), k)
         # The common factor exp(-max / T) changes no ranking and keeps small temperatures finite.
         yield ((value - value[:, :1]) / temperature).exp(), bank_labels[index]
 
@@ -45,7 +45,8 @@ def knn_predict(
 ) -> Tensor:
     """Class scores by weighted kNN: the k most similar bank rows vote with exp(cosine / T).
 
-    Features are L2-normalised here, in float32. Ties go to the first rows.
+    Features are L2-normalised here, in float32. Ties go to the first rows; a feature that is
+    not finite (a diverged run) is farther from everything than any cosine.
 
     Args:
         queries: (N, D), any float type.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.linear import best_of, statistics
+from ssl_zoo.evaluation.newton import Point, Problem, Rows, minimise, prepare
 from ssl_zoo.evaluation.rows import choosing_rows, finite_rows
 from ssl_zoo.types import UserError
 
@@ -19,11 +21,6 @@ STRENGTHS = (
     *(10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01),
     *(3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6),
 )
-_HISTORY = 10
-_CHECK_EVERY = 5  # iterations
-# torch's L-BFGS ignores curvature below 1e-10, which near the optimum is all curvature: so it
-# minimises the objective times this, a power of two, so that no digit changes.
-_SCALE = 2.0**20
 
 
 class Solution(NamedTuple):
@@ -74,32 +71,7 @@ class LogisticFit:
         return (features.double() - self.mean) / self.std @ self.weight + self.bias
 
 
-class _Basis(NamedTuple):
-    """Rows in an orthonormal basis of the space that they span, in which features are uncorrelated.
-
-    Attributes:
-        vectors: (D, r), r = min(N, D).
-        coordinates: (N, r) of the rows.
-        power: (r,) mean square of each coordinate.
-    """
-
-    vectors: Tensor
-    coordinates: Tensor
-    power: Tensor
-
-
-def _basis(x: Tensor) -> _Basis:
-    """From rows x (N, D). The optimal weight is in their span, so nothing is lost."""
-    if len(x) < x.shape[1]:
-        span = torch.linalg.qr(x.T).Q
-        inner = x @ span
-        vectors = span @ torch.linalg.eigh(inner.T @ inner).eigenvectors
-    else:
-        vectors = torch.linalg.eigh(x.T @ x).eigenvectors
-    coordinates = x @ vectors
-    return _Basis(vectors, coordinates, coordinates.square().mean(0))
-
-
+@torch.no_grad()
 def solve(
     x: Tensor,
     y: Tensor,
@@ -109,7 +81,7 @@ def solve(
     tolerance: float = 1e-7,
     max_iterations: int = 5000,
 ) -> Solution:
-    """Minimise mean cross-entropy + strength / 2 |weight|^2 by full-batch L-BFGS; biases are free.
+    """Minimise mean cross-entropy + strength / 2 |weight|^2 by Newton's method; biases are free.
 
     The optimum is scikit-learn's with C = 1 / (strength * N). With two classes each has its own
     column here, so scikit-learn's single one gives the same probabilities at half the strength.
@@ -121,85 +93,12 @@ def solve(
         strength: Above 0.
         start: Where to begin; None = zero.
         tolerance: Tolerance on the largest absolute entry of the gradient.
-        max_iterations: For L-BFGS with a strong Wolfe line search.
+        max_iterations: Products with the Hessian, each about as dear as a gradient.
     """
-    return _solve(_basis(x), y, num_classes, strength, start, tolerance, max_iterations)
-
-
-class _Objective(NamedTuple):
-    """Mean cross-entropy + strength / 2 |weight|^2 of rows x (N, r) and labels y (N,)."""
-
-    x: Tensor
-    y: Tensor
-    strength: float
-
-    def at(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The objective, its gradient, and the mean of p (1 - p) over all probabilities p.
-
-        Args:
-            point: (r + 1, C), weight and, below it, bias.
-        """
-        rows = torch.arange(len(self.y), device=self.y.device)
-        weight = point[:-1]
-        log_probability = (self.x @ weight + point[-1]).log_softmax(1)
-        loss = -log_probability[rows, self.y].mean() + self.strength / 2 * weight.square().sum()
-        residual = log_probability.exp()
-        spread = (residual * (1 - residual)).mean()
-        residual[rows, self.y] -= 1
-        residual /= len(self.y)
-        slope = self.x.T @ residual + self.strength * weight
-        return loss, torch.cat([slope, residual.sum(0)[None]]), spread
-
-
-def _lbfgs(point: Tensor) -> torch.optim.LBFGS:
-    return torch.optim.LBFGS(
-        [point],
-        max_iter=_CHECK_EVERY,
-        max_eval=3 * _CHECK_EVERY,
-        tolerance_grad=0.0,  # `_solve` checks the objective's own
-        tolerance_change=0.0,  # a step that is small in one direction proves nothing
-        history_size=_HISTORY,
-        line_search_fn="strong_wolfe",
-    )
-
-
-@torch.no_grad()
-def _solve(
-    basis: _Basis,
-    y: Tensor,
-    num_classes: int,
-    strength: float,
-    start: Solution | None,
-    tolerance: float,
-    max_iterations: int,
-) -> Solution:
-    objective = _Objective(basis.coordinates, y, strength)
-    columns = objective.x.new_zeros(objective.x.shape[1] + 1, num_classes)
-    if start is not None:
-        columns[:-1], columns[-1] = basis.vectors.T @ start.weight, start.bias
-    # Roughly the Hessian's diagonal at the start of the path: correlated features, such as raw
-    # pixels, then take a hundredth of the iterations.
-    spread = objective.at(columns)[2].clamp(min=1e-4)
-    curvature = torch.cat([spread * basis.power + strength, spread[None]])
-    scale = curvature.rsqrt()[:, None]
-    point = columns / scale
-
-    @torch.no_grad()
-    def closure() -> Tensor:
-        loss, gradient, _ = objective.at(point * scale)
-        point.grad = _SCALE * scale * gradient
-        return _SCALE * loss
-
-    optimizer = _lbfgs(point)
-    for done in range(0, max_iterations + _CHECK_EVERY, _CHECK_EVERY):
-        loss, gradient, _ = objective.at(point * scale)
-        slope = basis.vectors @ gradient[:-1]
-        largest = float(torch.cat([slope, gradient[-1:]]).abs().max())
-        if largest <= tolerance or done >= max_iterations:
-            break
-        optimizer.step(closure)
-    columns = point * scale
-    return Solution(basis.vectors @ columns[:-1], columns[-1], float(loss), largest)
+    rows = prepare(x, y)
+    place = None if start is None else _place(rows, start)
+    path = _path(rows, _all(y), num_classes, [strength], tolerance, max_iterations, place)
+    return _solutions(rows, next(path))[0]
 
 
 @torch.no_grad()
@@ -212,15 +111,96 @@ def solve_path(
     max_iterations: int = 5000,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Solution]:
-    """Solutions for falling strengths, each started at the one before; arguments as in `solve`."""
-    basis = _basis(x)
-    path: list[Solution] = []
-    for strength in strengths:
-        start = path[-1] if path else None
-        path.append(_solve(basis, y, num_classes, strength, start, tolerance, max_iterations))
+    """Solutions for falling strengths, each started from those before; arguments as in `solve`."""
+    rows, solutions = prepare(x, y), []
+    for point in _path(rows, _all(y), num_classes, strengths, tolerance, max_iterations):
+        solutions += _solutions(rows, point)
         if progress is not None:
-            progress(len(path), len(strengths))
-    return path
+            progress(len(solutions), len(strengths))
+    return solutions
+
+
+@torch.no_grad()
+def solve_folds(
+    x: Tensor,
+    y: Tensor,
+    fold: Tensor,
+    num_classes: int,
+    strengths: Sequence[float],
+    tolerance: float = 1e-7,
+    max_iterations: int = 5000,
+) -> list[list[Solution]]:
+    """For falling strengths, a solution for each fold, of all rows but the fold's.
+
+    All folds are solved together, which takes little longer than one.
+
+    Args:
+        x: (N, D) float64, standardised.
+        y: (N,) int64, none unlabelled.
+        fold: (N,) int64, from 0.
+        num_classes: C.
+        strengths: From strong to weak.
+        tolerance: As in `solve`.
+        max_iterations: As in `solve`, for each strength.
+    """
+    rows = prepare(x, y)
+    inside = fold != torch.arange(int(fold.max()) + 1, device=fold.device)[:, None]
+    path = _path(rows, inside, num_classes, strengths, tolerance, max_iterations)
+    return [_solutions(rows, point) for point in path]
+
+
+def _all(y: Tensor) -> Tensor:
+    """One problem that keeps all rows: (1, N)."""
+    return torch.ones_like(y, dtype=torch.bool)[None]
+
+
+def _path(
+    rows: Rows,
+    keep: Tensor,
+    num_classes: int,
+    strengths: Sequence[float],
+    tolerance: float,
+    max_iterations: int,
+    start: Tensor | None = None,
+) -> Iterator[Point]:
+    """Where the problems end for each strength, one strength after the other."""
+    done: list[tuple[float, Tensor]] = []
+    for strength in strengths:
+        here = math.log(strength)
+        if done:
+            start = _extrapolated(done, here)
+        elif start is None:
+            start = rows.exact.new_zeros(len(keep), num_classes, rows.exact.shape[2])
+        point = minimise(Problem(rows, keep, strength), start, tolerance, max_iterations)
+        done = [*done[-2:], (here, point.place)]
+        yield point
+
+
+def _extrapolated(done: Sequence[tuple[float, Tensor]], here: float) -> Tensor:
+    """Where the polynomial through the last solutions, over log strength, is at `here`."""
+    apart = dict(done)  # a strength that is listed twice counts once
+    factors = [
+        math.prod((here - other) / (one - other) for other in apart if other != one)
+        for one in apart
+    ]
+    return torch.stack([f * place for f, place in zip(factors, apart.values(), strict=True)]).sum(0)
+
+
+def _place(rows: Rows, solution: Solution) -> Tensor:
+    """(1, C, r + 1)."""
+    weight = solution.weight if rows.span is None else rows.span.T @ solution.weight
+    return torch.cat([weight, solution.bias[None]]).T[None]
+
+
+def _solutions(rows: Rows, point: Point) -> list[Solution]:
+    """One for each problem."""
+    weights = point.place[..., :-1].transpose(1, 2)
+    if rows.span is not None:
+        weights = rows.span @ weights
+    each = zip(
+        weights, point.place[..., -1], point.loss.tolist(), point.largest.tolist(), strict=True
+    )
+    return [Solution(*parts) for parts in each]
 
 
 def falling(strengths: Sequence[float]) -> list[float]:
@@ -280,7 +260,7 @@ def fit_logistic(
         strengths: L2 factors of the mean loss, in any order; scikit-learn's C is
             1 / (strength * N), so that one strength means the same prior at every N.
         tolerance: Tolerance on the largest absolute entry of the gradient.
-        max_iterations: Per fit.
+        max_iterations: Products with the Hessian, per fit.
         progress: Called as `progress(fits done, fits)`.
 
     Returns:

@@ -8,11 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_zoo.evaluation.rows import CHUNK_FLOATS, known_rows, top_k, unit_rows
+from ssl_zoo.evaluation.rows import CHUNK_FLOATS, known_rows
+from ssl_zoo.evaluation.search import DIVERGED, Bank
 from ssl_zoo.types import UserError
-
-_DIVERGED = -2.0  # similarity to a feature that is not finite: below every cosine
-_SELF = -3.0  # even lower, so that an image finds itself only after all others
 
 
 class QueryScores(NamedTuple):
@@ -109,11 +107,12 @@ def retrieval_metrics(
     # By increasing R, so that a chunk searches no deeper than its own largest class.
     rows = rows[num_relevant[rows].argsort(stable=True)]
     chunks, done = [], 0
-    for chunk in rows.split(max(1, CHUNK_FLOATS // len(items))):
+    bank = Bank(items, max(int(num_relevant[rows].median()), *ks))
+    for chunk in rows.split(max(1, CHUNK_FLOATS // bank.width)):
         relevant = num_relevant[chunk]
         depth = min(num_items, max(int(relevant[-1]), *ks))
-        value, index = _closest(queries[chunk], items, chunk if alone else None, depth)
-        hit = (item_labels[index] == labels[chunk, None]) & (value > _DIVERGED)
+        value, index = bank.nearest(queries[chunk], depth, chunk if alone else None)
+        hit = (item_labels[index] == labels[chunk, None]) & (value > DIVERGED)
         chunks.append((_first(hit[:, : max(ks)], num_items + 1), *_score(hit, relevant)))
         done += len(chunk)
         if progress is not None:
@@ -162,11 +161,12 @@ def nearest(embeddings: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
             f"retrieval: k={k} nearest of {len(embeddings)} images; "
             "give k >= 1 and 2 or more images"
         )
-    unit = unit_rows(embeddings)
-    rows = torch.arange(len(unit), device=unit.device) if rows is None else rows.to(unit.device)
-    k = min(k, len(unit) - 1)
-    chunks = rows.split(max(1, CHUNK_FLOATS // len(unit)))
-    return torch.cat([_closest(unit[chunk], unit, chunk, k)[1] for chunk in chunks])
+    device = embeddings.device
+    rows = torch.arange(len(embeddings), device=device) if rows is None else rows.to(device)
+    k = min(k, len(embeddings) - 1)
+    bank = Bank(embeddings, k)
+    chunks = rows.split(max(1, CHUNK_FLOATS // bank.width))
+    return torch.cat([bank.nearest(embeddings[chunk], k, chunk)[1] for chunk in chunks])
 
 
 def class_bootstrap(
@@ -210,9 +210,8 @@ def class_bootstrap(
 
 
 def _labelled(embeddings: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """L2-normalised rows whose label is not -1, and their labels on the same device."""
-    rows, labels = known_rows(embeddings, labels, f"retrieval, {name}")
-    return unit_rows(rows), labels
+    """Rows whose label is not -1, and their labels on the same device."""
+    return known_rows(embeddings, labels, f"retrieval, {name}")
 
 
 def _counts(labels: Tensor, item_labels: Tensor) -> Tensor:
@@ -222,14 +221,6 @@ def _counts(labels: Tensor, item_labels: Tensor) -> Tensor:
         return torch.zeros_like(labels)
     place = torch.searchsorted(classes, labels).clamp_max(len(classes) - 1)
     return torch.where(classes[place] == labels, counts[place], 0)
-
-
-def _closest(queries: Tensor, items: Tensor, own: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
-    """Similarity and index of the k nearest items of each query, whose own rows are `own`."""
-    similarity = (queries @ items.T).nan_to_num(nan=_DIVERGED)
-    if own is not None:
-        similarity.scatter_(1, own[:, None], _SELF)
-    return top_k(similarity, k)
 
 
 def _first(hit: Tensor, far: int) -> Tensor:

@@ -72,8 +72,16 @@ def _first_of_equals(similarity: Tensor, kth: Tensor, k: int) -> Tensor:
 
 def top_k(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row, descending, ties by index (`topk` promises no order)."""
-    value, index = similarity.topk(k)
-    kth = value[:, -1:]
+    value, index = similarity.topk(min(k + 1, similarity.shape[1]))
+    tied = (value[:, 1:] == value[:, :-1]).any(1)  # those at the last place too
+    value, index = value[:, :k], index[:, :k]
+    if tied.any():
+        value[tied], index[tied] = _ties_by_index(similarity[tied], value[tied], index[tied])
+    return value, index
+
+
+def _ties_by_index(similarity: Tensor, value: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    k, kth = value.shape[1], value[:, -1:]
     crowded = (similarity >= kth).sum(1) > k  # more ties than places: topk chose any of them
     if crowded.any():
         index[crowded] = _first_of_equals(similarity[crowded], kth[crowded], k)

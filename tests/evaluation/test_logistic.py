@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from helpers.protocols import noisy, protocol, small_candidate
-from ssl_zoo.evaluation import fit_logistic
+from ssl_zoo.evaluation import fit_logistic, newton
 from ssl_zoo.evaluation.linear import statistics
-from ssl_zoo.evaluation.logistic import Solution, solve
+from ssl_zoo.evaluation.logistic import Solution, solve, solve_folds
 from ssl_zoo.types import UserError
 
 Rows = tuple[Tensor, Tensor]
@@ -84,6 +84,32 @@ def test_reaches_scikit_learns_loss(problem: Rows, strength: float) -> None:
     probability = (x @ ours.weight + ours.bias).softmax(1)
     expected = (x @ theirs[0] + theirs[1]).softmax(1)
     torch.testing.assert_close(probability, expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("strength", [1.0, 1e-3, 1e-6])
+def test_many_blocks_reach_the_same_loss(strength: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Sure rows are left out of products, and float32 finds the way, where there are many blocks.
+    monkeypatch.setattr(newton, "_CHUNK", 32)
+    x, y = blobs(400, spread=0.5)
+    x = standardized(x)
+    ours, theirs = solve(x, y, 4, strength), scikit_learn(x, y, strength)
+    assert ours.gradient <= 1e-7
+    assert ours.loss == pytest.approx(objective(x, y, ours.weight, ours.bias, strength), abs=1e-12)
+    assert ours.loss == pytest.approx(objective(x, y, *theirs, strength), abs=1e-6)
+
+
+@pytest.mark.parametrize("problem", ["overlapping", "more features than rows"])
+def test_folds_together_are_the_folds_alone(problem: str) -> None:
+    x, y = PROBLEMS[problem]
+    x, fold, strengths = standardized(x), torch.arange(len(y)) // 3 % 2, [1.0, 1e-1, 1e-2, 1e-4]
+    for strength, solutions in zip(
+        strengths, solve_folds(x, y, fold, int(y.max()) + 1, strengths), strict=True
+    ):
+        for held_out, solution in enumerate(solutions):
+            inside = fold != held_out
+            alone = solve(x[inside], y[inside], int(y.max()) + 1, strength)
+            assert solution.gradient <= 1e-7
+            assert solution.loss == pytest.approx(alone.loss, abs=1e-9)
 
 
 def test_two_classes_are_scikit_learns_at_half_the_strength() -> None:

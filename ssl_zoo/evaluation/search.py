@@ -1,0 +1,284 @@
+"""Exact search for the rows of a bank that are most similar to queries, block by block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssl_zoo.evaluation.rows import top_k, unit_rows
+from ssl_zoo.hardware import has_native_bf16
+
+DIVERGED = -2.0  # similarity to a row that is not finite: below every cosine
+OWN = -3.0  # even lower, so that a row finds itself only after all others
+_BLOCK = 2**16  # rows of the bank that are searched at once
+_COARSE_FROM = 2**12  # rows of a bank for which candidates in bfloat16 pay
+_GATHERED = 2**22  # floats of candidates that are compared at once: 16 MB
+_ROUNDING = 2.0**-8  # of bfloat16, relative
+_Pick = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+
+
+class _Block(NamedTuple):
+    """Rows of the bank, arranged so that groups of neighbours are compared by one `amax`.
+
+    Group s has the rows s G to s G + G - 1; row g of each group is in part g of `columns`.
+
+    Attributes:
+        columns: (D, G * S), rows of length 1, part after part; zeros where a row is not finite or
+            missing.
+        first: Number of the block's first row in the bank.
+        size: Rows without those missing.
+        group: G.
+        lost: Places in `columns` of those that are not finite.
+    """
+
+    columns: Tensor
+    first: int
+    size: int
+    group: int
+    lost: Tensor
+
+    @property
+    def num_groups(self) -> int:
+        """S."""
+        return self.columns.shape[1] // self.group
+
+    def similarity(self, queries: Tensor, own: Tensor | None, out: Tensor) -> Tensor:
+        """(n, G, S), in the memory of `out`; `own` (n,) are the queries' numbers in the bank."""
+        similarity = torch.mm(queries, self.columns, out=out)
+        if len(self.lost):
+            similarity[:, self.lost] = DIVERGED
+        if own is not None:
+            inside = own - self.first
+            mine = ((inside >= 0) & (inside < self.size)).nonzero().flatten()
+            inside = inside[mine]
+            place = inside % self.group * self.num_groups + inside // self.group
+            similarity[mine, place] = OWN
+        parts = similarity.view(len(queries), self.group, self.num_groups)
+        self.hide_missing(parts)
+        return parts
+
+    def hide_missing(self, parts: Tensor) -> None:
+        """Put the rows that fill up the last group below all others, in place."""
+        if missing := self.columns.shape[1] - self.size:
+            parts[:, self.group - missing :, -1] = -torch.inf
+
+
+def _arranged(rows: Tensor, group: int) -> Tensor:
+    """(M, D) -> (G * S, D), zeros for what is missing in the last group."""
+    missing = -len(rows) % group
+    if missing:
+        rows = torch.cat([rows, rows.new_zeros(missing, rows.shape[1])])
+    parts: Tensor = rows.unflatten(0, (-1, group)).transpose(0, 1)
+    return parts.flatten(0, 1)
+
+
+def _places(lost: Tensor, group: int) -> Tensor:
+    """Where rows (M,) that are not finite are among the arranged ones."""
+    return _arranged(lost[:, None], group).flatten().nonzero().flatten()
+
+
+def _best_groups(parts: Tensor, k: int, pick: _Pick) -> tuple[Tensor, Tensor]:
+    """Values (n, k * G) and numbers of the rows of the k groups with the largest maxima.
+
+    The k largest of all rows are among them: any other row is below k maxima, or equals some of
+    them and comes later. Rows are in the order of the bank.
+    """
+    group = parts.shape[1]
+    index = pick(parts.amax(1), k)[1].sort(1).values
+    value = parts.gather(2, index[:, None].expand(-1, group, -1)).transpose(1, 2).flatten(1)
+    return value, index
+
+
+def _largest(parts: Tensor, k: int, pick: _Pick = top_k) -> tuple[Tensor, Tensor]:
+    """The k largest of (n, G, S), descending: values and numbers, two (n, k).
+
+    Args:
+        parts: (n, G, S).
+        k: At most the number of rows.
+        pick: `top_k`, which takes ties by number, or torch's own, which takes any.
+    """
+    group, num_groups = parts.shape[1:]
+    if group == 1:
+        return pick(parts[:, 0], k)
+    if 2 * k > num_groups:  # most groups would be among the best
+        return pick(parts.transpose(1, 2).flatten(1), k)
+    value, groups = _best_groups(parts, k, pick)
+    value, place = pick(value, k)
+    return value, groups.gather(1, place // group) * group + place % group
+
+
+class Bank:
+    """Rows to search in, by cosine similarity in float32 or wider; ties go to the first rows.
+
+    Where bfloat16 is native, candidates are found in it and then compared exactly. A bound on its
+    rounding shows for each query whether a row that is no candidate could be among the k nearest;
+    if so, that query is searched in float32. So the answer is the same.
+
+    Args:
+        rows: (M, D), any float type; L2-normalised here.
+        k: How many are usually to be found.
+        coarse: Whether candidates are found in bfloat16; None = where it is native and pays.
+    """
+
+    def __init__(self, rows: Tensor, k: int, coarse: bool | None = None) -> None:
+        unit = unit_rows(rows)
+        lost = ~unit.isfinite().all(1)
+        if any_lost := bool(lost.any()):
+            unit = unit.masked_fill(lost[:, None], 0)
+        # The number of groups and that of the rows of the best k groups are then alike.
+        group = 2 ** max(0, round(math.log2(min(len(unit), _BLOCK) / k) / 2))
+        group = group if group >= 4 else 1
+        self.blocks = [
+            _Block(
+                _arranged(part, group).T.contiguous(),
+                i * _BLOCK,
+                len(part),
+                group,
+                _places(gone, group),
+            )
+            for i, (part, gone) in enumerate(
+                zip(unit.split(_BLOCK), lost.split(_BLOCK), strict=True)
+            )
+        ]
+        if coarse is None:
+            coarse = len(unit) >= _COARSE_FROM and group > 1 and has_native_bf16(unit.device)
+        usable = coarse and not any_lost and unit.dtype == torch.float32
+        self.coarse = _Coarse(unit, self.blocks) if usable else None
+        self._memory = unit.new_empty(0)
+
+    @property
+    def width(self) -> int:
+        """Similarities of one query that are held at once."""
+        return max(block.columns.shape[1] for block in self.blocks)
+
+    def nearest(self, queries: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Similarity and number of the k nearest rows, nearest first: two (n, k).
+
+        Args:
+            queries: (n, D), any float type.
+            k: At most M, M - 1 with `own`.
+            own: (n,) int64, the queries' own rows in the bank, which come last.
+        """
+        unit = unit_rows(queries)
+        lost = ~unit.isfinite().all(1)
+        if not lost.any():
+            return self._search(unit, k, own)
+        value, index = self._search(unit.masked_fill(lost[:, None], 0), k, own)
+        first = torch.arange(k, device=index.device).expand(int(lost.sum()), -1)
+        value[lost] = DIVERGED
+        index[lost] = first if own is None else first + (first >= own[lost, None])
+        return value, index
+
+    def _search(self, queries: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A running top k over the blocks."""
+        value = queries.new_empty(len(queries), 0)
+        index = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+        for block in self.blocks:
+            new = self._search_block(block, queries, min(k, block.size), own)
+            value = torch.cat([value, new[0]], dim=1)
+            index = torch.cat([index, new[1] + block.first], dim=1)
+            if block.first:  # those of earlier blocks come first, so that ties stay in order
+                value, place = top_k(value, min(k, value.shape[1]))
+                index = index.gather(1, place)
+        return value, index
+
+    def _search_block(
+        self, block: _Block, queries: Tensor, k: int, own: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if self.coarse is None or 2 * k > block.num_groups:
+            return self._exact(block, queries, k, own)
+        value, index, sure = self.coarse.nearest(block, queries, k, own)
+        if not sure.all():
+            rest = (~sure).nonzero().flatten()
+            own = None if own is None else own[rest]
+            value[rest], index[rest] = self._exact(block, queries[rest], k, own)
+            if 4 * len(rest) > len(queries):  # the rows are too alike for bfloat16
+                self.coarse = None
+        return value, index
+
+    def _exact(
+        self, block: _Block, queries: Tensor, k: int, own: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        # The same memory each time: the system clears new memory, a quarter of a product's time.
+        size = len(queries) * block.columns.shape[1]
+        if self._memory.numel() < size or self._memory.dtype != queries.dtype:
+            self._memory = queries.new_empty(size)
+        out = self._memory[:size].view(len(queries), -1)
+        return _largest(block.similarity(queries, own, out), k)
+
+
+class _Coarse:
+    """Finds candidates in bfloat16, and says for which queries they are sure to be enough.
+
+    The bank's mean is subtracted first: it adds the same to all similarities of a query, so the
+    order stays, and shorter rows have smaller rounding errors.
+    """
+
+    def __init__(self, unit: Tensor, blocks: Sequence[_Block]) -> None:
+        self.unit, self.mean = unit, unit.mean(0)
+        centred = unit - self.mean
+        coarse = centred.bfloat16()
+        self.longest = float(coarse.float().norm(dim=1).max())
+        self.error = float((coarse.float() - centred).norm(dim=1).max())
+        self.rows = {
+            block.first: _arranged(coarse[block.first : block.first + block.size], block.group)
+            for block in blocks
+        }
+
+    def nearest(
+        self, block: _Block, queries: Tensor, k: int, own: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The k nearest candidates, and which queries have no nearer row: (n, k), (n, k), (n,).
+
+        A row's similarity s to a query q, less that of the mean, differs from the product of the
+        rounded rows by at most |q' - q| |b'| + |q| |b' - b|, and by the products' own rounding.
+        """
+        rounded = queries.bfloat16()
+        with _full_accumulation():
+            product = rounded @ self.rows[block.first].T
+        parts = product.view(len(queries), block.group, block.num_groups)
+        block.hide_missing(parts)
+        many = min(3 * k + 64, block.size)
+        rough, index = _largest(parts, many, torch.topk)
+        last = rough[:, -1].float()
+        value, index = self._exact(block, queries, index.sort(dim=1).values, k, own)
+        error = (rounded.float() - queries).norm(dim=1) * self.longest + 1.001 * self.error
+        error += 2 * _ROUNDING * last.abs()  # of the product to bfloat16: half a unit, twice
+        error += 1.1 * queries.shape[1] * 2.0**-23 * self.longest + 1e-5  # of sums in float32
+        sure = value[:, -1] - queries @ self.mean > last + error
+        return value, index, sure | (many == block.size)
+
+    def _exact(
+        self, block: _Block, queries: Tensor, index: Tensor, k: int, own: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Of candidates (n, c) in the order of the bank, the k nearest in float32."""
+        size = max(1, _GATHERED // (index.shape[1] * queries.shape[1]))
+        rows = self.unit[block.first : block.first + block.size]
+        # Not a matrix product: so equal rows have equal similarities, wherever they are.
+        value = torch.cat(
+            [
+                (rows[i.flatten()].unflatten(0, i.shape) * q[:, None]).sum(2)
+                for q, i in zip(queries.split(size), index.split(size), strict=True)
+            ]
+        )
+        if own is not None:
+            value = value.masked_fill(index + block.first == own[:, None], OWN)
+        value, place = top_k(value, k)
+        return value, index.gather(1, place)
+
+
+@contextmanager
+def _full_accumulation() -> Iterator[None]:
+    """CuBLAS may otherwise round partial sums to bfloat16, which no bound here knows of."""
+    options = torch.backends.cuda.matmul
+    before = options.allow_bf16_reduced_precision_reduction
+    options.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        options.allow_bf16_reduced_precision_reduction = before
