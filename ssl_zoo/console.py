@@ -77,7 +77,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*row)
     console = Console()
     wide = console.options.update(max_width=10_000)  # wrapped by the terminal instead of cut off
-    console.print(table, width=console.measure(table, options=wide).maximum, crop=False)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)
+    console.print(table, crop=False)
 
 
 def quiet_lightning() -> None:

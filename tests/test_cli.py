@@ -71,7 +71,7 @@ def test_help_of_evaluate(tmp_path: Path) -> None:
         text = (Path(CONFIG_DIR) / "protocol" / f"{option}.yaml").read_text()
         comments = [line for line in text.splitlines() if re.match("# (?!@package)", line)]
         assert re.search(rf"^{option} +{re.escape(comments[0][2:])}$", answer.stdout, re.M)
-    assert answer.stdout.count("\npython evaluate.py") == 10
+    assert answer.stdout.count("\npython evaluate.py") == 11
 
 
 @pytest.mark.parametrize("program", ["train.py", "evaluate.py"])

@@ -210,8 +210,8 @@ def meant(program: str, key: str, value: str) -> str | None:
 def _meant(key: str, value: str, program: str) -> str | None:
     """What to type for another tool's word; None if it is not in the table."""
     if key == "data" and value not in options_of("data"):
-        known = value in options_of("dataset")
-        return f"dataset={value}" if known else f"dataset=folder dataset.root={value}"
+        is_path = "/" in value or value.startswith((".", "~"))
+        return f"dataset=folder dataset.root={value}" if is_path else f"dataset={value}"
     ours = _WORDS[program].get(key)
     if ours is None and key.startswith("model.") and program == "train":
         part, _, name = key.removeprefix("model.").partition(".")

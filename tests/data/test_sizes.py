@@ -36,7 +36,7 @@ def test_one_photo_that_is_a_pixel_smaller_changes_no_regime(
     same = data_of(tmp_path / "same")
     with caplog.at_level(logging.INFO, logger="ssl_zoo"):
         odd = data_of(tmp_path / "data")
-    line = f"11 images in {tmp_path}/data are {size[0]} x {size[1]} pixels; 1 of another size are"
+    line = f"11 images in {tmp_path}/data are {size[1]} x {size[0]} pixels (width x height); 1 of"
     assert any(message.startswith(line) for message in caplog.messages)
     assert isinstance(same.train, TensorImages if size == (32, 40) else FileImages)
     assert isinstance(odd.train, FileImages)

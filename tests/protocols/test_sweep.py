@@ -55,6 +55,7 @@ def sweep(trained: Path, tmp_path: Path) -> Path:
         entered(trained, folder / str(i), overrides, noise=i)
     bare = {"seed": 0, "name": "x", "seconds": 1.0, "metrics": {}, "overrides": []}
     for i, status in ((4, "failed"), (5, "running"), (6, "finished")):
+        (folder / str(i)).mkdir()
         RunFolder(folder / str(i)).write_result({"status": status, **bare})
     return folder
 

@@ -17,6 +17,7 @@ from ssl_zoo.training.sweep import SweepSummary, summarize
 
 def job(folder: Path, number: int, metrics: dict[str, float], status: str = "finished") -> None:
     result = {"status": status, "name": "x", "seed": number, "seconds": 1.0, "metrics": metrics}
+    (folder / str(number)).mkdir(parents=True, exist_ok=True)
     RunFolder(folder / str(number)).write_result(result | {"overrides": [f"seed={number}"]})
 
 

@@ -117,7 +117,7 @@ LAYOUTS = (
 )
 # Never concluded: a haiku pickle; whatever no layout fits; and what nothing in a file tells, since
 # the converter writes just what torchvision's weights under `state_dict` are.
-BYOL = Layout("BYOL")
+HAIKU = Layout("BYOL")  # a pickled experiment of DeepMind
 PLAIN = Layout("a plain state dict")
 CONVERTED = Layout("SimCLR (converted)", preprocess=_NOT_NORMALIZED)
 KNOWN = ", ".join(dict.fromkeys(["BYOL", *(one.name for one in (*LAYOUTS, CONVERTED, PLAIN))]))

@@ -12,7 +12,7 @@ from ssl_zoo.checkpoints.loaded import Loaded
 from ssl_zoo.checkpoints.official.architectures import architecture
 from ssl_zoo.checkpoints.official.byol import byol_state, is_byol
 from ssl_zoo.checkpoints.official.layouts import (
-    BYOL,
+    HAIKU,
     PLAIN,
     Layout,
     could_be_solo_learns,
@@ -55,7 +55,7 @@ def load_official(content: Any, path: Path, hints: Hints | None = None) -> Loade
     if isinstance(content, Mapping) and is_byol(content):
         hints.refuse(path, "BYOL's experiment")
         state = byol_state(content, path)
-        return _load(BYOL, state, "", ["target_params"], path, hints, "the online network")
+        return _load(HAIKU, state, "", ["target_params"], path, hints, "the online network")
     state = tensors_of(content)
     layout, prefix, why = find(content, state, path, hints)
     beside = [shown(key) for key in content if not holds_tensors(content[key])]
@@ -140,7 +140,7 @@ def _is_fresh(inside: State) -> bool:
 
 
 def _variant(layout: Layout, cifar: bool, inside: State) -> Variant | None:
-    if layout is BYOL:
+    if layout is HAIKU:
         return "same_padding"
     if has(inside, "2.0.conv1."):
         return "no_stem_relu"

@@ -78,9 +78,7 @@ def folder(
             file that does not decode (unless skipped), folders that look like splits but have
             other names, images above `class_depth`, or an unknown option.
     """
-    _check_options(on_error, labelled, class_depth, white)
-    if not str(root).strip():
-        raise BadValue("root", root, says="names no folder: give one, or . for the present one")
+    _check_options(root, on_error, labelled, class_depth, white)
     place, cache = Path(root).expanduser().absolute(), Path(cache_dir).expanduser()
     layout = find_layout(find_images(place), place, labelled, class_depth, test_folder)
     layout, classes = with_classes(layout, labelled, class_depth)
@@ -110,8 +108,10 @@ def folder(
 
 
 def _check_options(
-    on_error: str, labelled: bool | str, class_depth: int, white: int | None
+    root: str | Path, on_error: str, labelled: bool | str, class_depth: int, white: int | None
 ) -> None:
+    if not str(root).strip():
+        raise BadValue("root", root, says="names no folder: give one, or . for the present one")
     if class_depth < 1:
         raise BadValue("class_depth", class_depth, "at least 1")
     if class_depth > 1 and labelled is False:
