@@ -255,7 +255,7 @@ def test_ablations_step(make_config: Make, name: str) -> None:
         pytest.param(["precision=auto"], marks=pytest.mark.slow),
         pytest.param(["compile=true"], marks=pytest.mark.slow),
         pytest.param(["monitor.bank_size=50", "monitor.every_n_epochs=2"], marks=pytest.mark.slow),
-        ["callbacks=none"],
+        pytest.param(["callbacks=none"], marks=pytest.mark.slow),
         pytest.param(["optimizer.exclude_bias_and_norm=false"], marks=pytest.mark.slow),
         pytest.param(["optimizer=lars", "optimizer.lr_rule=sqrt"], marks=pytest.mark.slow),
         pytest.param(["augmentation.jitter_order=fixed"], marks=pytest.mark.slow),

@@ -37,6 +37,7 @@ def test_monitors_share_one_encoding_and_the_bank_is_whole(
     assert features.lengths == [270, 30] * 3
 
 
+@pytest.mark.slow
 def test_bank_size_limits_the_bank(make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     features = CountEncodings(bank_size=40)
     monkeypatch.setattr("ssl_zoo.training.run.CleanFeatures", lambda bank_size: features)

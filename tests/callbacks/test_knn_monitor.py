@@ -13,6 +13,7 @@ from ssl_zoo.callbacks import CleanFeatures, KNNMonitor
 from ssl_zoo.train import train
 
 
+@pytest.mark.slow
 def test_without_labels_the_monitors_say_that_they_are_off(
     make_config: Make, caplog: pytest.LogCaptureFixture, tmp_path: object
 ) -> None:

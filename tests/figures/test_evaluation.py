@@ -101,6 +101,7 @@ def test_of_many_classes_the_best_and_the_worst(count: int) -> None:
         assert line.get_xdata()[0] == pytest.approx(100 * sum(accuracy) / count)
 
 
+@pytest.mark.slow
 def test_long_names_are_cut() -> None:
     ((name, _),) = bars_of(evaluation.draw_per_class([0.5], ["x" * 100]))
     assert name == "x" * 23 + "…"

@@ -181,6 +181,7 @@ def test_the_order_of_batches_is_no_matter(make_config: Make, tmp_path: Path) ->
 # --- where it goes --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_knobs(make_config: Make, tmp_path: Path) -> None:
     data = folder_of(make_config, tmp_path, tree(tmp_path / "images", [(24, 24)]))
     candidate = candidate_of(data, tmp_path / "beside")

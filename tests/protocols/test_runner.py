@@ -69,6 +69,7 @@ def test_all_frozen_encodes_each_image_once(runs: list[Path], images_seen: list[
         assert json.loads((runs[0] / "evaluation" / f"{name}.json").read_text()) == result
 
 
+@pytest.mark.slow
 def test_a_list_gives_what_its_members_give(runs: list[Path]) -> None:
     base = [f"ckpt={runs[0]}", "protocol.linear.epochs=2"]
     both = run_protocols(*base, "protocol=[linear,knn]", f"out={runs[0] / 'both'}")
@@ -111,6 +112,7 @@ def test_a_table_refuses_figures_that_do_not_compare(
         print_scores(scored[1:])
 
 
+@pytest.mark.slow
 def test_no_file_of_other_settings_is_overwritten(runs: list[Path], tmp_path: Path) -> None:
     base = [f"ckpt={runs[0]}", f"out={tmp_path}", "baselines=false"]
     first, other, again = (run_evaluate(*base, f"protocol.knn.k={k}") for k in (20, 10, 20))
@@ -135,6 +137,7 @@ def test_separated_and_concatenated(runs: list[Path], images_seen: list[int]) ->
     assert (runs[0].parent / "evaluation" / "retrieval_seed0_seed1.json").is_file()
 
 
+@pytest.mark.slow
 def test_floors_do_not_depend_on_what_stands_above_them(runs: list[Path], tmp_path: Path) -> None:
     both = f"ckpt=[{runs[0]},{runs[1]}]"
     one, two = (run_evaluate(c, f"out={tmp_path}")["rows"] for c in (f"ckpt={runs[0]}", both))
@@ -163,6 +166,7 @@ def test_a_checkpoint_twice_is_refused(runs: list[Path]) -> None:
         run_protocols(f"ckpt=[{runs[0]},{runs[0]}]")
 
 
+@pytest.mark.slow
 def test_concatenated_features(runs: list[Path]) -> None:
     rows = run_evaluate(f"ckpt=[{runs[0]},{runs[1]}]", "protocol=knn", "baselines=false")["rows"]
     saved = torch.load(runs[0] / "checkpoints" / "last.ckpt", weights_only=True)["ssl_zoo"]

@@ -280,6 +280,7 @@ def trained(root: Path, run: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_training_takes_any_classes_of_test_and_val(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_run_that_holds_nothing_out(make_config: Make, caplog: pytest.LogCaptu
 CHOSEN = ["early_stopping", "model_checkpoint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", every(2, CHOSEN))
 def test_nothing_can_wait_for_a_metric_of_val(make_config: Make, chosen: str) -> None:
     cfg = make_config("dataset.val_fraction=0", f"callbacks=[default,{chosen}]")

@@ -54,6 +54,7 @@ def test_an_epoch_shorter_than_the_logging_interval_has_curves(
     assert seen == {step: 64 * (step + 1) for step in steps}
 
 
+@pytest.mark.slow
 def test_each_row_has_its_epoch_and_the_images_seen(make_config: Make, tmp_path: Path) -> None:
     half = ["accumulate=2", "trainer.limit_train_batches=3"]  # an epoch's second step is half
     train(make_config(*SHORT, *half))

@@ -36,6 +36,7 @@ def test_presets_run_with_every_method(tmp_path: Path, preset: str, method: str)
     assert folder.last.exists() == (preset != "fast")
 
 
+@pytest.mark.slow
 def test_fast_says_what_it_sets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         tried(tmp_path / "run", "debug=fast")

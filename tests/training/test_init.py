@@ -149,6 +149,7 @@ def test_images_that_are_no_whole_patches(make_config: Make) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_hints_about_the_file(make_config: Make, tmp_path: Path) -> None:
     from ssl_zoo.backbones import timm_backbone
 

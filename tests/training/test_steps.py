@@ -105,7 +105,7 @@ COUNTS: list[tuple[list[str], list[int]]] = [  # 4 micro-batches an epoch, 8 of 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "ends"), every(9, COUNTS), ids=lambda value: " ".join(map(str, value))
+    ("overrides", "ends"), every(len(COUNTS), COUNTS), ids=lambda value: " ".join(map(str, value))
 )
 def test_a_run_takes_them_and_its_schedule_ends_with_them(
     make_config: Make,
