@@ -78,7 +78,7 @@ def jobs(overrides: list[str]) -> Iterator[list[str]]:
         yield list(job)
 
 
-@pytest.mark.parametrize("row", every(16, ablations()))
+@pytest.mark.parametrize("row", every(32, ablations()))
 def test_every_ablation_is_a_command(make_config: Callable[..., DictConfig], row: str) -> None:
     for job in jobs(row.split()):
         cfg = make_config(*job, "name=test", tiny=False)

@@ -74,6 +74,7 @@ def test_scores_of_a_run_that_was_killed_are_told(
     assert f"{run} is interrupted: its scores are those of" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_random_weights_alone(tmp_path: Path) -> None:
     small = ["dataset.splits.num_train=200", "dataset.splits.num_test=50", "backbone.widths=[8]"]
     overrides = ["ckpt=random", "backbone.strides=[2]", f"out={tmp_path}", *small]
@@ -164,6 +165,7 @@ def test_a_data_set_is_named_as_its_file() -> None:
         assert composed("ckpt=x", f"dataset={name}").dataset.name == name
 
 
+@pytest.mark.slow
 def test_random_weights_take_shapes(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     small = ["dataset.splits.num_train=100", "dataset.splits.num_test=20", "backbone.widths=[8]"]
     base = ["ckpt=random", *small, "backbone.strides=[2]", "protocol.knn.ks=[20]"]

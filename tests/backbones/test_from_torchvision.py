@@ -10,6 +10,7 @@ import torchvision
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from helpers.networks import count, map_before_pooling, noise, on_meta, stages
+from helpers.tiers import every
 from ssl_zoo.backbones import torchvision_backbone
 from ssl_zoo.types import UserError
 
@@ -62,13 +63,16 @@ def test_initialisation_is_torchvisions() -> None:
 
 @pytest.mark.parametrize(
     ("name", "features"),
-    [
-        ("resnet18", 512),
-        ("resnet34", 512),
-        ("resnet50", 2048),
-        ("wide_resnet50_2", 2048),
-        ("resnext50_32x4d", 2048),
-    ],
+    every(
+        5,
+        [
+            ("resnet18", 512),
+            ("resnet34", 512),
+            ("resnet50", 2048),
+            ("wide_resnet50_2", 2048),
+            ("resnext50_32x4d", 2048),
+        ],
+    ),
 )
 def test_cifar_stem_of_torchvision(name: str, features: int) -> None:
     model = on_meta(torchvision_backbone, name, stem="cifar")

@@ -100,6 +100,7 @@ def test_timm(vit_file: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(features(model.eval(), images), features(backbone, images))
 
 
+@pytest.mark.slow
 def test_torchvisions_resnet_is_timms_too(resnet_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.pth"
     export(resnet_file, "timm", out)

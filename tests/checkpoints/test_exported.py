@@ -92,7 +92,8 @@ def test_a_damaged_description(
     refused(tmp_path, kind, f"^{path} holds no description by ssl_zoo.export$")
 
 
-@pytest.mark.parametrize("format", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
 def test_programs_are_not_exported_again(format: str, exported: Path, tmp_path: Path) -> None:
     if format == "onnx":
         pytest.importorskip("onnxruntime")

@@ -68,6 +68,7 @@ def test_weights_that_cannot_be_had(offline: Path, source: str, said: str) -> No
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_hub_says_nothing_of_its_retries(
     offline: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

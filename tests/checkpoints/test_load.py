@@ -13,6 +13,7 @@ import torch
 import ssl_zoo
 from helpers.command_line import command_line
 from helpers.configs import TINY
+from helpers.tiers import every
 from ssl_zoo.backbones import torchvision_backbone
 from ssl_zoo.checkpoints import open_source
 from ssl_zoo.checkpoints.export import export
@@ -78,7 +79,7 @@ def test_an_onnx_file_makes_one_session(
     assert source.output == "representation"
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "torchvision", "torchscript", "library"])
+@pytest.mark.parametrize("kind", every(4, ["safetensors", "torchvision", "torchscript", "library"]))
 def test_only_runs_have_an_embedding(kind: str, tmp_path: Path) -> None:
     source = "torchvision:resnet18"
     if kind != "library":

@@ -12,6 +12,7 @@ from torch import nn
 
 from helpers.command_line import command_line
 from helpers.configs import TINY, Make
+from helpers.tiers import every
 from ssl_zoo.config import instantiate, naming_knobs
 from ssl_zoo.data import DataModule
 from ssl_zoo.evaluate import evaluate
@@ -75,10 +76,13 @@ PICKY_RATE = ["optimizer=sgd", "optimizer.module.optimizer._target_=helpers.pick
 
 @pytest.mark.parametrize(
     ("override", "line"),
-    [
-        ("optimizer.lr=-7", "optimizer.lr=-7: must be at least 0"),
-        ("optimizer.base_lr=-4", "optimizer.base_lr=-4 makes lr=-1.0: must be at least 0"),
-    ],
+    every(
+        2,
+        [
+            ("optimizer.lr=-7", "optimizer.lr=-7: must be at least 0"),
+            ("optimizer.base_lr=-4", "optimizer.base_lr=-4 makes lr=-1.0: must be at least 0"),
+        ],
+    ),
 )
 def test_a_rate_of_the_command_line(tmp_path: Path, override: str, line: str) -> None:
     """A whole run, in which the optimizer is built last; its result says the same."""
@@ -89,6 +93,7 @@ def test_a_rate_of_the_command_line(tmp_path: Path, override: str, line: str) ->
     assert json.loads((tmp_path / "result.json").read_text())["error"] == line
 
 
+@pytest.mark.slow
 def test_without_a_command_line_the_first_knob(make_config: Make) -> None:
     cfg = make_config(*PICKY_RATE, "optimizer.base_lr=-4", "callbacks=none")
     with pytest.raises(UserError, match=r"^optimizer\.base_lr=-4 makes lr=-1\.0: must be"):

@@ -52,6 +52,7 @@ def test_frozen_norms_keep_their_statistics_and_mode(
 # --- complete runs ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_proxies_and_their_optimizer_are_saved(make_config: Make, tmp_path: Path) -> None:
     train(make_config(*ARCFACE, "callbacks=none"))
     saved = state(tmp_path / "run")

@@ -208,7 +208,7 @@ def test_augmented_chooses_on_val_and_the_global_generator_rests() -> None:
     assert row["test_top1"] != other["test_top1"]
 
 
-@pytest.mark.parametrize("name", ["linear_augmented", "finetune"])
+@pytest.mark.parametrize("name", every(2, ["linear_augmented", "finetune"]))
 def test_files_of_mixed_sizes(tmp_path: Path, name: str) -> None:
     """Workers crop what the device flips; the same colours are learned."""
     files = []

@@ -272,6 +272,7 @@ def test_an_export_takes_them(
 # --- precision ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_precision_of_encoding_belongs_to_the_id(run: Path, tmp_path: Path) -> None:
     base = [f"ckpt={run}", *KNN, f"out={tmp_path}"]
     full, half = (run_evaluate(*base, *more) for more in ([], ["precision=bf16-mixed"]))

@@ -63,6 +63,7 @@ def test_with_val_one_setting_still_has_its_score_on_it(name: str) -> None:
     assert 0 <= row["val_top1"] <= 1
 
 
+@pytest.mark.slow
 def test_a_run_that_holds_nothing_out(make_config: Make, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "ssl_zoo"):
         metrics = train(make_config("dataset.val_fraction=0"))

@@ -131,6 +131,7 @@ def test_a_run_takes_them_and_its_schedule_ends_with_them(
     assert saved["lr_schedulers"][0]["_last_lr"] == [0.0, 0.0], "the cosine has not come to its end"
 
 
+@pytest.mark.slow
 def test_the_moving_average_ends_with_them(
     make_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_resnets_of_timm_fit_and_other_backbones_are_refused() -> None:
 # ---- training ----
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_finds_the_boxes_of_one_image(voc: Path) -> None:
     image = read_detection(voc).train[:1]
     detector = make_detector(resnet())
