@@ -97,8 +97,8 @@ def solve(
     """
     rows = prepare(x, y)
     place = None if start is None else _place(rows, start)
-    path = _path(rows, _all(y), num_classes, [strength], tolerance, max_iterations, place)
-    return _solutions(rows, next(path))[0]
+    path = path_of(rows, _all(y), num_classes, [strength], tolerance, max_iterations, place)
+    return solutions_of(rows, next(path))[0]
 
 
 @torch.no_grad()
@@ -113,40 +113,11 @@ def solve_path(
 ) -> list[Solution]:
     """Solutions for falling strengths, each started from those before; arguments as in `solve`."""
     rows, solutions = prepare(x, y), []
-    for point in _path(rows, _all(y), num_classes, strengths, tolerance, max_iterations):
-        solutions += _solutions(rows, point)
+    for point in path_of(rows, _all(y), num_classes, strengths, tolerance, max_iterations):
+        solutions += solutions_of(rows, point)
         if progress is not None:
             progress(len(solutions), len(strengths))
     return solutions
-
-
-@torch.no_grad()
-def solve_folds(
-    x: Tensor,
-    y: Tensor,
-    fold: Tensor,
-    num_classes: int,
-    strengths: Sequence[float],
-    tolerance: float = 1e-7,
-    max_iterations: int = 5000,
-) -> list[list[Solution]]:
-    """For falling strengths, a solution for each fold, of all rows but the fold's.
-
-    All folds are solved together, which takes little longer than one.
-
-    Args:
-        x: (N, D) float64, standardised.
-        y: (N,) int64, none unlabelled.
-        fold: (N,) int64, from 0.
-        num_classes: C.
-        strengths: From strong to weak.
-        tolerance: As in `solve`.
-        max_iterations: As in `solve`, for each strength.
-    """
-    rows = prepare(x, y)
-    inside = fold != torch.arange(int(fold.max()) + 1, device=fold.device)[:, None]
-    path = _path(rows, inside, num_classes, strengths, tolerance, max_iterations)
-    return [_solutions(rows, point) for point in path]
 
 
 def _all(y: Tensor) -> Tensor:
@@ -154,7 +125,7 @@ def _all(y: Tensor) -> Tensor:
     return torch.ones_like(y, dtype=torch.bool)[None]
 
 
-def _path(
+def path_of(
     rows: Rows,
     keep: Tensor,
     num_classes: int,
@@ -192,7 +163,7 @@ def _place(rows: Rows, solution: Solution) -> Tensor:
     return torch.cat([weight, solution.bias[None]]).T[None]
 
 
-def _solutions(rows: Rows, point: Point) -> list[Solution]:
+def solutions_of(rows: Rows, point: Point) -> list[Solution]:
     """One for each problem."""
     weights = point.place[..., :-1].transpose(1, 2)
     if rows.span is not None:
