@@ -95,34 +95,41 @@ def solve(
         tolerance: Tolerance on the largest absolute entry of the gradient.
         max_iterations: Products with the Hessian, each about as dear as a gradient.
     """
-    rows = prepare(x, y)
+    return _solve(prepare(x, y), num_classes, strength, start, tolerance, max_iterations)
+
+
+def _solve(
+    rows: Rows,
+    num_classes: int,
+    strength: float,
+    start: Solution | None,
+    tolerance: float,
+    max_iterations: int,
+) -> Solution:
     place = None if start is None else _place(rows, start)
-    path = path_of(rows, _all(y), num_classes, [strength], tolerance, max_iterations, place)
+    path = path_of(rows, _all(rows), num_classes, [strength], tolerance, max_iterations, place)
     return solutions_of(rows, next(path))[0]
 
 
-@torch.no_grad()
-def solve_path(
-    x: Tensor,
-    y: Tensor,
+def _solve_path(
+    rows: Rows,
     num_classes: int,
     strengths: Sequence[float],
-    tolerance: float = 1e-7,
-    max_iterations: int = 5000,
-    progress: Callable[[int, int], None] | None = None,
+    tolerance: float,
+    max_iterations: int,
+    progress: Callable[[int, int], None],
 ) -> list[Solution]:
     """Solutions for falling strengths, each started from those before; arguments as in `solve`."""
-    rows, solutions = prepare(x, y), []
-    for point in path_of(rows, _all(y), num_classes, strengths, tolerance, max_iterations):
+    solutions: list[Solution] = []
+    for point in path_of(rows, _all(rows), num_classes, strengths, tolerance, max_iterations):
         solutions += solutions_of(rows, point)
-        if progress is not None:
-            progress(len(solutions), len(strengths))
+        progress(len(solutions), len(strengths))
     return solutions
 
 
-def _all(y: Tensor) -> Tensor:
+def _all(rows: Rows) -> Tensor:
     """One problem that keeps all rows: (1, N)."""
-    return torch.ones_like(y, dtype=torch.bool)[None]
+    return torch.ones(1, rows.num_rows, dtype=torch.bool, device=rows.label.device)
 
 
 def path_of(
@@ -257,12 +264,15 @@ def fit_logistic(
             progress(done, total + 1)
 
     mean, std = statistics(x)
-    path = solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
+    rows = prepare((x - mean) / std, y)
+    path, turn = _solve_path(rows, num_classes, strengths, *limits, told), rows.turn
+    del rows
     best, top1 = _best_on(path, (x_val - mean) / std, y_val)
 
     x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
     mean, std = statistics(x)
-    final = solve((x - mean) / std, y, num_classes, strengths[best], path[best], *limits)
+    rows = prepare((x - mean) / std, y, turn)
+    final = _solve(rows, num_classes, strengths[best], path[best], *limits)
     told(len(strengths) + 1, len(strengths))
     gradient = max(solution.gradient for solution in [*path, final])
     return LogisticFit(

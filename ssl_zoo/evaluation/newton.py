@@ -50,15 +50,18 @@ class Rows(NamedTuple):
         return len(self.exact) > 1
 
 
-def prepare(x: Tensor, y: Tensor) -> Rows:
-    """Rows x (N, D) float64 and labels y (N,) for any number of solutions."""
-    span, turn = None, None
+def prepare(x: Tensor, y: Tensor, turn: Tensor | None = None) -> Rows:
+    """Rows x (N, D) float64 and labels y (N,) for any number of solutions.
+
+    `turn` is that of similar rows, if it is known: it changes how fast they are found, not where.
+    """
+    span = None
     if len(x) < x.shape[1]:  # few labels: N coordinates instead of D features
         span = torch.linalg.qr(x.T).Q
         inner = x @ span
         rotation = torch.linalg.eigh(inner.T @ inner).eigenvectors
         span, x = span @ rotation, inner @ rotation
-    else:
+    elif turn is None:
         half = x.float()
         turn = torch.block_diag(torch.linalg.eigh(half.T @ half).eigenvectors, half.new_ones(1, 1))
     blocks = -(-len(x) // _CHUNK)
