@@ -112,19 +112,21 @@ def _solve(
 
 
 def _solve_path(
-    rows: Rows,
+    x: Tensor,
+    y: Tensor,
     num_classes: int,
     strengths: Sequence[float],
     tolerance: float,
     max_iterations: int,
     progress: Callable[[int, int], None],
-) -> list[Solution]:
-    """Solutions for falling strengths, each started from those before; arguments as in `solve`."""
+) -> tuple[list[Solution], Tensor | None]:
+    """Solutions for falling strengths, each started from those before, and the rows' `turn`."""
+    rows = prepare(x, y)
     solutions: list[Solution] = []
     for point in path_of(rows, _all(rows), num_classes, strengths, tolerance, max_iterations):
         solutions += solutions_of(rows, point)
         progress(len(solutions), len(strengths))
-    return solutions
+    return solutions, rows.turn
 
 
 def _all(rows: Rows) -> Tensor:
@@ -256,22 +258,19 @@ def fit_logistic(
     x, y = finite_rows(train_features, train_labels, num_classes, f"{name}, train")
     val = (val_features, val_labels, num_classes, f"{name}, val")
     x_val, y_val = choosing_rows(*val, len(strengths))
-    x, x_val = x.double(), x_val.double()
-    limits = (tolerance, max_iterations)
+    x, x_val, limits = x.double(), x_val.double(), (tolerance, max_iterations)
 
     def told(done: int, total: int) -> None:
         if progress is not None:
             progress(done, total + 1)
 
     mean, std = statistics(x)
-    rows = prepare((x - mean) / std, y)
-    path, turn = _solve_path(rows, num_classes, strengths, *limits, told), rows.turn
-    del rows
+    path, turn = _solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
     best, top1 = _best_on(path, (x_val - mean) / std, y_val)
 
     x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
     mean, std = statistics(x)
-    rows = prepare((x - mean) / std, y, turn)
+    rows = prepare((x - mean) / std, y, turn)  # nearly the path's rows: no other eigenvectors
     final = _solve(rows, num_classes, strengths[best], path[best], *limits)
     told(len(strengths) + 1, len(strengths))
     gradient = max(solution.gradient for solution in [*path, final])
