@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.linear import best_of
-from ssl_zoo.evaluation.logistic import Solution, falling, judge, solve, solve_folds
+from ssl_zoo.evaluation.logistic import Solution, falling, path_of, solutions_of
+from ssl_zoo.evaluation.newton import Problem, Rows, minimise, prepare, scores
 from ssl_zoo.hashing import SUBSET_STREAM, hash_int64
 from ssl_zoo.types import UserError
 
@@ -104,19 +105,72 @@ def fit_few(
     Raises:
         UserError: If there are fewer than 2 folds, or a strength is not above 0.
     """
+    whole = torch.ones_like(y, dtype=torch.bool)
+    limits = (folds, tolerance, max_iterations)
+    return fit_nested(x, y, [whole], num_classes, strengths, default_strength, *limits)[0]
+
+
+@torch.no_grad()
+def fit_nested(
+    x: Tensor,
+    y: Tensor,
+    subsets: Sequence[Tensor],
+    num_classes: int,
+    strengths: Sequence[float],
+    default_strength: float,
+    folds: int = 5,
+    tolerance: float = 1e-6,
+    max_iterations: int = 1000,
+) -> list[tuple[Solution, float]]:
+    """What `fit_few` gives for each of several subsets of the rows, all solved together.
+
+    Small fits spend most of their time between products of matrices, which these share.
+
+    Args:
+        x: (n, D) float64, standardised.
+        y: (n,) int64, none unlabelled.
+        subsets: Each (n,) bool.
+        num_classes: As in `fit_few`, as is all that follows.
+        strengths: ...
+        default_strength: ...
+        folds: ...
+        tolerance: ...
+        max_iterations: For all fits of one strength.
+
+    Returns:
+        For each subset the fit to all of its rows, and its strength.
+    """
     strengths = falling(strengths)
     if folds < 2:
         raise UserError(f"few labels: {folds} folds; give at least 2")
-    count = y.bincount()
-    strength = default_strength
-    if int(count[count > 0].min()) > 1:
-        fold = (place_in_class(y, 0) % folds).to(y.device)
-        loss, correct = torch.zeros(2, len(strengths)).double()
-        limits = (tolerance, max_iterations)
-        for i, of_folds in enumerate(solve_folds(x, y, fold, num_classes, strengths, *limits)):
-            for held_out, solution in enumerate(of_folds):
-                fold_loss, fold_correct = judge(solution, x[fold == held_out], y[fold == held_out])
-                loss[i] += fold_loss
-                correct[i] += fold_correct
-        strength = strengths[best_of(loss, correct)]
-    return solve(x, y, num_classes, strength, None, tolerance, max_iterations), strength
+    rows, limits = prepare(x, y), (tolerance, max_iterations)
+    parts = [_folds(y, subset, folds) for subset in subsets]
+    held = torch.cat(parts)
+    keep = torch.cat([s & ~part for s, part in zip(subsets, parts, strict=True)])
+    chosen = [default_strength] * len(subsets)
+    if len(held):
+        path = path_of(rows, keep, num_classes, strengths, *limits)
+        judged = torch.stack([_judged(rows, point.place, y, held) for point in path])
+        for i, of_subset in enumerate(judged.split([len(part) for part in parts], dim=2)):
+            if of_subset.shape[2]:
+                chosen[i] = strengths[best_of(*of_subset.sum(2).T)]
+    problem = Problem(rows, torch.stack(list(subsets)), torch.tensor(chosen).double())
+    start = x.new_zeros(len(subsets), num_classes, rows.exact.shape[2])
+    return list(zip(solutions_of(rows, minimise(problem, start, *limits)), chosen, strict=True))
+
+
+def _folds(y: Tensor, subset: Tensor, folds: int) -> Tensor:
+    """The rows that are held out in turn, (F, n) bool; F is 0 if a class has one row only."""
+    count = y[subset].bincount()
+    fold = torch.full_like(y, -1)
+    fold[subset] = (place_in_class(y[subset], 0) % folds).to(y.device)
+    made = int(fold.max()) + 1 if int(count[count > 0].min()) > 1 else 0
+    return fold == torch.arange(made, device=y.device)[:, None]
+
+
+def _judged(rows: Rows, place: Tensor, y: Tensor, held: Tensor) -> Tensor:
+    """Summed cross-entropy and number of right answers on the rows held out: (2, B)."""
+    logits = scores(rows, place)
+    loss = -logits.log_softmax(2).gather(2, y[None, :, None].expand(len(held), -1, 1))[..., 0]
+    right = logits.argmax(2) == y
+    return torch.stack([(loss * held).sum(1), (right & held).sum(1).double()]).cpu()

@@ -138,7 +138,11 @@ class LinearHeads:
             labels: (n,) int64, none unlabelled.
             factor: Multiplies the learning rates, as the schedule says.
         """
-        inputs = self._inputs(features)
+        self.step_on(self.inputs(features), labels, factor)
+
+    @torch.no_grad()
+    def step_on(self, inputs: Tensor, labels: Tensor, factor: float) -> None:
+        """The same on rows of `inputs(features)`, which need be made once only."""
         gradient = inputs.T @ _residual(self._by_head(inputs @ self.weights), labels).flatten(1)
         trust = self._trust(gradient) if self.optimizer == "lars" else None
         gradient.addcmul_(self.decays, self.weights)
@@ -177,15 +181,16 @@ class LinearHeads:
             on_edge=len(rates) > 1 and rate in (min(rates), max(rates)),
         )
 
+    def inputs(self, features: Tensor) -> Tensor:
+        """Standardised features with a column of ones, whose weights are the biases: (n, D + 1)."""
+        mean, std = self.statistics
+        x = features.new_ones(len(features), len(mean) + 1, dtype=mean.dtype)
+        torch.sub(features.to(mean.dtype), mean, out=x[:, :-1]).div_(std)
+        return x
+
     def _by_head(self, columns: Tensor) -> Tensor:
         """(n, C * H) -> (n, C, H)."""
         return columns.view(len(columns), self.num_classes, -1)
-
-    def _inputs(self, features: Tensor) -> Tensor:
-        """Standardised features with a column of ones, whose weights are the biases: (n, D + 1)."""
-        mean, std = self.statistics
-        x = (features.to(mean.dtype) - mean) / std
-        return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
 
     def _trust(self, gradient: Tensor) -> Tensor:
         """LARC's ratio for each head's weight and for its bias, expanded to (D + 1, C * H)."""
@@ -203,7 +208,7 @@ class LinearHeads:
         loss = correct = self.weights.new_zeros(())
         chunks = zip(features.split(_VAL_ROWS), labels.split(_VAL_ROWS), strict=True)
         for rows, truth in chunks:
-            logits = self._by_head(self._inputs(rows) @ self.weights)
+            logits = self._by_head(self.inputs(rows) @ self.weights)
             index = truth[:, None, None].expand(-1, 1, logits.shape[2])
             loss = loss - logits.log_softmax(1).gather(1, index).sum((0, 1))
             correct = correct + (logits.argmax(1) == truth[:, None]).sum(0)
@@ -271,12 +276,13 @@ def fit_linear(
     x_val, y_val = choosing_rows(*val, heads_tried)
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     heads = LinearHeads(learning_rates, weight_decays, num_classes, statistics(x))
+    inputs = heads.inputs(x)
     generator = torch.Generator().manual_seed(seed)  # its own: the global one is not used
     step, steps = 0, epochs * math.ceil(len(x) / batch_size)
     for epoch in range(epochs):
         order = torch.randperm(len(x), generator=generator)
         for index in torch.split(order, batch_size):
-            heads.step(x[index], y[index], cosine(step, steps))
+            heads.step_on(inputs[index], y[index], cosine(step, steps))
             step += 1
         if progress is not None:
             progress(epoch + 1, epochs)

@@ -95,66 +95,46 @@ def solve(
         tolerance: Tolerance on the largest absolute entry of the gradient.
         max_iterations: Products with the Hessian, each about as dear as a gradient.
     """
-    rows = prepare(x, y)
+    return _solve(prepare(x, y), num_classes, strength, start, tolerance, max_iterations)
+
+
+def _solve(
+    rows: Rows,
+    num_classes: int,
+    strength: float,
+    start: Solution | None,
+    tolerance: float,
+    max_iterations: int,
+) -> Solution:
     place = None if start is None else _place(rows, start)
-    path = _path(rows, _all(y), num_classes, [strength], tolerance, max_iterations, place)
-    return _solutions(rows, next(path))[0]
+    path = path_of(rows, _all(rows), num_classes, [strength], tolerance, max_iterations, place)
+    return solutions_of(rows, next(path))[0]
 
 
-@torch.no_grad()
-def solve_path(
+def _solve_path(
     x: Tensor,
     y: Tensor,
     num_classes: int,
     strengths: Sequence[float],
-    tolerance: float = 1e-7,
-    max_iterations: int = 5000,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Solution]:
-    """Solutions for falling strengths, each started from those before; arguments as in `solve`."""
-    rows, solutions = prepare(x, y), []
-    for point in _path(rows, _all(y), num_classes, strengths, tolerance, max_iterations):
-        solutions += _solutions(rows, point)
-        if progress is not None:
-            progress(len(solutions), len(strengths))
-    return solutions
-
-
-@torch.no_grad()
-def solve_folds(
-    x: Tensor,
-    y: Tensor,
-    fold: Tensor,
-    num_classes: int,
-    strengths: Sequence[float],
-    tolerance: float = 1e-7,
-    max_iterations: int = 5000,
-) -> list[list[Solution]]:
-    """For falling strengths, a solution for each fold, of all rows but the fold's.
-
-    All folds are solved together, which takes little longer than one.
-
-    Args:
-        x: (N, D) float64, standardised.
-        y: (N,) int64, none unlabelled.
-        fold: (N,) int64, from 0.
-        num_classes: C.
-        strengths: From strong to weak.
-        tolerance: As in `solve`.
-        max_iterations: As in `solve`, for each strength.
-    """
+    tolerance: float,
+    max_iterations: int,
+    progress: Callable[[int, int], None],
+) -> tuple[list[Solution], Tensor | None]:
+    """Solutions for falling strengths, each started from those before, and the rows' `turn`."""
     rows = prepare(x, y)
-    inside = fold != torch.arange(int(fold.max()) + 1, device=fold.device)[:, None]
-    path = _path(rows, inside, num_classes, strengths, tolerance, max_iterations)
-    return [_solutions(rows, point) for point in path]
+    solutions: list[Solution] = []
+    for point in path_of(rows, _all(rows), num_classes, strengths, tolerance, max_iterations):
+        solutions += solutions_of(rows, point)
+        progress(len(solutions), len(strengths))
+    return solutions, rows.turn
 
 
-def _all(y: Tensor) -> Tensor:
+def _all(rows: Rows) -> Tensor:
     """One problem that keeps all rows: (1, N)."""
-    return torch.ones_like(y, dtype=torch.bool)[None]
+    return torch.ones(1, rows.num_rows, dtype=torch.bool, device=rows.label.device)
 
 
-def _path(
+def path_of(
     rows: Rows,
     keep: Tensor,
     num_classes: int,
@@ -192,7 +172,7 @@ def _place(rows: Rows, solution: Solution) -> Tensor:
     return torch.cat([weight, solution.bias[None]]).T[None]
 
 
-def _solutions(rows: Rows, point: Point) -> list[Solution]:
+def solutions_of(rows: Rows, point: Point) -> list[Solution]:
     """One for each problem."""
     weights = point.place[..., :-1].transpose(1, 2)
     if rows.span is not None:
@@ -278,20 +258,20 @@ def fit_logistic(
     x, y = finite_rows(train_features, train_labels, num_classes, f"{name}, train")
     val = (val_features, val_labels, num_classes, f"{name}, val")
     x_val, y_val = choosing_rows(*val, len(strengths))
-    x, x_val = x.double(), x_val.double()
-    limits = (tolerance, max_iterations)
+    x, x_val, limits = x.double(), x_val.double(), (tolerance, max_iterations)
 
     def told(done: int, total: int) -> None:
         if progress is not None:
             progress(done, total + 1)
 
     mean, std = statistics(x)
-    path = solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
+    path, turn = _solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
     best, top1 = _best_on(path, (x_val - mean) / std, y_val)
 
     x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
     mean, std = statistics(x)
-    final = solve((x - mean) / std, y, num_classes, strengths[best], path[best], *limits)
+    rows = prepare((x - mean) / std, y, turn)  # nearly the path's rows: no other eigenvectors
+    final = _solve(rows, num_classes, strengths[best], path[best], *limits)
     told(len(strengths) + 1, len(strengths))
     gradient = max(solution.gradient for solution in [*path, final])
     return LogisticFit(

@@ -50,15 +50,18 @@ class Rows(NamedTuple):
         return len(self.exact) > 1
 
 
-def prepare(x: Tensor, y: Tensor) -> Rows:
-    """Rows x (N, D) float64 and labels y (N,) for any number of solutions."""
-    span, turn = None, None
+def prepare(x: Tensor, y: Tensor, turn: Tensor | None = None) -> Rows:
+    """Rows x (N, D) float64 and labels y (N,) for any number of solutions.
+
+    `turn` is that of similar rows, if it is known: it changes how fast they are found, not where.
+    """
+    span = None
     if len(x) < x.shape[1]:  # few labels: N coordinates instead of D features
         span = torch.linalg.qr(x.T).Q
         inner = x @ span
         rotation = torch.linalg.eigh(inner.T @ inner).eigenvectors
         span, x = span @ rotation, inner @ rotation
-    else:
+    elif turn is None:
         half = x.float()
         turn = torch.block_diag(torch.linalg.eigh(half.T @ half).eigenvectors, half.new_ones(1, 1))
     blocks = -(-len(x) // _CHUNK)
@@ -107,18 +110,21 @@ class Problem:
     Args:
         rows: The rows.
         keep: (B, N) bool, the rows of each problem.
-        strength: Above 0.
+        strength: Above 0; one for all, or (B,).
     """
 
-    def __init__(self, rows: Rows, keep: Tensor, strength: float) -> None:
+    def __init__(self, rows: Rows, keep: Tensor, strength: float | Tensor) -> None:
         self.rows = rows
         blocks, size, width = rows.exact.shape
         share = rows.exact.new_zeros(len(keep), blocks * size)
         share[:, : rows.num_rows] = keep.double() / keep.sum(1, keepdim=True)
         self.share = share.view(len(keep), blocks, 1, size).transpose(0, 1)  # (K, B, 1, n)
         self.fast_share = self.share.float()
-        self.penalty = rows.exact.new_full((width,), strength)
-        self.penalty[-1] = 0
+        self.penalty = rows.exact.new_ones(len(keep), 1, width)
+        self.penalty *= (
+            torch.as_tensor(strength, dtype=torch.float64).to(self.penalty).view(-1, 1, 1)
+        )
+        self.penalty[..., -1] = 0
 
     def at(self, place: Tensor, exact: bool) -> Point:
         """The objective and its gradient there, from products in float64 or in float32."""
@@ -139,6 +145,12 @@ class Problem:
         if self.rows.span is not None:
             slope = slope @ self.rows.span.T
         return torch.cat([slope, gradient[..., -1:]], dim=2).abs().amax((1, 2))
+
+
+def scores(rows: Rows, place: Tensor) -> Tensor:
+    """The logits of all rows in B problems that are at `place`: (B, N, C) float64."""
+    logits = _logits(place, rows.exact).permute(1, 0, 3, 2).flatten(1, 2)
+    return logits[:, : rows.num_rows]
 
 
 def _logits(place: Tensor, x: Tensor) -> Tensor:

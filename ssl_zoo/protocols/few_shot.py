@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ssl_zoo.console import info, warn
 from ssl_zoo.data import DataModule
-from ssl_zoo.evaluation import Answers, answers_of, fit_few, fraction_of, per_class
+from ssl_zoo.evaluation import Answers, answers_of, fit_nested, fraction_of, per_class
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.evaluation.linear import statistics
+from ssl_zoo.evaluation.logistic import Solution
 from ssl_zoo.evaluation.rows import finite_rows
 from ssl_zoo.figures import draw_few_shot, save
 from ssl_zoo.metric_names import BALANCED_TOP1, TEST_TOP1, TOP1_BY_CLASS, of_setting
@@ -28,6 +29,8 @@ from ssl_zoo.protocols.classification import (
     shares,
 )
 from ssl_zoo.types import BadValue, UserError
+
+_SMALL = 256  # labels: fits to fewer take longer between products than in them
 
 
 class FewShot(Protocol):
@@ -101,10 +104,12 @@ class FewShot(Protocol):
         done, total = 0, self.draws * len(runs)
         with candidate.bar("few labels") as progress:
             for draw in range(self.draws):
-                for name, rows in self._subsets(label, draw).items():
-                    few = Features(*(tensor[rows.to(label.device)] for tensor in train))
-                    runs[name].append(self._fit(few, test, candidate.data.num_train_classes))
-                    done += 1
+                subsets = self._subsets(label, draw)
+                for names in _together(subsets):
+                    fits = self._fit(train, test, [subsets[name] for name in names], candidate)
+                    for name, fit in zip(names, fits, strict=True):
+                        runs[name].append(fit)
+                    done += len(names)
                     progress(done, total)
         worst = max(run["gradient"] for several in runs.values() for run in several)
         if worst > self.tolerance:
@@ -147,24 +152,41 @@ class FewShot(Protocol):
         named = {_percent(f): fraction_of(labels, f, draw) for f in self.fractions}
         return named | {f"{n}_per_class": per_class(labels, n, draw) for n in self.per_class}
 
-    def _fit(self, train: Features, test: Features, num_classes: int) -> dict[str, Any]:
-        solution, strength = fit_few(
-            *train,
-            num_classes,
+    def _fit(
+        self, train: Features, test: Features, subsets: list[Tensor], candidate: Candidate
+    ) -> list[dict[str, Any]]:
+        """Fits to subsets that are solved together, and their scores."""
+        rows = torch.cat(subsets).unique()
+        few = Features(*(tensor[rows.to(train.label.device)] for tensor in train))
+        fits = fit_nested(
+            *few,
+            [torch.isin(rows, subset).to(few.label.device) for subset in subsets],
+            candidate.data.num_train_classes,
             self.strengths,
             self.default_strength,
             self.folds,
             self.tolerance,
             self.max_iterations,
         )
-        logits = test.representation @ solution.weight + solution.bias
-        return {
-            TEST_TOP1: float((logits.argmax(dim=1) == test.label).double().mean()),
-            "answers": answers_of(logits, test.label),
-            "strength": strength,
-            "num_labels": len(train.label),
-            "gradient": solution.gradient,
-        }
+        return [_scored(*fit, len(subset), test) for fit, subset in zip(fits, subsets, strict=True)]
+
+
+def _together(subsets: dict[str, Tensor]) -> list[list[str]]:
+    """The names of subsets that are solved together: the small ones; each other one alone."""
+    small = [name for name, rows in subsets.items() if len(rows) <= _SMALL]
+    large = [[name] for name in subsets if name not in small]
+    return [small, *large] if small else large
+
+
+def _scored(solution: Solution, strength: float, num_labels: int, test: Features) -> dict[str, Any]:
+    logits = test.representation @ solution.weight + solution.bias
+    return {
+        TEST_TOP1: float((logits.argmax(dim=1) == test.label).double().mean()),
+        "answers": answers_of(logits, test.label),
+        "strength": strength,
+        "num_labels": num_labels,
+        "gradient": solution.gradient,
+    }
 
 
 def _percent(fraction: float) -> str:

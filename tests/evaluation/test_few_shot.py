@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from ssl_zoo.evaluation import fit_few, fraction_of, per_class
+from ssl_zoo.evaluation import fit_few, fit_nested, fraction_of, per_class
 from ssl_zoo.evaluation.few_shot import place_in_class
 from ssl_zoo.types import UserError
 
@@ -100,6 +100,24 @@ def test_the_choice_is_that_of_a_loop_over_the_folds() -> None:
     model = LogisticRegression(C=1 / (chosen * 60), tol=1e-10, max_iter=10_000)
     weight = torch.from_numpy(model.fit(x.numpy(), y.numpy()).coef_.T)
     torch.testing.assert_close(solution.weight, weight, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("width", [8, 200])  # fewer features than rows, and more
+def test_subsets_together_are_the_subsets_alone(width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(90) % 3
+    x = (torch.nn.functional.one_hot(y, width) + torch.randn(90, width, generator=generator)) * 1.0
+    x, strengths = x.double(), [3.0, 0.3, 0.03, 0.003]
+    sizes = [per_class(y, n, 0) for n in (1, 2, 5, 20)]
+    subsets = [torch.isin(torch.arange(90), rows) for rows in sizes]
+    together = fit_nested(x, y, subsets, 3, strengths, 0.7, folds=4, tolerance=1e-8)
+    assert together[0][1] == 0.7
+    for rows, (solution, chosen) in zip(sizes, together, strict=True):
+        alone, strength = fit_few(x[rows], y[rows], 3, strengths, 0.7, folds=4, tolerance=1e-8)
+        assert chosen == strength
+        assert solution.gradient <= 1e-8
+        assert solution.loss == pytest.approx(alone.loss, abs=1e-10)
+        torch.testing.assert_close(solution.weight, alone.weight, rtol=0, atol=1e-5)
 
 
 def test_one_image_of_a_class_takes_the_default() -> None:

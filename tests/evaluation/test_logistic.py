@@ -16,7 +16,8 @@ from torch.nn.functional import cross_entropy
 from helpers.protocols import noisy, protocol, small_candidate
 from ssl_zoo.evaluation import fit_logistic, newton
 from ssl_zoo.evaluation.linear import statistics
-from ssl_zoo.evaluation.logistic import Solution, solve, solve_folds
+from ssl_zoo.evaluation.logistic import Solution, path_of, solutions_of, solve
+from ssl_zoo.evaluation.newton import prepare
 from ssl_zoo.types import UserError
 
 Rows = tuple[Tensor, Tensor]
@@ -102,10 +103,10 @@ def test_many_blocks_reach_the_same_loss(strength: float, monkeypatch: pytest.Mo
 def test_folds_together_are_the_folds_alone(problem: str) -> None:
     x, y = PROBLEMS[problem]
     x, fold, strengths = standardized(x), torch.arange(len(y)) // 3 % 2, [1.0, 1e-1, 1e-2, 1e-4]
-    for strength, solutions in zip(
-        strengths, solve_folds(x, y, fold, int(y.max()) + 1, strengths), strict=True
-    ):
-        for held_out, solution in enumerate(solutions):
+    rows, keep = prepare(x, y), fold != torch.arange(2)[:, None]
+    path = path_of(rows, keep, int(y.max()) + 1, strengths, 1e-7, 5000)
+    for strength, point in zip(strengths, path, strict=True):
+        for held_out, solution in enumerate(solutions_of(rows, point)):
             inside = fold != held_out
             alone = solve(x[inside], y[inside], int(y.max()) + 1, strength)
             assert solution.gradient <= 1e-7
