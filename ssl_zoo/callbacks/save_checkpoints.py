@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from ssl_zoo.callbacks.due import stepped
 from ssl_zoo.console import interject
+from ssl_zoo.launched import is_rank_zero
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
 
@@ -125,7 +126,8 @@ class Checkpoints(Checkpoint):
         self._stopping = self._agreed(trainer, self.signum is not None, at_once=True)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
-        self.folder.check_there()
+        if is_rank_zero():  # others may not see the folder
+            self.folder.check_there()
         trainer.save_checkpoint(path)
         self._saved = monotonic()
 

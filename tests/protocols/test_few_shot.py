@@ -40,7 +40,8 @@ def test_row() -> None:
     assert row["1pct"]["s"] > 0
     assert row["classes_raised_to_one"] == {}
     assert protocol("few_shot").headline == "test_top1_1pct"
-    assert protocol("few_shot").columns == tuple(f"test_top1_{name}" for name in names)
+    first = ("test_balanced_top1_1pct", "test_top5_1pct")
+    assert protocol("few_shot").columns == (*(f"test_top1_{name}" for name in names), *first)
 
 
 def test_other_labels_are_not_seen() -> None:
