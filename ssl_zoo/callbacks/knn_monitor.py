@@ -44,8 +44,8 @@ class KNNMonitor(Callback):
             info("no labels: the kNN monitor and the linear probe are off")
         elif len(data.val) == 0:
             info(
-                "no image is held out (dataset.val_fraction=0): the kNN monitor and the linear "
-                "probe are off; evaluate.py scores the run on test"
+                "no image is held out for val: the kNN monitor and the linear probe are off; "
+                "evaluate.py scores the run on test"
             )
         elif not (data.val.labels >= 0).any():
             info("no image of val has a label: the kNN monitor and the linear probe are off")

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ssl_zoo.checkpoints import unpickle
+from ssl_zoo.checkpoints import archives
 from ssl_zoo.checkpoints.hints import Hints
 from ssl_zoo.checkpoints.loaded import Loaded
 from ssl_zoo.checkpoints.official import load_official
@@ -199,9 +199,9 @@ def load_torchscript(path: Path) -> Loaded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is deprecated
         try:
-            unpickle.check_sums(path)
+            archives.check_sums(path)
             backbone: nn.Module = torch.jit.load(path, map_location="cpu")
-        except (RuntimeError, ValueError, unpickle.NotReadableError) as error:
+        except (RuntimeError, ValueError, archives.NotReadableError) as error:
             raise UserError(f"{path} is not a readable checkpoint: it is damaged") from error
     backbone.num_features = about["num_features"]
     return _loaded(path, backbone, about, None, "a TorchScript program")

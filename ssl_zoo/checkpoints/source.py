@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from ssl_zoo.checkpoints.unpickle import is_zip
+from ssl_zoo.checkpoints.archives import is_zip
 from ssl_zoo.multirun import is_sweep
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError

@@ -6,8 +6,6 @@ import pickle
 import re
 import sys
 import warnings
-import zipfile
-import zlib
 from _compat_pickle import IMPORT_MAPPING  # modules that had other names in Python 2
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
@@ -19,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_zoo.checkpoints.archives import NotReadableError, check_kind, is_zip
 from ssl_zoo.types import UserError
 
 # Of Python's own packages, torch and numpy, what is kept as an inert placeholder: whole modules,
@@ -34,17 +33,19 @@ _KNOWN_PACKAGES = frozenset(
     }
 )
 _INERT_MODULES = (
+    *("argparse", "collections", "datetime", "decimal", "enum", "fractions", "functools"),
     *(
-        "argparse",
-        "collections",
-        "datetime",
-        "decimal",
-        "enum",
-        "fractions",
-        "functools",
         "ipaddress",
+        "logging",
+        "pathlib",
+        "random",
+        "re",
+        "sre_compile",
+        "types",
+        "typing",
+        "uuid",
+        "zoneinfo",
     ),
-    *("logging", "pathlib", "random", "re", "sre_compile", "types", "typing", "uuid", "zoneinfo"),
     *("torch.nn", "torch.optim", "torch.distributed", "torch._C", "torch.torch_version"),
     *("numpy.random", "numpy.dtypes"),
 )
@@ -67,12 +68,6 @@ _INERT_NAMES = frozenset(
 _OWN = sys.stdlib_module_names | IMPORT_MAPPING.keys() | {"torch", "numpy"}
 _INERT_PREFIXES = tuple(f"{module}." for module in _INERT_MODULES)
 _DTYPE = re.compile(r"[fiub][1248]")
-_ZIP_START = b"PK\x03\x04"
-_PICKLE_START = 0x80
-
-
-class NotReadableError(UserError):
-    """Why a file cannot be read, without its path."""
 
 
 def _shown(text: str) -> str:
@@ -261,7 +256,7 @@ def read(path: Path) -> Any:
             rebuilt nor kept as a placeholder.
     """
     try:
-        _check_kind(path)
+        check_kind(path)
         return _read(path)
     except NotReadableError as error:
         raise UserError(f"{path} is not a readable checkpoint: {error}") from error
@@ -269,59 +264,6 @@ def read(path: Path) -> Any:
         raise UserError(
             f"{path} is not a readable checkpoint: it is damaged or cut short"
         ) from error
-
-
-def is_zip(path: Path) -> bool:
-    """Whether a file begins as a zip archive does."""
-    with path.open("rb") as file:
-        return file.read(4) == _ZIP_START
-
-
-def _check_kind(path: Path) -> None:
-    """Refuse what is not a PyTorch file, before anything of it is loaded.
-
-    Raises:
-        NotReadableError: Saying what it is.
-    """
-    with path.open("rb") as file:
-        start = file.read(4)
-    if not start:
-        raise NotReadableError("it is empty")
-    if start == _ZIP_START:
-        _check_zip(path)
-    elif start[0] != _PICKLE_START:
-        raise NotReadableError("it is neither a PyTorch file nor a pickle")
-
-
-def _check_zip(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    names = [entry.filename for entry in entries]
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        raise NotReadableError("it is a TorchScript archive, whose code would run")
-    if not any(name.endswith("/data.pkl") for name in names):
-        raise NotReadableError("it is a zip archive but not a PyTorch file")
-    # torch stores without compression, so the two sizes agree
-    if sum(entry.file_size for entry in entries) > 2 * path.stat().st_size:
-        raise NotReadableError("it unpacks to more than it holds")
-    check_sums(path)
-
-
-def check_sums(path: Path) -> None:
-    """Compare a zip archive with its checksums, which torch does not check.
-
-    Raises:
-        NotReadableError: If it is damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # torch.serialization.set_crc32_options(False) writes zeros
-            summed = any(entry.CRC for entry in archive.infolist())
-            broken = archive.testzip() if summed else None
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError) as error:
-        raise NotReadableError("it is damaged or cut short") from error
-    if broken is not None:
-        raise NotReadableError("it is damaged: checksum mismatch")
 
 
 def _read(path: Path) -> Any:

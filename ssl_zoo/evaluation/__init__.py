@@ -3,7 +3,7 @@
 from ssl_zoo.evaluation.classification import Answers, answers_of, majority
 from ssl_zoo.evaluation.clustering import clustering_metrics
 from ssl_zoo.evaluation.collapse import effective_rank, embedding_std
-from ssl_zoo.evaluation.few_shot import fit_few, fit_nested, fraction_of, per_class
+from ssl_zoo.evaluation.few_shot import fit_nested, fraction_of, per_class
 from ssl_zoo.evaluation.knn import knn_answers, knn_predict, knn_top1
 from ssl_zoo.evaluation.linear import LinearGrid, LinearHeads, fit_linear
 from ssl_zoo.evaluation.logistic import LogisticFit, fit_logistic
@@ -19,7 +19,6 @@ __all__ = [
     "clustering_metrics",
     "effective_rank",
     "embedding_std",
-    "fit_few",
     "fit_linear",
     "fit_logistic",
     "fit_nested",

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ssl_zoo.evaluation.linear import best_of
 from ssl_zoo.evaluation.logistic import Solution, falling, path_of, solutions_of
-from ssl_zoo.evaluation.newton import Problem, Rows, minimise, prepare, scores
+from ssl_zoo.evaluation.newton import minimise
+from ssl_zoo.evaluation.softmax import Problem, Rows, prepare, scores
 from ssl_zoo.hashing import SUBSET_STREAM, hash_int64
 from ssl_zoo.types import UserError
 
@@ -75,42 +76,6 @@ def per_class(labels: Tensor, count: int, draw: int) -> Tensor:
 
 
 @torch.no_grad()
-def fit_few(
-    x: Tensor,
-    y: Tensor,
-    num_classes: int,
-    strengths: Sequence[float],
-    default_strength: float,
-    folds: int = 5,
-    tolerance: float = 1e-6,
-    max_iterations: int = 1000,
-) -> tuple[Solution, float]:
-    """Logistic regression on a small set, its L2 strength chosen by stratified folds of the set.
-
-    If a class has only one row, nothing can be held out, and the default is used.
-
-    Args:
-        x: (n, D) float64, standardised.
-        y: (n,) int64, none unlabelled.
-        num_classes: C.
-        strengths: Strengths to choose from, in any order; see `fit_logistic`.
-        default_strength: For sets in which a class has one row.
-        folds: At least 2; at most as many as the largest class has rows are made.
-        tolerance: See `fit_logistic`.
-        max_iterations: See `fit_logistic`.
-
-    Returns:
-        The fit to all n rows, and its strength.
-
-    Raises:
-        UserError: If there are fewer than 2 folds, or a strength is not above 0.
-    """
-    whole = torch.ones_like(y, dtype=torch.bool)
-    limits = (folds, tolerance, max_iterations)
-    return fit_nested(x, y, [whole], num_classes, strengths, default_strength, *limits)[0]
-
-
-@torch.no_grad()
 def fit_nested(
     x: Tensor,
     y: Tensor,
@@ -122,23 +87,28 @@ def fit_nested(
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
 ) -> list[tuple[Solution, float]]:
-    """What `fit_few` gives for each of several subsets of the rows, all solved together.
+    """Logistic regression on small subsets, each with its L2 strength chosen by its own folds.
 
-    Small fits spend most of their time between products of matrices, which these share.
+    All are solved together, since small fits spend most of their time between products of
+    matrices. If a class has only one row in a subset, nothing of it can be held out, and the
+    default strength is used.
 
     Args:
         x: (n, D) float64, standardised.
         y: (n,) int64, none unlabelled.
         subsets: Each (n,) bool.
-        num_classes: As in `fit_few`, as is all that follows.
-        strengths: ...
-        default_strength: ...
-        folds: ...
-        tolerance: ...
-        max_iterations: For all fits of one strength.
+        num_classes: C.
+        strengths: Strengths to choose from, in any order; see `fit_logistic`.
+        default_strength: For subsets in which a class has one row.
+        folds: At least 2; at most as many as the largest class has rows are made.
+        tolerance: See `fit_logistic`.
+        max_iterations: As there, for all fits of one strength together.
 
     Returns:
         For each subset the fit to all of its rows, and its strength.
+
+    Raises:
+        UserError: If there are fewer than 2 folds, or a strength is not above 0.
     """
     strengths = falling(strengths)
     if folds < 2:

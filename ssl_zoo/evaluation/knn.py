@@ -70,28 +70,6 @@ def knn_predict(
     return torch.cat([_scores(weights, labels, num_classes) for weights, labels in votes])
 
 
-def _each_k(
-    queries: Tensor,
-    query_labels: Tensor,
-    bank: Tensor,
-    bank_labels: Tensor,
-    num_classes: int,
-    ks: Sequence[int],
-    temperature: float,
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """For each chunk of labelled queries and each k: k, class scores (n, C), true classes (n,)."""
-    if not ks or min(ks) < 1:
-        raise UserError(f"kNN: ks is {list(ks)}; give one or more numbers >= 1")
-    queries, query_labels = labelled_rows(queries, query_labels, num_classes, "kNN queries")
-    bank, bank_labels = labelled_rows(bank, bank_labels, num_classes, "kNN bank")
-    start = 0
-    for weights, labels in _neighbors(queries, bank, bank_labels, max(ks), temperature):
-        truth = query_labels[start : start + len(weights)]
-        start += len(weights)
-        for k in ks:
-            yield k, _scores(weights[:, :k], labels[:, :k], num_classes), truth
-
-
 @torch.no_grad()
 def knn_top1(
     queries: Tensor,
@@ -121,12 +99,8 @@ def knn_top1(
 
     Source: as `knn_predict`.
     """
-    correct = dict.fromkeys(ks, 0)
-    for k, scores, truth in _each_k(
-        queries, query_labels, bank, bank_labels, num_classes, ks, temperature
-    ):
-        correct[k] += int((scores.argmax(1) == truth).sum())
-    return {k: count / int((query_labels >= 0).sum()) for k, count in correct.items()}
+    answers = knn_answers(queries, query_labels, bank, bank_labels, num_classes, ks, temperature)
+    return {k: answered.top1 for k, answered in answers.items()}
 
 
 @torch.no_grad()
@@ -160,10 +134,17 @@ def knn_answers(
 
     Source: as `knn_predict`.
     """
+    if not ks or min(ks) < 1:
+        raise UserError(f"kNN: ks is {list(ks)}; give one or more numbers >= 1")
+    queries, query_labels = labelled_rows(queries, query_labels, num_classes, "kNN queries")
+    bank, bank_labels = labelled_rows(bank, bank_labels, num_classes, "kNN bank")
     parts: dict[int, list[Answers]] = {k: [] for k in ks}
-    for k, scores, truth in _each_k(
-        queries, query_labels, bank, bank_labels, num_classes, ks, temperature
-    ):
-        voted = scores.masked_fill(scores == 0, -torch.inf)
-        parts[k].append(answers_of(voted, truth))
+    start = 0
+    for weights, labels in _neighbors(queries, bank, bank_labels, max(ks), temperature):
+        truth = query_labels[start : start + len(weights)]
+        start += len(weights)
+        for k in ks:
+            scores = _scores(weights[:, :k], labels[:, :k], num_classes)
+            voted = scores.masked_fill(scores == 0, -torch.inf)
+            parts[k].append(answers_of(voted, truth))
     return {k: Answers.joined(several) for k, several in parts.items()}

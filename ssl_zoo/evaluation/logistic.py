@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.linear import best_of, statistics
-from ssl_zoo.evaluation.newton import Point, Problem, Rows, minimise, prepare
+from ssl_zoo.evaluation.newton import minimise
 from ssl_zoo.evaluation.rows import choosing_rows, finite_rows
+from ssl_zoo.evaluation.softmax import Point, Problem, Rows, prepare
 from ssl_zoo.types import UserError
 
 # Half decades over the seven in which heads on standardised features differ: stronger strengths

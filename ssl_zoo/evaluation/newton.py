@@ -1,169 +1,19 @@
-"""Softmax regression with an L2 penalty by Newton's method, its steps by conjugate gradients.
+"""Newton's method for softmax regression, its steps by conjugate gradients.
 
-Several problems may share the rows, each with its own selection of them (folds): one product of
-matrices then serves all. Products inside a step are in float32; the objective and the gradient,
-by which steps are accepted and the end is decided, are in float64.
+Products inside a step are in float32; the objective and the gradient, by which steps are accepted
+and the end is decided, are in float64.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-_CHUNK = 2048  # rows of a block: products with few columns are fastest in blocks that stay in cache
-_SAMPLE = 4096  # rows by which curvature is estimated
+from ssl_zoo.evaluation.softmax import BLOCK, Point, Problem, logits, slopes
+
 _HALVINGS = 30
 _NEAR = 3e-6  # entries of a gradient that float32 still gets right to a few per cent
 _LEFT_OUT = 1e-3  # part of the curvature
-
-
-class Rows(NamedTuple):
-    """Rows in K blocks of n, padded by zeros, each with a last column of ones for the bias.
-
-    Attributes:
-        exact: (K, n, r + 1) float64.
-        fast: The same in float32.
-        label: (K, n) int64.
-        num_rows: N, without the padding.
-        span: (D, r) float64, orthonormal: rows are given by their coordinates in this space, which
-            the optimal weight lies in; None = by their D features.
-        turn: (r + 1, r + 1) float32, orthonormal: features are uncorrelated in this basis; None =
-            in their own.
-        sample: (m,) numbers of the rows that estimate curvature.
-        squares: (m, r + 1) float32, their squares in the basis `turn`.
-    """
-
-    exact: Tensor
-    fast: Tensor
-    label: Tensor
-    num_rows: int
-    span: Tensor | None
-    turn: Tensor | None
-    sample: Tensor
-    squares: Tensor
-
-    @property
-    def many(self) -> bool:
-        """Whether products take longer than the rest."""
-        return len(self.exact) > 1
-
-
-def prepare(x: Tensor, y: Tensor, turn: Tensor | None = None) -> Rows:
-    """Rows x (N, D) float64 and labels y (N,) for any number of solutions.
-
-    `turn` is that of similar rows, if it is known: it changes how fast they are found, not where.
-    """
-    span = None
-    if len(x) < x.shape[1]:  # few labels: N coordinates instead of D features
-        span = torch.linalg.qr(x.T).Q
-        inner = x @ span
-        rotation = torch.linalg.eigh(inner.T @ inner).eigenvectors
-        span, x = span @ rotation, inner @ rotation
-    elif turn is None:
-        half = x.float()
-        turn = torch.block_diag(torch.linalg.eigh(half.T @ half).eigenvectors, half.new_ones(1, 1))
-    blocks = -(-len(x) // _CHUNK)
-    size = -(-len(x) // blocks)
-    padded = x.new_zeros(blocks * size, x.shape[1] + 1)
-    padded[: len(x), :-1], padded[: len(x), -1] = x, 1
-    label = y.new_zeros(blocks * size)
-    label[: len(x)] = y
-    sample = torch.arange(0, len(x), -(-len(x) // _SAMPLE), device=x.device)
-    seen = padded[sample].float()
-    return Rows(
-        padded.view(blocks, size, -1),
-        padded.view(blocks, size, -1).float(),
-        label.view(blocks, size),
-        len(x),
-        span,
-        turn,
-        sample,
-        (seen if turn is None else seen @ turn).square(),
-    )
-
-
-class Point(NamedTuple):
-    """Where B problems are.
-
-    Attributes:
-        place: (B, C, r + 1) float64, weights and, last, bias.
-        loss: (B,) float64.
-        gradient: (B, C, r + 1) float64.
-        largest: (B,) float64, the gradient's largest absolute entry, by features.
-        probability: (K, B, C, n) float32.
-        exact: Whether these come from products in float64.
-    """
-
-    place: Tensor
-    loss: Tensor
-    gradient: Tensor
-    largest: Tensor
-    probability: Tensor
-    exact: bool
-
-
-class Problem:
-    """B problems on the same rows: mean cross-entropy of some rows + strength / 2 |weight|^2.
-
-    Args:
-        rows: The rows.
-        keep: (B, N) bool, the rows of each problem.
-        strength: Above 0; one for all, or (B,).
-    """
-
-    def __init__(self, rows: Rows, keep: Tensor, strength: float | Tensor) -> None:
-        self.rows = rows
-        blocks, size, width = rows.exact.shape
-        share = rows.exact.new_zeros(len(keep), blocks * size)
-        share[:, : rows.num_rows] = keep.double() / keep.sum(1, keepdim=True)
-        self.share = share.view(len(keep), blocks, 1, size).transpose(0, 1)  # (K, B, 1, n)
-        self.fast_share = self.share.float()
-        self.penalty = rows.exact.new_ones(len(keep), 1, width)
-        self.penalty *= (
-            torch.as_tensor(strength, dtype=torch.float64).to(self.penalty).view(-1, 1, 1)
-        )
-        self.penalty[..., -1] = 0
-
-    def at(self, place: Tensor, exact: bool) -> Point:
-        """The objective and its gradient there, from products in float64 or in float32."""
-        x = self.rows.exact if exact else self.rows.fast
-        share = self.share if exact else self.fast_share
-        log_p = _logits(place.to(x.dtype), x).log_softmax(2)
-        index = self.rows.label[:, None, None].expand(-1, len(place), 1, -1)
-        cross_entropy = -(log_p.gather(2, index) * share).sum((0, 2, 3)).double()
-        loss = cross_entropy + (self.penalty * place.square()).sum((1, 2)) / 2
-        residual = log_p.exp_()
-        probability = residual.float() if exact else residual.clone()
-        residual.scatter_add_(2, index, -torch.ones_like(share))
-        gradient = _back(residual.mul_(share), x).double() + self.penalty * place
-        return Point(place, loss, gradient, self._largest(gradient), probability, exact)
-
-    def _largest(self, gradient: Tensor) -> Tensor:
-        slope = gradient[..., :-1]
-        if self.rows.span is not None:
-            slope = slope @ self.rows.span.T
-        return torch.cat([slope, gradient[..., -1:]], dim=2).abs().amax((1, 2))
-
-
-def scores(rows: Rows, place: Tensor) -> Tensor:
-    """The logits of all rows in B problems that are at `place`: (B, N, C) float64."""
-    logits = _logits(place, rows.exact).permute(1, 0, 3, 2).flatten(1, 2)
-    return logits[:, : rows.num_rows]
-
-
-def _logits(place: Tensor, x: Tensor) -> Tensor:
-    """(B, C, r + 1), (K, n, r + 1) -> (K, B, C, n)."""
-    columns = place.flatten(0, 1).expand(len(x), -1, -1)
-    logits: Tensor = torch.bmm(columns, x.transpose(1, 2)).unflatten(1, place.shape[:2])
-    return logits
-
-
-def _back(change: Tensor, x: Tensor) -> Tensor:
-    """Its transpose: (K, B, C, n), (K, n, r + 1) -> (B, C, r + 1)."""
-    slope: Tensor = torch.bmm(change.flatten(1, 2), x).sum(0).unflatten(0, change.shape[1:3])
-    return slope
 
 
 class Hessian:
@@ -184,7 +34,7 @@ class Hessian:
         weight, order = weight.sort(descending=True)
         total = weight.cumsum(0)
         most = int((total < (1 - _LEFT_OUT) * total[-1]).sum()) + 1
-        blocks = -(-most // _CHUNK)
+        blocks = -(-most // BLOCK)
         size = -(-most // blocks)
         if blocks * size > 0.7 * len(weight):
             return
@@ -201,11 +51,11 @@ class Hessian:
 
     def times(self, direction: Tensor) -> Tensor:
         """(B, C, r + 1) float32 -> the same."""
-        change = _logits(direction, self.x)
+        change = logits(direction, self.x)
         change -= (self.p * change).sum(2, keepdim=True)
         change *= self.p
         change *= self.share
-        return _back(change, self.x) + self.penalty * direction
+        return slopes(change, self.x) + self.penalty * direction
 
 
 class Curvature:

@@ -125,7 +125,7 @@ def weighted(output: StepOutput, weight: float) -> StepOutput:
     loss = getattr(output, "loss", None)
     if weight == 1 or not isinstance(loss, Tensor):  # what is wrong then, `check_output` says
         return output
-    metrics = {**output.metrics, "loss_weight": loss.detach().new_tensor(weight)}
+    metrics = {**output.metrics, "loss_weight": torch.full_like(loss.detach(), weight)}
     return output._replace(loss=weight * output.loss, metrics=metrics)
 
 

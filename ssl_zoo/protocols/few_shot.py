@@ -47,7 +47,7 @@ class FewShot(Protocol):
         default_strength: Used if a class has one image, so that none can be held out.
         folds: Stratified folds of the subset, which choose the strength.
         tolerance: Tolerance on the largest absolute entry of the gradient.
-        max_iterations: Per fit.
+        max_iterations: Products with the Hessian, for the fits of one strength together.
 
     Raises:
         UserError: If a number is out of bounds, or there is no setting.

@@ -20,7 +20,7 @@ class Logistic(Protocol):
     Args:
         strengths: L2 factors of the mean loss; scikit-learn's C is 1 / (strength * N).
         tolerance: Tolerance on the largest absolute entry of the gradient.
-        max_iterations: Per fit.
+        max_iterations: Products with the Hessian, per fit.
 
     Source: Kornblith et al. 2019, App. A.4; Chen et al. 2020 (SimCLR), App. B.8.
     """

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from ssl_zoo.evaluation import fit_few, fit_nested, fraction_of, per_class
+from ssl_zoo.evaluation import fit_nested, fraction_of, per_class
 from ssl_zoo.evaluation.few_shot import place_in_class
+from ssl_zoo.evaluation.logistic import Solution
 from ssl_zoo.types import UserError
 
 
@@ -19,6 +22,11 @@ def labels(seed: int = 0) -> Tensor:
     return torch.repeat_interleave(torch.arange(5), counts)[
         torch.randperm(1000, generator=generator)
     ]
+
+
+def fit_alone(x: Tensor, y: Tensor, *args: Any, **kwargs: Any) -> tuple[Solution, float]:
+    """`fit_nested` on all rows."""
+    return fit_nested(x, y, [torch.ones_like(y, dtype=torch.bool)], *args, **kwargs)[0]
 
 
 def counts_of(y: Tensor, rows: Tensor) -> list[int]:
@@ -82,7 +90,7 @@ def test_the_choice_is_that_of_a_loop_over_the_folds() -> None:
     y = torch.arange(60) % 3
     x = (torch.nn.functional.one_hot(y, 8) + torch.randn(60, 8, generator=generator)).double()
     strengths = [3.0, 0.3, 0.03, 0.003]
-    solution, chosen = fit_few(x, y, 3, strengths, 1.0, folds=4)
+    solution, chosen = fit_alone(x, y, 3, strengths, 1.0, folds=4)
     fold = place_in_class(y, 0) % 4
     assert fold.bincount().tolist() == [15, 15, 15, 15]
     correct = []
@@ -113,7 +121,7 @@ def test_subsets_together_are_the_subsets_alone(width: int) -> None:
     together = fit_nested(x, y, subsets, 3, strengths, 0.7, folds=4, tolerance=1e-8)
     assert together[0][1] == 0.7
     for rows, (solution, chosen) in zip(sizes, together, strict=True):
-        alone, strength = fit_few(x[rows], y[rows], 3, strengths, 0.7, folds=4, tolerance=1e-8)
+        alone, strength = fit_alone(x[rows], y[rows], 3, strengths, 0.7, folds=4, tolerance=1e-8)
         assert chosen == strength
         assert solution.gradient <= 1e-8
         assert solution.loss == pytest.approx(alone.loss, abs=1e-10)
@@ -122,7 +130,7 @@ def test_subsets_together_are_the_subsets_alone(width: int) -> None:
 
 def test_one_image_of_a_class_takes_the_default() -> None:
     x = torch.eye(5).double()
-    assert fit_few(x, torch.tensor([0, 0, 1, 1, 2]), 3, [1.0, 0.1], 0.7)[1] == 0.7
-    assert fit_few(x[:4], torch.tensor([0, 0, 2, 2]), 3, [1.0, 0.1], 0.7)[1] in (1.0, 0.1)
+    assert fit_alone(x, torch.tensor([0, 0, 1, 1, 2]), 3, [1.0, 0.1], 0.7)[1] == 0.7
+    assert fit_alone(x[:4], torch.tensor([0, 0, 2, 2]), 3, [1.0, 0.1], 0.7)[1] in (1.0, 0.1)
     with pytest.raises(UserError, match="1 folds; give at least 2"):
-        fit_few(x, torch.tensor([0, 0, 1, 1, 2]), 3, [1.0], 0.7, folds=1)
+        fit_alone(x, torch.tensor([0, 0, 1, 1, 2]), 3, [1.0], 0.7, folds=1)

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from helpers.protocols import noisy, protocol, small_candidate
-from ssl_zoo.evaluation import fit_logistic, newton
+from ssl_zoo.evaluation import fit_logistic, newton, softmax
 from ssl_zoo.evaluation.linear import statistics
 from ssl_zoo.evaluation.logistic import Solution, path_of, solutions_of, solve
-from ssl_zoo.evaluation.newton import prepare
+from ssl_zoo.evaluation.softmax import prepare
 from ssl_zoo.types import UserError
 
 Rows = tuple[Tensor, Tensor]
@@ -90,7 +90,8 @@ def test_reaches_scikit_learns_loss(problem: Rows, strength: float) -> None:
 @pytest.mark.parametrize("strength", [1.0, 1e-3, 1e-6])
 def test_many_blocks_reach_the_same_loss(strength: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # Sure rows are left out of products, and float32 finds the way, where there are many blocks.
-    monkeypatch.setattr(newton, "_CHUNK", 32)
+    for module in (softmax, newton):
+        monkeypatch.setattr(module, "BLOCK", 32)
     x, y = blobs(400, spread=0.5)
     x = standardized(x)
     ours, theirs = solve(x, y, 4, strength), scikit_learn(x, y, strength)

@@ -182,6 +182,8 @@ def test_scores_of_other_data_stand_apart(sweep: Path) -> None:
 def test_what_cannot_be_evaluated_is_one_line(sweep: Path) -> None:
     with pytest.raises(UserError, match=r"k=7: must be among ks"):
         run_evaluate(f"ckpt={sweep}", "protocol.knn.k=7")
+    with pytest.raises(UserError, match=r"^ckpt_heads=6: .*needs no hint: remove it$"):
+        run_evaluate(f"ckpt={sweep}", "ckpt_heads=6")
     for i in range(4):
         RunFolder(sweep / str(i)).result.unlink()
     said = r"grid holds 3 runs, 0 of them finished: 4 is failed, 5 is interrupted, 6 is without"

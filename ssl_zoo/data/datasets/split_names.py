@@ -36,20 +36,8 @@ _PIECES = {"fold", "part", "split", "batch", "shard", "chunk", "set", "subset", 
 _PICTURES = {"image", "images", "img", "imgs", "photo", "photos", "rgb", "input", "inputs", "jpeg"}
 _ANNOTATIONS = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "annot", "segmentation"),
-    *(
-        "edges",
-        "edge",
-        "thumbnails",
-        "thumbs",
-        "segmentations",
-        "gt",
-        "groundtruth",
-        "truth",
-        "depth",
-        "target",
-        "targets",
-        "trimaps",
-    ),
+    *("edges", "edge", "thumbnails", "thumbs", "segmentations", "gt", "groundtruth", "truth"),
+    *("depth", "target", "targets", "trimaps"),
 }
 _SIDES = (  # two parts of one set
     *({"query", "gallery"}, {"seen", "unseen"}, {"base", "novel"}, {"source", "target"}),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from ssl_zoo.checkpoints import Source, open_source
+from ssl_zoo.checkpoints import Source, hints_of, open_source
 from ssl_zoo.config import to_plain
 from ssl_zoo.console import info, warn
 from ssl_zoo.multirun import is_sweep, results_in
@@ -115,9 +115,10 @@ def score_each(cfg: DictConfig, sweep: Sweep, score: Score) -> dict[str, Any]:
     scored: list[_Done] = []
     protocols: dict[str, Protocol] = {}
     refused: list[UserError] = []
+    hints = hints_of(to_plain(cfg))
     for member in sweep.members:
         try:
-            source = open_source(member.ckpt, cfg.features)
+            source = open_source(member.ckpt, cfg.features, hints)
         except UserError as error:
             warn(f"{member.name} is left out: {error}")
             refused.append(error)
