@@ -55,6 +55,15 @@ METRICS = (
 KNN_AT_START = Metric("val/knn_top1_at_start", KNN_TOP1.panel, "", True)
 # Beside every row: the epoch, from 0, and the training images of all devices up to this step.
 EPOCH, IMAGES_SEEN = "epoch", "images_seen"
+# The run's seconds so far, over all its parts; in metrics.csv once a step.
+WALL_SECONDS = "speed/wall_seconds"
+GLOBAL_STEP = "trainer/global_step"  # Lightning's name for the step in W&B
+AXES = (GLOBAL_STEP, EPOCH, IMAGES_SEEN, WALL_SECONDS)
+# Of a logged step, without a panel among the curves. The gradient's norm is that before clipping.
+GRAD_NORM, EMA_MOMENTUM = "grad_norm", "ema/momentum"
+# Of all steps since the last logged one, means: waiting for a batch and its views, and the rest.
+DATA_SECONDS, COMPUTE_SECONDS = "speed/data_seconds", "speed/compute_seconds"
+PEAK_MEMORY = "speed/peak_memory_gb"  # of rank 0
 # Of a row of evaluate.py: scores of a classifier on test.
 TEST_TOP1, BALANCED_TOP1, TOP5 = "test_top1", "test_balanced_top1", "test_top5"
 TOP1_BY_CLASS = "test_top1_by_class"  # a list by label; None for a class that test lacks
@@ -71,6 +80,11 @@ def of_training(name: str) -> str:
 def epoch_mean(name: str) -> str:
     """The name of a metric's mean over an epoch."""
     return f"{name}_epoch"
+
+
+def best_of(name: str) -> str:
+    """The name of the best value of a run so far; the plain name has the last one."""
+    return f"{name}_best"
 
 
 def of_setting(name: str, setting: object) -> str:

@@ -28,6 +28,7 @@ class RunFolder:
         metrics: Rows (step, epoch, images_seen, name, value), appended to, also by a resumed run.
         result: The run's status, with its last metrics.
         lock: Who writes the folder now.
+        wandb: Which W&B run it is, so that a resumed run goes on in it.
         skipped: The images that were left out; conf/dataset/folder.yaml has this name too.
         checkpoints: The folder of `last` and `best`.
         figures: The folder of the run's pictures.
@@ -40,6 +41,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.result = self.path / "result.json"
         self.lock = self.path / NAME
+        self.wandb = self.path / "wandb.json"
         self.skipped = self.path / "skipped_images.txt"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
@@ -84,7 +86,8 @@ class RunFolder:
             raise UserError(f"{self} holds a run: {goes_on}choose another folder")
         text = yaml.safe_dump(dict(config), sort_keys=False)
         write_text(self.config, f"# {command}\n{text}", fix="choose another folder")
-        self.metrics.unlink(missing_ok=True)  # of a run that never saved
+        for file in (self.metrics, self.wandb):  # of a run that never saved
+            file.unlink(missing_ok=True)
 
     def check_there(self) -> None:
         """Before a run writes into its folder: what is gone stays gone.
@@ -149,6 +152,18 @@ class RunFolder:
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
         """Write what a run read, and where it is trained, into result.json."""
         self.write_result(self.read_result() | {"facts": dict(facts)})
+
+    def read_wandb(self) -> dict[str, Any]:
+        """Which W&B run it is: id, entity, project, group and more; empty if it is none."""
+        if not self.wandb.is_file():
+            return {}
+        known: dict[str, Any] = json.loads(self.wandb.read_text(encoding="utf-8"))
+        return known
+
+    def keep_wandb(self, known: Mapping[str, Any]) -> None:
+        """Write which W&B run it is."""
+        self.check_there()
+        write_text(self.wandb, json.dumps(dict(known), indent=2) + "\n")
 
     def append_metrics(
         self,

@@ -41,14 +41,15 @@ ALLOWED = {
     "figures": BASE,
     "data": BASE,
     "methods": BASE | {"losses", "modules"},
-    "callbacks": BASE | {"evaluation", "run_folder"},
+    "callbacks": BASE | {"evaluation", "modules", "run_folder"},
+    "loggers": BASE | {"evaluation", "run_folder"},
     "checkpoints": BASE | {"config", "run_folder", "multirun", "backbones", "evaluation", "data"},
     "protocols": BASE
     | {"config", "run_folder", "backbones", "optim", "evaluation", "figures", "data"}
-    | {"checkpoints", "multirun"},
+    | {"checkpoints", "loggers", "multirun"},
     "training": BASE
     | {"config", "run_folder", "backbones", "modules", "evaluation", "figures", "data", "methods"}
-    | {"checkpoints", "callbacks", "multirun"},
+    | {"checkpoints", "callbacks", "loggers", "multirun"},
     "train": BASE | {"config", "run_folder", "training"},
     "evaluate": BASE | {"config", "protocols"},
     "cli": BASE | {"config"},

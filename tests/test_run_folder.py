@@ -31,6 +31,7 @@ def test_the_names_are_a_file_format() -> None:
         "metrics": "metrics.csv",
         "result": "result.json",
         "lock": "lock.json",
+        "wandb": "wandb.json",
         "skipped": "skipped_images.txt",
         "checkpoints": "checkpoints",
         "last": "checkpoints/last.ckpt",

@@ -3,8 +3,10 @@
 from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor
 from ssl_zoo.callbacks.early_stopping import EarlyStopping
+from ssl_zoo.callbacks.ema_momentum import EMAMomentum
 from ssl_zoo.callbacks.finite_loss import FiniteLoss
 from ssl_zoo.callbacks.forecast import Forecast
+from ssl_zoo.callbacks.grad_norm import GradNorm
 from ssl_zoo.callbacks.knn_monitor import KNNMonitor
 from ssl_zoo.callbacks.learning_rates import LearningRates
 from ssl_zoo.callbacks.linear_probe import LinearProbe
@@ -19,9 +21,11 @@ __all__ = [
     "Checkpoints",
     "CleanFeatures",
     "CollapseMonitor",
+    "EMAMomentum",
     "EarlyStopping",
     "FiniteLoss",
     "Forecast",
+    "GradNorm",
     "Interrupted",
     "KNNMonitor",
     "LearningRates",

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ssl_zoo.callbacks.due import log, log_due
+from ssl_zoo.callbacks.due import alert, log, log_due
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import effective_rank, embedding_std
 from ssl_zoo.metric_names import COLLAPSE_STD, EFFECTIVE_RANK
@@ -63,7 +63,9 @@ class CollapseMonitor(Callback):
         healthy = std >= self.min_std and rank >= self.min_rank * width  # False for NaN
         if not healthy and not self.warned and trainer.global_step >= self.min_steps:
             self.warned = True
-            warn(
+            line = (
                 f"the embeddings have collapsed: std {std:.3f} (1 = healthy), effective rank "
                 f"{rank:.1f} of {width}, epoch {trainer.current_epoch + 1}"
             )
+            warn(line)
+            alert(trainer, "the embeddings have collapsed", line)

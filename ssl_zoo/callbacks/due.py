@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pytorch_lightning import Trainer
 
@@ -17,6 +17,16 @@ def log_due(trainer: Trainer, batch_idx: int) -> bool:
     first = batch_idx < trainer.accumulate_grad_batches
     last = trainer.is_last_batch or trainer.global_step == trainer.max_steps
     return stepped(trainer, batch_idx) and (first or last or lightning_logs(trainer))
+
+
+def log_comes(trainer: Trainer) -> bool:
+    """Whether the optimizer step that is about to be done will be logged: `log_due`, earlier."""
+    loop = trainer.fit_loop.epoch_loop
+    first = loop.batch_idx < trainer.accumulate_grad_batches
+    step = trainer.global_step + 1
+    last = trainer.is_last_batch or step == trainer.max_steps
+    every = getattr(trainer, "log_every_n_steps", 50)
+    return first or last or step % every == 0 or trainer.should_stop
 
 
 def lightning_logs(trainer: Trainer) -> bool:
@@ -40,3 +50,18 @@ def log(trainer: Trainer, metrics: dict[str, Any]) -> None:
     scalars = {name: float(value) for name, value in metrics.items()}
     for logger in trainer.loggers:
         logger.log_metrics(scalars, step=max(0, trainer.global_step - 1))
+
+
+@runtime_checkable
+class Alerting(Protocol):
+    """A logger that notifies people."""
+
+    def alert(self, title: str, message: str) -> None:
+        """Notify whoever has asked for it."""
+
+
+def alert(trainer: Trainer, title: str, message: str) -> None:
+    """Notify people by the loggers that can."""
+    for logger in trainer.loggers:
+        if isinstance(logger, Alerting):
+            logger.alert(title, message)

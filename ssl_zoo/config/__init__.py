@@ -24,6 +24,13 @@ from ssl_zoo.config.resolvers import (
     scaled_lr,
     sweep_group,
 )
+from ssl_zoo.config.shown import (
+    copies,
+    copies_again,
+    likeliest_options,
+    options_by_group,
+    shown,
+)
 from ssl_zoo.config.trusted import (
     ALLOWED_PACKAGES,
     RUN_PACKAGES,
@@ -66,6 +73,8 @@ __all__ = [
     "check_types",
     "chosen_method",
     "chosen_options",
+    "copies",
+    "copies_again",
     "differences",
     "explain",
     "fail",
@@ -73,9 +82,11 @@ __all__ = [
     "flatten",
     "hydra_folder",
     "instantiate",
+    "likeliest_options",
     "naming_knobs",
     "nearest",
     "norm_splits",
+    "options_by_group",
     "options_of",
     "overridden_keys",
     "preset_line",
@@ -84,6 +95,7 @@ __all__ = [
     "remove_if_empty",
     "run_cli",
     "scaled_lr",
+    "shown",
     "slots_of",
     "sweep_group",
     "task_overrides",

@@ -9,8 +9,9 @@ _PARTS = {
     "SweepFolder": "sweep_folder",
     "SweepSummary": "sweep",
     "initialized": "init",
-    "tensorboard_logger": "loggers",
-    "wandb_logger": "loggers",
+    # in the configs of earlier runs
+    "tensorboard_logger": "ssl_zoo.loggers",
+    "wandb_logger": "ssl_zoo.loggers",
 }
 __all__ = ["SweepFolder", "SweepSummary", "initialized", "tensorboard_logger", "wandb_logger"]
 
@@ -18,4 +19,5 @@ __all__ = ["SweepFolder", "SweepSummary", "initialized", "tensorboard_logger", "
 def __getattr__(name: str) -> Any:
     if name not in _PARTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PARTS[name]}"), name)
+    place = _PARTS[name]
+    return getattr(import_module(place if "." in place else f"{__name__}.{place}"), name)

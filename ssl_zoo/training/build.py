@@ -23,6 +23,7 @@ from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import default_device, resolve_precision
+from ssl_zoo.loggers import CSVLog
 from ssl_zoo.methods import Method
 from ssl_zoo.methods.checks import built
 from ssl_zoo.run_folder import RunFolder
@@ -35,7 +36,6 @@ from ssl_zoo.training.checks import (
     check_wired,
 )
 from ssl_zoo.training.init import with_init
-from ssl_zoo.training.loggers import CSVLog
 from ssl_zoo.training.steps import count_steps
 from ssl_zoo.training.watched import Watched
 from ssl_zoo.types import BadValue, Facts, UserError, first_line

@@ -56,6 +56,12 @@ def run_facts(data: DataModule, method: Method, trainer: Trainer, folder: str) -
     }
 
 
+def of_summary(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `run_facts` a dashboard lists beside a run's scores."""
+    names = ("parameters", "backbone_parameters", "images", "classes", "device", "precision")
+    return {name: facts[name] for name in names}
+
+
 def in_words(facts: Mapping[str, Any]) -> str:
     """`run_facts` as one line."""
     from ssl_zoo.data.facts import images_in_words, input_in_words

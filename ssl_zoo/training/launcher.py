@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
@@ -71,6 +71,9 @@ class Job:
         composed: The config as composed, so that errors name its knobs.
         overrides: Of the command line.
         log_level: Of ssl_zoo's messages.
+        copies: Places of the config that only repeat another: a dashboard leaves them out.
+        options: What the config's groups were chosen from, by group.
+        first_step: Where it begins, after the steps of the parts before.
     """
 
     config: dict[str, Any]
@@ -83,6 +86,9 @@ class Job:
     composed: dict[str, Any]
     overrides: list[str]
     log_level: int
+    copies: list[str] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+    first_step: int = 0
 
     def write(self, place: Path) -> None:
         text = yaml.safe_dump(asdict(self), sort_keys=False)

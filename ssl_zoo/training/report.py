@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -58,6 +59,12 @@ class Result:
         self.folder.write_result(self.head | end | failure)
         if status != "running" and is_sweep(self.folder.path.parent):
             summarize(self.folder.path.parent)
+
+
+def seconds_of(folder: RunFolder) -> Callable[[], float]:
+    """A clock of the run's wall-clock time, over all its parts."""
+    earlier, start = float(folder.read_result().get("seconds", 0.0)), monotonic()
+    return lambda: earlier + monotonic() - start
 
 
 def save_first_views(data: DataModule, folder: RunFolder) -> dict[str, Path]:

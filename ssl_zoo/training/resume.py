@@ -47,6 +47,7 @@ class Resumed:
         metrics: Its last ones, if nothing is left to train; else None.
         data: Its images, None if nothing is left to train.
         new_schedule: Whether its schedule has another length now.
+        step: Optimizer steps done.
     """
 
     folder: RunFolder
@@ -57,6 +58,7 @@ class Resumed:
     metrics: dict[str, float] | None = None
     data: DataModule | None = None
     new_schedule: bool = False
+    step: int = 0
 
 
 def resumed(folder: RunFolder, changes: Sequence[str]) -> Resumed:
@@ -80,6 +82,7 @@ def resumed(folder: RunFolder, changes: Sequence[str]) -> Resumed:
     folder = RunFolder(config["run_dir"])
     earlier = folder.read_result()
     again = Resumed(folder, config, saved.get("wiring"), earlier, list(changes))
+    again.step = int(content["global_step"])
     longer = config["epochs"] > old.get("epochs", 0)
     if earlier.get("status") == "finished" and not longer:
         unused = f", {' '.join(changes)} changes nothing" if changes else ""

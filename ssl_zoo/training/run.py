@@ -17,6 +17,7 @@ from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
+from ssl_zoo import loggers as run_loggers
 from ssl_zoo.callbacks import CleanFeatures, Forecast, Interrupted
 from ssl_zoo.checkpoints import FORMAT
 from ssl_zoo.config import (
@@ -25,6 +26,7 @@ from ssl_zoo.config import (
     instantiate,
     naming_knobs,
     preset_line,
+    shown,
     task_overrides,
     to_plain,
     trust_for,
@@ -39,7 +41,7 @@ from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.methods import Method
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.training import loggers as run_loggers
+from ssl_zoo.training import dashboard
 from ssl_zoo.training.build import (
     build_callbacks,
     build_loggers,
@@ -48,7 +50,7 @@ from ssl_zoo.training.build import (
     refusals,
     whole_length,
 )
-from ssl_zoo.training.facts import in_words, run_facts
+from ssl_zoo.training.facts import in_words, of_summary, run_facts
 from ssl_zoo.training.launcher import Job, launch, processes_to_start
 from ssl_zoo.training.report import (
     Result,
@@ -56,6 +58,7 @@ from ssl_zoo.training.report import (
     report_late,
     save_first_views,
     save_last_figures,
+    seconds_of,
     start_of,
     used_by_evaluation,
 )
@@ -184,6 +187,10 @@ def _train(
     """
     cfg = OmegaConf.create(composed)
     raw = OmegaConf.to_container(cfg, resolve=False)
+    if again is None:
+        board = dashboard.of_new(cfg)
+    else:
+        board = dashboard.of_resumed(folder, config, again.earlier)
     job = Job(
         config=config,
         folder=str(folder),
@@ -195,6 +202,9 @@ def _train(
         composed=raw,  # type: ignore[arg-type]
         overrides=task_overrides(),
         log_level=logging.getLogger("ssl_zoo").getEffectiveLevel(),
+        copies=board.copies,
+        options=board.options,
+        first_step=again.step if again else 0,
     )
     with naming_knobs(composed, task_overrides()):
         processes = processes_to_start(OmegaConf.create(config))
@@ -214,7 +224,8 @@ def train_here(job: Job, data: DataModule | None = None) -> dict[str, float]:
     with run_loggers.closed_at_end() as loggers:
         # first, so that they show a failure in what follows
         loggers += build_loggers(cfg, folder)
-        run_loggers.start(loggers, job.config)
+        once = shown(job.config, job.copies, job.options)
+        run_loggers.start(loggers, once, copies=job.copies, options=job.options)
         return _fit(job, cfg, loggers, data)
 
 
@@ -230,12 +241,14 @@ def _fit(
     if job.new_schedule:
         callbacks = [NewSchedule(), *callbacks]
     trainer = build_trainer(cfg, loggers, callbacks)
-    _say_facts(run_facts(data, method, trainer, job.shown), folder)
-    run_loggers.log_figures(loggers, save_first_views(data, folder))
+    facts = run_facts(data, method, trainer, job.shown)
+    _say_facts(facts, folder)
+    run_loggers.log_summary(loggers, of_summary(facts))
+    rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
+    run_loggers.count_images(loggers, rhythm, seconds_of(folder))
+    run_loggers.log_figures(loggers, save_first_views(data, folder), job.first_step)
     if job.changes and is_main_process():
         folder.change(config, f"later: resume with {' '.join(job.changes)}")
-    rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
-    run_loggers.count_images(loggers, rhythm)
     checkpoint = str(folder.last) if job.resume else None
     with refusals():
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -243,7 +256,9 @@ def _fit(
     if why := ended_early(trainer, method.facts.total_steps or 0):
         info(why)
     figures = save_last_figures(data, folder, features.latest_val, rhythm, start_of(config))
-    run_loggers.log_figures(loggers, figures)
+    last = max(0, trainer.global_step - 1)
+    run_loggers.log_figures(loggers, figures, last)
+    run_loggers.log_embeddings(loggers, features.latest_val, data.class_names, last)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
