@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -12,6 +16,7 @@ from hydra.errors import OverrideParseException
 
 from ssl_zoo.types import UserError
 
+_AGENT = "WANDB_SWEEP_ID"  # W&B's agent sets it for the runs that it starts
 _STRUCTURE = re.compile(r"[\[\]{},]|^\s*\w+\(")  # lists, dicts, sweeps, functions
 
 
@@ -20,10 +25,14 @@ def override(key: str, value: str) -> str:
     plain = _parsed(f"{key}={value}")
     if plain and not plain.is_sweep_override() and plain.value() == value:
         return f"{key}={value}"
+    return f"{key}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
     # Hydra halves backslashes only in front of a quote
     text = re.sub(r"(\\*)'", r"\1\1\\'", value)
     text = re.sub(r"(\\+)$", r"\1\1", text)
-    return f"{key}='{text}'"
+    return f"'{text}'"
 
 
 def typed(key: str, value: str) -> str:
@@ -38,21 +47,59 @@ def plain_texts(args: Iterable[str]) -> list[str]:
     """A command line in which the texts that Hydra would not read are quoted for it.
 
     `ckpt=RUN/epoch=9-step=1.ckpt`, for example. A value in the form of a list, a dict or a
-    function is left to its writer. W&B's agent writes null as None.
+    function is left to its writer. W&B's agent writes values as Python does: None, lists with None
+    in them, and nested parameters as a dict, which become an override each.
 
     Raises:
         UserError: With the quoted form of such a value, or if a key is missing.
     """
-    return [arg if arg.startswith("-") or "=" not in arg else _plain_text(arg) for arg in args]
+    given, texts = list(args), list[str]()
+    # an agent starts one run, so a comma is of a text
+    one_run = _AGENT in os.environ and not {"-m", "--multirun"} & set(given)
+    for arg in given:
+        texts += [arg] if arg.startswith("-") or "=" not in arg else _readable(arg, one_run)
+    return texts
 
 
-def _plain_text(arg: str) -> str:
+def _readable(arg: str, one_run: bool) -> list[str]:
+    """An override, or those that a dict of Python stands for."""
     key, _, value = arg.partition("=")
     if not key.strip("+~ "):
         raise UserError(f"{arg} is not KEY=VALUE: its key is missing")
     if value == "None":
-        return f"{key}=null"
-    if _parsed(arg) or not _parsed(f"{key}=x"):
+        return [f"{key}=null"]
+    if value[:1] in ("{", "["):
+        with suppress(ValueError, SyntaxError):
+            return _of_python(key, ast.literal_eval(value), arg)
+    return [_plain_text(arg, one_run)]
+
+
+def _of_python(key: str, value: Any, arg: str) -> list[str]:
+    """The overrides that set a value of Python, such as those of W&B's nested parameters."""
+    if isinstance(value, dict) and value:
+        return [one for k, v in value.items() for one in _of_python(f"{key}.{k}", v, "")]
+    if arg and _parsed(arg) and "None" not in arg:  # as Hydra has it
+        return [arg]
+    return [f"{key}={_hydras(value)}"]
+
+
+def _hydras(value: Any) -> str:
+    """A value of Python in Hydra's grammar."""
+    if isinstance(value, list | tuple | set):
+        return f"[{','.join(map(_hydras, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{k}:{_hydras(v)}' for k, v in value.items())}}}"
+    if isinstance(value, str):
+        return _quoted(value)
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+
+
+def _plain_text(arg: str, one_run: bool) -> str:
+    key, _, value = arg.partition("=")
+    read = _parsed(arg)
+    if one_run and (read is None or read.is_sweep_override()):
+        return override(key, value)
+    if read or not _parsed(f"{key}=x"):
         return arg
     if _STRUCTURE.search(value):
         raise UserError(f"{arg} cannot be read: if it is one text, give {typed(key, value)}")

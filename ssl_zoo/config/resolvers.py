@@ -81,8 +81,10 @@ def norm_splits(devices: int | str) -> int:
 
 
 def sweep_group() -> str | None:
-    """In a multirun the name of the sweep's folder, which groups its runs; else None."""
+    """In a multirun of train.py the sweep folder's name, which groups its runs; else None."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    if HydraConfig.get().job.config_name == "evaluate":  # its runs are grouped with what they score
         return None
     return Path(HydraConfig.get().sweep.dir).name
 

@@ -22,7 +22,7 @@ TRAIN_ROOTS = (
 
 
 EVALUATE_ROOTS = (
-    *("data", "protocol", "dataset", "backbone", "augmentation"),
+    *("data", "protocol", "dataset", "backbone", "augmentation", "logger"),
     *("ckpt", "features", "seed", "batch_size", "precision", "baselines", "out"),
     *("trust", "run_dir"),
     *("ckpt_prefix", "ckpt_heads", "ckpt_layout"),

@@ -11,16 +11,23 @@ from ssl_zoo.loggers.log import (
 )
 from ssl_zoo.loggers.tensorboard import tensorboard_logger
 from ssl_zoo.loggers.wandb import WandbRun, wandb_logger
+from ssl_zoo.loggers.wandb_evaluation import wandb_evaluation
+from ssl_zoo.loggers.wandb_media import csv_table, rows_table
+from ssl_zoo.loggers.wandb_models import used
 
 __all__ = [
     "CSVLog",
     "WandbRun",
     "closed_at_end",
     "count_images",
+    "csv_table",
     "log_embeddings",
     "log_figures",
     "log_summary",
+    "rows_table",
     "start",
     "tensorboard_logger",
+    "used",
+    "wandb_evaluation",
     "wandb_logger",
 ]

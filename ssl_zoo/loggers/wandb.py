@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from ssl_zoo.console import warn
 from ssl_zoo.loggers.wandb_models import upload
 from ssl_zoo.loggers.wandb_options import check_log_model, code_folder, mode_of, tag_list, text
-from ssl_zoo.metric_names import AXES, GLOBAL_STEP, METRICS, best_of
+from ssl_zoo.metric_names import AXES, GLOBAL_STEP, METRICS, WALL_SECONDS, best_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import BadValue, UserError
 
@@ -67,15 +67,10 @@ def wandb_logger(
         options["id"] = new_id()  # not WANDB_RUN_ID, which is one
     check_log_model(log_model)
     texts = {"project": project, "name": name, "group": group, "entity": entity, "notes": notes}
-    return WandbRun(
-        RunFolder(folder),
-        mode_of(mode),
-        log_model,
-        **{argument: text(argument, value) for argument, value in texts.items()},
-        job_type=text("job_type", job_type),
-        tags=tag_list(tags),
-        **options,
-    )
+    texts["job_type"] = job_type
+    checked: dict[str, Any] = {key: text(key, value) for key, value in texts.items()}
+    run = RunFolder(folder)
+    return WandbRun(run, mode_of(mode), log_model, tags=tag_list(tags), **checked, **options)
 
 
 class WandbRun(WandbLogger):
@@ -87,14 +82,20 @@ class WandbRun(WandbLogger):
         folder: The run's. If it is a W&B run already, that one is continued.
         mode: online, offline or disabled.
         log_model: False, True or "all", see `wandb_logger`.
+        continues: Whether the folder's run and W&B's are one; not so for an evaluation of it.
         **options: Of Lightning's WandbLogger and of wandb.init.
     """
 
     def __init__(
-        self, folder: RunFolder, mode: str, log_model: bool | str = False, **options: Any
+        self,
+        folder: RunFolder,
+        mode: str,
+        log_model: bool | str = False,
+        continues: bool = True,
+        **options: Any,
     ) -> None:
-        self.folder, self.mode = folder, mode
-        self.known = folder.read_wandb()
+        self.folder, self.mode, self.continues = folder, mode, continues
+        self.known = folder.read_wandb() if continues else {}
         self.uploads = log_model
         if self.known:
             options["id"] = self.known["id"]
@@ -106,7 +107,8 @@ class WandbRun(WandbLogger):
         # the mode is wandb's own: Lightning's `offline` changes the environment of later runs
         ours = {"resume": resume, "settings": settings, "save_code": True}
         super().__init__(save_dir=str(folder), mode=mode, **{**ours, **options})
-        self._step, self._row = -1, dict[str, Any]()
+        self._wandb_init.pop("anonymous", None)  # W&B would warn of it
+        self._step, self._row, self._seconds = -1, dict[str, Any](), 0.0
         self._best: dict[str, float] = {}
 
     def open(self) -> None:
@@ -116,7 +118,7 @@ class WandbRun(WandbLogger):
             UserError: If W&B has no key, is not reached, or refuses an argument.
         """
         run = _opened(self)
-        if self.mode == "disabled":
+        if self.mode == "disabled" or not self.continues:
             return
         for axis in AXES:
             run.define_metric(axis)
@@ -151,6 +153,7 @@ class WandbRun(WandbLogger):
             self.flush()
             self._step = step
         self._row.update(metrics)
+        self._seconds = metrics.get(WALL_SECONDS, self._seconds)
         for name in _RISING:
             if name in metrics and metrics[name] > self._best.get(name, float("-inf")):
                 self._best[name] = float(metrics[name])
@@ -192,6 +195,8 @@ class WandbRun(WandbLogger):
         if self._experiment is None:
             return
         self.flush()
+        if self._seconds:
+            self.summarize({"seconds": round(self._seconds, 1)})
         if self.uploads and self.mode != "disabled":
             upload(self.experiment, self.folder, self._step)
         self.finalize("success" if exit_code == 0 else "failed")
@@ -209,10 +214,13 @@ def _opened(logger: WandbRun) -> Any:
     Raises:
         UserError: If W&B has no key, is not reached, does not know the run, or refuses an argument.
     """
+    import wandb
     from wandb.errors import Error
 
     here = "logger.wandb.mode=offline keeps the run here, for `wandb sync`"
     try:
+        if not logger.continues:  # no steps: Lightning's would be 0 in each row
+            logger._experiment = wandb.init(**logger._wandb_init)
         return logger.experiment
     except (Error, TypeError, ValueError) as error:
         said = shorten(str(error), 300)

@@ -43,17 +43,12 @@ def rows_table(rows: Mapping[str, Mapping[str, Any]]) -> Any:
     from wandb import Table
 
     keys = dict.fromkeys(k for row in rows.values() for k, v in row.items() if _is_plain(v))
-    data = [[name, *(_number(row.get(key)) for key in keys)] for name, row in rows.items()]
+    data = [[name, *(row.get(key) for key in keys)] for name, row in rows.items()]
     return Table(columns=["row", *keys], data=data, allow_mixed_types=True)
 
 
 def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
-
-
-def _number(value: Any) -> Any:
-    """Floats throughout, since a column has one type."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def csv_table(path: Path) -> Any:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,10 +22,12 @@ from ssl_zoo.hardware import default_device, device_name, has_native_bf16, resol
 from ssl_zoo.protocols.base import FLOORS, RANDOM_INIT, Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.runner.candidates import candidates, row_names
-from ssl_zoo.protocols.runner.results import Results, encoded_in
+from ssl_zoo.protocols.runner.logged import Log
+from ssl_zoo.protocols.runner.results import Results, encoded_in, result_folder
 from ssl_zoo.protocols.runner.saved import given_preparation, is_saved, settled
 from ssl_zoo.protocols.runner.settings import report_settings, run_of
 from ssl_zoo.protocols.runner.sweep import runs_of, score_each
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import BadValue, UserError
 
 
@@ -44,19 +47,31 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     config = to_plain(cfg)
     if not config.get("protocol"):
         raise UserError("protocol=[]: give a protocol, or a list of them")
-    ckpts = _as_list(config["ckpt"])
+    ckpts, log = _as_list(config["ckpt"]), Log(cfg)
     if (sweep := runs_of(ckpts)) is not None:
-        return score_each(cfg, sweep, partial(_score, shared=Shared()))
+        with log.opened(_placed(config, RunFolder(sweep.folder).evaluation), ckpts):
+            written = score_each(cfg, sweep, partial(_score, shared=Shared(log)))
+            log.send(written)
+        return written
     hints = hints_of(config)
     sources = [open_source(ckpt, config["features"], hints) for ckpt in ckpts]
     for source in sources:
         if unfinished := run_of(source.ckpt).unfinished():
             warn(unfinished)
-    results, protocols = _score(cfg, sources, Shared())
-    results.report(protocols)
-    if len(sources) > 1:
-        report_settings(results, protocols, sources)
+    name = config["dataset"].get("name", "")
+    folder, _ = result_folder(sources, name, True, config["features"])
+    with log.opened(_placed(config, folder), ckpts):
+        results, protocols = _score(cfg, sources, Shared(log))
+        results.report(protocols)
+        if len(sources) > 1:
+            report_settings(results, protocols, sources)
+        log.send(results.written)
     return results.written
+
+
+def _placed(config: dict[str, Any], default: Path) -> Path:
+    """Where results go."""
+    return default if config["out"] is None else Path(config["out"]).expanduser()
 
 
 @dataclass
@@ -64,10 +79,12 @@ class Shared:
     """What the evaluations of a sweep's runs share, so that it is made once.
 
     Attributes:
+        log: Is told what each has written.
         data: The last data module that was built, by its config.
         floors: Rows of random weights and raw pixels, by what they depend on.
     """
 
+    log: Log
     data: dict[str, DataModule] = field(default_factory=dict)
     floors: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -102,6 +119,7 @@ def _score(
         if candidate.num_encoded:
             encoded = f"{candidate.num_encoded} images encoded"
             info(f"{candidate.name}: {encoded}, for {', '.join(chosen)}")
+    shared.log.add(results)
     return results, protocols
 
 
