@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,17 @@ import pytest
 import wandb
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from helpers.command_line import command_line
 from helpers.configs import TINY, Make
 from helpers.paths import ROOT
-from helpers.tiers import only
-from helpers.wandb_reader import OfflineRun, read_run, records
+from helpers.wandb_reader import OfflineRun, offline_runs, read_run, records
 from ssl_zoo import train as program
-from ssl_zoo.config import TRAIN_ROOTS, check_overrides, flatten, to_plain
+from ssl_zoo.config import shown
+from ssl_zoo.metric_names import AXES, GLOBAL_STEP
 from ssl_zoo.run_folder import RunFolder
+
+KNN = "val/knn_top1"
 
 
 def of_sweeps(test: Callable[..., None]) -> Callable[..., None]:
@@ -46,9 +47,7 @@ class Sweep:
     stderr: str
 
     def runs(self, job: int) -> list[OfflineRun]:
-        return [
-            read_run(path) for path in (self.folder / str(job)).glob("wandb/offline-run-*/*.wandb")
-        ]
+        return offline_runs(self.folder / str(job))
 
     def result(self, job: int) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.folder / str(job) / "result.json").read_text())
@@ -60,7 +59,9 @@ class Sweep:
 
 def start(folder: Path, logger: str, *overrides: str) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    environment |= {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    data = folder.parent / "wandb_data"
+    environment |= {"WANDB_MODE": "offline", "WANDB_DATA_DIR": str(data), "OMP_NUM_THREADS": "1"}
+    environment |= {"SSL_ZOO_SWEEP": str(folder)}  # which its processes inherit
     sweep = ["-m", f"logger={logger}", *TINY, f"hydra.sweep.dir={folder}", *overrides]
     return subprocess.Popen(
         [sys.executable, "train.py", *sweep],
@@ -135,11 +136,16 @@ def test_each_job_is_a_finished_run_of_one_group(grid: Sweep) -> None:
 
 
 @of_sweeps
-def test_config_is_resolved_and_flattened_by_dots(grid: Sweep) -> None:
+def test_config_is_resolved_and_flattened_by_dots_and_says_each_value_once(grid: Sweep) -> None:
     (run,) = grid.runs(3)
-    saved = yaml.safe_load((grid.folder / "3" / "config.yaml").read_text())
-    assert run.config == flatten(saved) | {"_wandb": run.config["_wandb"]}
-    assert run.config["method.loss.temperature"] == 0.2
+    folder = RunFolder(grid.folder / "3")
+    saved = yaml.safe_load(folder.config.read_text())
+    options = {"method": "simclr", "backbone": "convnet", "dataset": "shapes"}
+    options |= {"augmentation": "shapes", "optimizer": "adamw", "scheduler": "warmup_cosine"}
+    expected = shown(saved, folder.read_wandb()["copies"], options)
+    assert run.config == expected | {"_wandb": run.config["_wandb"]}
+    assert run.config["method.temperature"] == 0.2
+    assert not {"method.loss.temperature", "trainer.max_epochs", "data.seed"} & set(run.config)
     assert "${" not in json.dumps(run.config)
 
 
@@ -156,16 +162,30 @@ def test_metrics_and_their_names(grid: Sweep) -> None:
         "collapse/effective_rank",
     }
     assert names <= run.names
-    (knn,) = [metric for metric in run.metrics if metric.name == "val/knn_top1"]
-    assert knn.summary.max
     curves = RunFolder(grid.folder / "1").read_metrics()
-    assert run.summary["val/knn_top1"] == {"max": max(value for _, value in curves["val/knn_top1"])}
-    logged = [
-        (row["trainer/global_step"], row["train/loss"])
-        for row in run.history
-        if "train/loss" in row
-    ]
-    assert logged == curves["train/loss"]
+    of_time = {name for name in curves if name.startswith("speed/")}
+    assert {"grad_norm", "speed/data_seconds", "speed/compute_seconds"} <= set(curves)
+    logged = {
+        name: [(row[GLOBAL_STEP], row[name]) for row in run.history if name in row]
+        for name in set(curves) - of_time
+    }
+    assert logged == {name: curves[name] for name in logged}, "a value is under a wrong step"
+    assert of_time <= run.names
+
+
+@of_sweeps
+def test_rows_have_all_axes_and_summaries_last_and_best(grid: Sweep) -> None:
+    for job in range(4):
+        (run,) = grid.runs(job)
+        assert all(set(AXES) <= set(row) for row in run.history)
+        assert set(AXES) <= {metric.name for metric in run.metrics}
+        assert [row["_step"] for row in run.history] == [row[GLOBAL_STEP] for row in run.history]
+        knn = [value for _, value in RunFolder(grid.folder / str(job)).read_metrics()[KNN]]
+        assert (run.summary[KNN], run.summary[f"{KNN}_best"]) == (knn[-1], max(knn))
+        result = grid.result(job)
+        assert run.summary["parameters"] == result["facts"]["parameters"]
+        assert run.summary["images"] == result["facts"]["images"] == 270
+        assert 0 < run.summary["seconds"] <= result["seconds"]
 
 
 @of_sweeps
@@ -179,6 +199,28 @@ def test_figures_are_images(grid: Sweep) -> None:
 
 
 @of_sweeps
+def test_embeddings_are_a_table_of_the_projector(grid: Sweep) -> None:
+    (run,) = grid.runs(0)
+    (files,) = (grid.folder / "0").glob("wandb/offline-run-*/files")
+    table = json.loads((files / run.summary["embedding.path"]).read_text())
+    assert table["columns"] == ["class", *(f"d{i}" for i in range(16))]
+    assert len(table["data"]) == grid.result(0)["facts"]["val"] == 30
+    assert all(isinstance(row[0], str) and isinstance(row[1], float) for row in table["data"])
+
+
+@of_sweeps
+def test_no_process_is_left(grid: Sweep, failing: Sweep) -> None:
+    """Of W&B's service above all, which outlives a run."""
+    left = []
+    for sweep in (grid, failing):
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if f"SSL_ZOO_SWEEP={sweep.folder}\0".encode() in path.read_bytes() + b"\0":
+                    left.append((path.parent / "cmdline").read_text())
+    assert left == []
+
+
+@of_sweeps
 def test_summary_of_a_sweep(grid: Sweep) -> None:
     rows = grid.summary()
     assert list(rows[0])[:5] == ["job", "status", "method.temperature", "seed", "val/knn_top1"]
@@ -187,7 +229,7 @@ def test_summary_of_a_sweep(grid: Sweep) -> None:
         (run,) = grid.runs(job)
         assert row["job"] == str(job)
         assert float(row["seed"]) == run.config["seed"]
-        assert float(row["val/knn_top1"]) == run.summary["val/knn_top1"]["max"]
+        assert float(row["val/knn_top1"]) == run.summary[KNN]
     assert matplotlib.image.imread(grid.folder / "summary.png").size > 10_000
 
 
@@ -238,44 +280,6 @@ def test_failure_in_the_data_is_marked_in_wandb(
     wandb.teardown()  # waits until all is on disk
     (path,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
     assert read_run(path).exit_code == 1
-
-
-def sampled(parameter: dict[str, Any], draw: random.Random) -> Any:
-    """A value as W&B's server draws it."""
-    if "values" in parameter:
-        return draw.choice(parameter["values"])
-    assert parameter["distribution"] == "log_uniform_values"
-    low, high = np.log(parameter["min"]), np.log(parameter["max"])
-    return float(np.exp(draw.uniform(low, high)))
-
-
-def agents_command(sweep: dict[str, Any], values: dict[str, Any]) -> list[str]:
-    """The command of wandb.wandb_agent.Agent._command_run."""
-    parts = create_sweep_command_args({"args": {k: {"value": v} for k, v in values.items()}})
-    parts |= {"interpreter": ["python"], "program": [sweep["program"]], "env": ["/usr/bin/env"]}
-    command: list[str] = []
-    for word in create_sweep_command(list(sweep["command"])):
-        command += parts[word[2:-1]] if word.startswith("${") else [word]
-    return command
-
-
-@pytest.mark.parametrize("seed", only([0], range(5)))
-def test_arguments_of_the_wandb_sweep_compose(make_config: Make, seed: int) -> None:
-    sweep = yaml.safe_load((ROOT / "docs" / "wandb_sweep.yaml").read_text())
-    draw = random.Random(seed)
-    values = {name: sampled(parameter, draw) for name, parameter in sweep["parameters"].items()}
-    command = agents_command(sweep, values)
-    assert command[:4] == ["/usr/bin/env", "python", "train.py", "logger=wandb"]
-    cfg = make_config(*command[3:], "name=test", tiny=False)
-    check_overrides(cfg, command[3:], ["logger", "method/projector"], TRAIN_ROOTS)
-    config = to_plain(cfg)
-    projector = values.pop("method/projector")
-    assert config["method"]["projector"]["_target_"].lower().endswith(projector)
-    flat = flatten(config)
-    for name, value in values.items():
-        assert flat[name] == value, name
-        assert type(flat[name]) is type(value), name
-    assert sweep["metric"] == {"name": "val/knn_top1", "goal": "maximize"}
 
 
 @pytest.mark.slow

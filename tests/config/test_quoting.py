@@ -50,6 +50,35 @@ def test_null_as_the_agent_of_wandb_writes_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        ([0.08, None], ["k=[0.08,null]"]),
+        (["a b", None, True], ["k=['a b',null,true]"]),
+        ([1, [0, None]], ["k=[1,[0,null]]"]),
+        ([0.1, 1.0], ["k=[0.1, 1.0]"]),  # which Hydra reads
+        ([{"blur": 1.0, "x": None}], ["k=[{blur:1.0,x:null}]"]),
+        ({"a": 1e-05, "b": {"c": None, "d": "e f"}}, ["k.a=1e-05", "k.b.c=null", "k.b.d='e f'"]),
+        ({"a": [1, True], "b": {}}, ["k.a=[1,true]", "k.b={}"]),
+        ({}, ["k={}"]),
+        ("two words", ["k=two words"]),
+        (True, ["k=True"]),
+    ],
+)
+def test_values_as_the_agent_of_wandb_writes_them(value: object, texts: list[str]) -> None:
+    assert plain_texts([f"k={value}"]) == texts
+    if not isinstance(value, dict) or not value:
+        assert read(texts[0]) == value
+
+
+def test_a_comma_of_an_agent_is_of_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts one run; elsewhere -m may have been forgotten."""
+    assert plain_texts(["notes=a, b"]) == ["notes=a, b"]
+    monkeypatch.setenv("WANDB_SWEEP_ID", "x")
+    assert plain_texts(["notes=a, b", "k={a} of (b)"]) == ["notes='a, b'", "k='{a} of (b)'"]
+    assert plain_texts(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
+
+
+@pytest.mark.parametrize(
     ("arg", "line"),
     [
         ("root=/a,b=c", "^root=/a,b=c cannot be read: if it is one text, give \"root='/a,b=c'\"$"),

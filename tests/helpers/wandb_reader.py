@@ -74,6 +74,10 @@ class OfflineRun:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: list[Any] = field(default_factory=list)
     exit_code: int | None = None
+    job_type: str = ""
+    commit: str = ""
+    alerts: list[tuple[str, str]] = field(default_factory=list)
+    artifacts: list[Any] = field(default_factory=list)
 
     @property
     def names(self) -> set[str]:
@@ -94,6 +98,7 @@ def read_run(path: Path) -> OfflineRun:
             run.id, run.group = record.run.run_id, record.run.run_group
             run.name, run.project = record.run.display_name, record.run.project
             run.entity, run.notes = record.run.entity, record.run.notes
+            run.job_type, run.commit = record.run.job_type, record.run.git.commit
             run.tags = list(record.run.tags)
             run.config.update(_values(record.run.config.update))
         elif kind == "config":
@@ -104,6 +109,15 @@ def read_run(path: Path) -> OfflineRun:
             run.summary.update(_values(record.summary.update))
         elif kind == "metric":
             run.metrics.append(record.metric)
+        elif kind == "alert":
+            run.alerts.append((record.alert.title, record.alert.text))
+        elif kind == "artifact":
+            run.artifacts.append(record.artifact)
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
     return run
+
+
+def offline_runs(folder: Path) -> list[OfflineRun]:
+    """The offline runs of a folder, in the order of their beginnings."""
+    return [read_run(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
