@@ -54,23 +54,28 @@ def count_images(loggers: Sequence[Logger], rhythm: Rhythm, seconds: Callable[[]
     Args:
         loggers: Of any kind; Lightning, the monitors and own parts all write through them.
         rhythm: Of the run.
-        seconds: Of the run so far.
+        seconds: Of the run so far; asked once a step, so that all rows of a step say the same.
     """
+    times: dict[int, float] = {}
+
+    def place(step: int) -> dict[str, float]:
+        if step not in times:
+            times.clear()
+            times[step] = seconds()
+        epoch, images = rhythm.epoch(step), rhythm.images_seen(step)
+        return {EPOCH: epoch, IMAGES_SEEN: images, WALL_SECONDS: times[step]}
+
     for logger in loggers:
-        logger.log_metrics = partial(_counted, logger.log_metrics, rhythm, seconds)  # type: ignore[method-assign]
+        logger.log_metrics = partial(_placed, logger.log_metrics, place)  # type: ignore[method-assign]
 
 
-def _counted(
+def _placed(
     log_metrics: Callable[..., None],
-    rhythm: Rhythm,
-    seconds: Callable[[], float],
+    place: Callable[[int], dict[str, float]],
     metrics: dict[str, float],
     step: int | None = None,
 ) -> None:
-    if step is not None:
-        place = {EPOCH: rhythm.epoch(step), IMAGES_SEEN: rhythm.images_seen(step)}
-        metrics = {**metrics, **place, WALL_SECONDS: seconds()}
-    log_metrics(metrics, step)
+    log_metrics(metrics if step is None else {**metrics, **place(step)}, step)
 
 
 def log_figures(loggers: Sequence[Logger], figures: Mapping[str, Path], step: int) -> None:

@@ -97,8 +97,9 @@ class WandbRun(WandbLogger):
         self.folder, self.mode, self.continues = folder, mode, continues
         self.known = folder.read_wandb() if continues else {}
         self.uploads = log_model
-        if self.known:
-            options["id"] = self.known["id"]
+        for place in ("id", "project", "entity"):
+            if self.known.get(place):
+                options[place] = self.known[place]
         # offline W&B cannot look a run up: a further segment has its id, and its steps go on
         resume = None if mode != "online" else "must" if self.known else "allow"
         from wandb import Settings
@@ -109,6 +110,7 @@ class WandbRun(WandbLogger):
         super().__init__(save_dir=str(folder), mode=mode, **{**ours, **options})
         self._wandb_init.pop("anonymous", None)  # W&B would warn of it
         self._step, self._row, self._seconds = -1, dict[str, Any](), 0.0
+        self._timed = not continues  # an evaluation's rows have no time
         self._best: dict[str, float] = {}
 
     def open(self) -> None:
@@ -133,6 +135,7 @@ class WandbRun(WandbLogger):
         curves = self.folder.read_metrics()  # of the parts before
         rising = {name: curves[name] for name in _RISING if name in curves}
         self._best = {name: max(v for _, v in points) for name, points in rising.items()}
+        self.summarize({best_of(name): value for name, value in self._best.items()})
 
     def say(self, **facts: Any) -> None:
         """Keep more in the run folder, for the run's later parts and its evaluations."""
@@ -174,6 +177,7 @@ class WandbRun(WandbLogger):
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Values of the run as a whole."""
+        self._timed |= "seconds" in values
         self.experiment.summary.update(dict(values))
 
     def alert(self, title: str, message: str) -> None:
@@ -194,13 +198,15 @@ class WandbRun(WandbLogger):
         """
         if self._experiment is None:
             return
-        self.flush()
-        if self._seconds:
-            self.summarize({"seconds": round(self._seconds, 1)})
-        if self.uploads and self.mode != "disabled":
-            upload(self.experiment, self.folder, self._step)
-        self.finalize("success" if exit_code == 0 else "failed")
-        self.experiment.finish(exit_code=exit_code)
+        try:
+            self.flush()
+            if not self._timed:  # it ended early
+                self.summarize({"seconds": round(self._seconds, 1)})
+            if self.uploads and self.mode != "disabled":
+                upload(self.experiment, self.folder, self._step)
+            self.finalize("success" if exit_code == 0 else "failed")
+        finally:
+            self.experiment.finish(exit_code=exit_code)
 
 
 def new_id() -> str:

@@ -245,7 +245,8 @@ def _fit(
     _say_facts(facts, folder)
     run_loggers.log_summary(loggers, of_summary(facts))
     rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
-    run_loggers.count_images(loggers, rhythm, seconds_of(folder))
+    seconds = seconds_of(folder)
+    run_loggers.count_images(loggers, rhythm, seconds)
     run_loggers.log_figures(loggers, save_first_views(data, folder), job.first_step)
     if job.changes and is_main_process():
         folder.change(config, f"later: resume with {' '.join(job.changes)}")
@@ -259,6 +260,7 @@ def _fit(
     last = max(0, trainer.global_step - 1)
     run_loggers.log_figures(loggers, figures, last)
     run_loggers.log_embeddings(loggers, features.latest_val, data.class_names, last)
+    run_loggers.log_summary(loggers, {"seconds": round(seconds(), 1)})
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

@@ -18,13 +18,21 @@ from ssl_zoo.train import train
 from ssl_zoo.training.build import build_callbacks
 
 
-def start(*args: str, program: str = "train.py") -> subprocess.Popen[str]:
-    """A program in a process of its own."""
+def start(
+    *args: str, program: str = "train.py", new_session: bool = False
+) -> subprocess.Popen[str]:
+    """A program in a process of its own, which may lead a group as in a terminal."""
     command = [sys.executable, program, *args]
     pipe = subprocess.PIPE
     env = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env
+        command,
+        cwd=ROOT,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+        start_new_session=new_session,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
-from ssl_zoo.training.loggers import CSVLog
 
 from helpers.configs import Make
 from ssl_zoo.config import instantiate, to_plain
+from ssl_zoo.loggers import CSVLog
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.build import build_loggers, build_method
 from ssl_zoo.types import UserError

@@ -11,11 +11,11 @@ import pytest
 import wandb
 import yaml
 from omegaconf import DictConfig
-from ssl_zoo.training.loggers import start
 
 from helpers.configs import Make
 from helpers.wandb_reader import read_run
 from ssl_zoo.config import naming_knobs
+from ssl_zoo.loggers import start
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.train import train
 from ssl_zoo.training.build import build_loggers
