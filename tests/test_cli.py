@@ -106,6 +106,10 @@ BAD = {
         "train.py experiment=byol_quick ablation=simclr_table4_margin",
         ["experiment=byol_quick is of method=byol, but ablation=simclr_table4_margin of"],
     ),
+    "a sweep of W&B's agent": (
+        "train.py wandb_sweep=grid",
+        ["wandb_sweep is for W&B's agent: wandb sweep conf/wandb_sweep/OPTION.yaml"],
+    ),
     "group of the other program": (
         "train.py protocol=knn",
         ["protocol is not of train.py: it is read by the other program"],

@@ -26,6 +26,7 @@ def _config_dir() -> Path:
 
 
 CONFIG_DIR = str(_config_dir())
+AGENTS = "wandb_sweep"  # a folder of conf/ that is not a group: sweeps for W&B's agent
 _SEARCHPATH = "hydra.searchpath"
 own_folders: list[str] = []  # of the user, as places of Hydra's search path
 

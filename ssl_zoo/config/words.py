@@ -89,7 +89,6 @@ _OF_TRAIN = _OF_BOTH | {
     "extras.ignore_warnings": "python -W ignore train.py",
     **dict.fromkeys(("train", "test"), _NOTHING + "train.py trains, evaluate.py tests"),
     "hparams_search": "-m and several values for a knob (a grid), or conf/wandb_sweep/*.yaml",
-    "wandb_sweep": "wandb sweep conf/wandb_sweep/{}.yaml, which starts train.py by W&B's agent",
     "optimized_metric": f"{_NOTHING}a sweep sees {_OBJECTIVES}, the first that is logged",
 }
 _OF_EVALUATE = _OF_BOTH | {

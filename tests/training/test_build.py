@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from helpers.configs import Make
 from ssl_zoo.config import instantiate, to_plain
-from ssl_zoo.loggers import CSVLog
+from ssl_zoo.loggers import CSVLog, WandbRun
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.build import build_loggers, build_method
 from ssl_zoo.types import UserError
@@ -38,8 +38,8 @@ def test_another_number_of_views_is_answered_with_the_override(make_config: Make
     [
         ("csv", []),
         ("tensorboard", [TensorBoardLogger]),
-        ("wandb", [WandbLogger]),
-        ("[wandb,tensorboard]", [WandbLogger, TensorBoardLogger]),
+        ("wandb", [WandbRun]),
+        ("[wandb,tensorboard]", [WandbRun, TensorBoardLogger]),
         ("[csv,tensorboard]", [TensorBoardLogger]),
         ("[]", []),
     ],
