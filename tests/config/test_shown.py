@@ -87,10 +87,10 @@ def test_options_as_hydra_chose_them() -> None:
 
 
 def test_options_of_a_config_that_python_composed_or_a_run_saved(cfg: DictConfig) -> None:
-    assert options_by_group(cfg) == OPTIONS
     assert options_by_group(OmegaConf.create(to_plain(cfg))) == OPTIONS
 
 
+@pytest.mark.slow
 def test_copies_of_a_run_whose_overrides_are_known(cfg: DictConfig) -> None:
     assert copies_again([*OVERRIDES, *KNOBS]) == copies(cfg)
     assert copies_again(["method=gone"]) == []
