@@ -43,12 +43,16 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
         patch.setenv("WANDB_SILENT", "true")
         patch.setenv("WANDB_RUN_ID", "of_all_jobs")
         folder = RunFolder(tmp_path_factory.mktemp("run"))
+        git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@x"]
+        subprocess.run([*git, "init", "-q"], check=True)
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "other"], check=True)
         folder.checkpoints.mkdir()
         folder.last.write_bytes(b"weights")
         logger = opened(folder, group="sweep", log_model=True, tags=["a", 7])
         logger.log_metrics({"train/loss": 3.0}, step=4)
         logger.log_metrics({"val/knn_top1": 0.5}, step=4)
-        logger.experiment.log({"of_the_user": 1})  # W&B has passed step 4 now
+        for _ in range(5):
+            logger.experiment.log({"of_the_user": 1})  # W&B has passed step 4 then
         logger.log_metrics({"lr/all": 0.1}, step=4)
         logger.log_metrics({"val/knn_top1": 0.2}, step=6)
         folder.append_metrics(4, {"val/knn_top1": 0.5})
@@ -89,7 +93,7 @@ def test_the_last_and_the_best_have_names_that_say_so(parts: Parts) -> None:
 
 
 def test_commit_and_changes_are_those_of_the_code(parts: Parts) -> None:
-    """The run folder lies in no repository."""
+    """The run folder lies in another repository."""
     git = ["git", "-C", str(ROOT)]
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
     changes = subprocess.run([*git, "diff", "HEAD"], capture_output=True, text=True).stdout
