@@ -86,6 +86,14 @@ class RunFolder:
         write_text(self.config, f"# {command}\n{text}", fix="choose another folder")
         self.metrics.unlink(missing_ok=True)  # of a run that never saved
 
+    def take_back(self) -> None:
+        """Remove what a run wrote that failed before it had trained; a folder with more stays."""
+        own = {self.config, self.result, self.skipped}
+        alone = self.path.is_dir() and own >= set(self.path.iterdir())
+        if alone and self.read_result().get("status") == "failed":
+            for file in own:
+                file.unlink(missing_ok=True)
+
     def check_there(self) -> None:
         """Before a run writes into its folder: what is gone stays gone.
 
