@@ -96,12 +96,11 @@ class _Knobs:
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         for path, node, target in _parts(self.raw):
             if any(_runs(frame, target) for frame in frames):
-                names = "|".join(re.escape(str(name)) for name in node if name != "_target_")
-                text = re.sub(
-                    rf"(?<= )(?<!makes )({names})(?==\w)",
-                    lambda found, path=path: _shown(self.feeding(_joined(path, found[1]))),
-                    text,
-                )
+                for name in (str(key) for key in node if key != "_target_"):
+                    written = re.compile(rf"(?<= )(?<!makes ){re.escape(name)}(?==\w)")
+                    if written.search(text):
+                        knob = _shown(self.feeding(_joined(path, name)))
+                        text = written.sub(lambda _, knob=knob: knob, text)  # type: ignore[misc]
         return text
 
     def feeding(self, place: str) -> str:

@@ -101,7 +101,7 @@ class Boxes:
             self.notes.refuse("no image", f"{record.place}: its image {path} is missing")
             return None
         try:
-            size, _, orientation = header(path)
+            size, _, orientation, _ = header(path)
         except UserError as error:
             self.notes.refuse("damaged", str(error))
             return None

@@ -56,7 +56,7 @@ def test_bad_knobs_are_named(knobs: dict[str, Any], place: str) -> None:
 
 
 def test_too_small_images_are_blamed_and_not_the_blur() -> None:
-    with pytest.raises(UserError, match="^views of 1 x 1 pixel are too small: use larger images$"):
+    with pytest.raises(UserError, match=r"^views of 1 x 1 pixel are too small: use larger images$"):
         Augmentation(1)
 
 
