@@ -19,7 +19,8 @@ from torch import nn
 import ssl_zoo
 from helpers.configs import TINY
 from helpers.paths import ROOT
-from helpers.programs import run_evaluate, run_protocols
+from helpers.programs import run_evaluate, run_protocols, train_on_folder
+from helpers.trees import make_colours
 from ssl_zoo.backbones import ConvNet
 from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.run_folder import RunFolder
@@ -112,6 +113,50 @@ def test_every_finished_run_and_a_line_for_each_setting(
         assert run_evaluate(f"ckpt={sweep / str(i)}", *KNN) == there
     print_scores([sweep])
     assert "raw pixels" in capsys.readouterr().out
+
+
+def test_a_seed_again_is_said(sweep: Path, trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of one setting only: the same seed elsewhere is no repetition. Nor are folders of runs."""
+    entered(trained, sweep / "7", ["seed=1", "method.temperature=1e-1"], noise=7)
+    entered(trained, sweep / "8", ["method.temperature=0.1", "seed=1"], noise=8)
+    entered(trained, sweep / "later" / "0", ["seed=5"], noise=8)
+    with caplog.at_level("WARNING", "ssl_zoo"):
+        result = run_evaluate(f"ckpt={sweep}", *KNN, "baselines=false")
+    assert [line["runs"] for line in result["settings"]] == [["0", "1", "7", "8"], ["2", "3"]]
+    said = [message for message in caplog.messages if "and seed" in message]
+    assert said == [
+        "runs with the same settings and seed: 7 repeats 1, 8 repeats 1; mean, s and n count each "
+        "of them: remove one, or give it another seed"
+    ]
+    assert "6 is without a checkpoint, later is a folder of runs" in caplog.text
+
+
+@pytest.mark.slow
+def test_sweeps_of_one_name_keep_their_runs_apart(sweep: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(sweep, tmp_path / "b" / "grid"))
+    result = run_evaluate(f"ckpt=[{sweep},{other}]", *KNN, "baselines=false")
+    assert not (sweep / "evaluation" / "knn.json").exists()  # that of this sweep alone
+    assert json.loads((sweep / "evaluation" / "knn_grid_grid.json").read_text()) == result
+    assert list(result["rows"]) == [f"{folder}/{i}" for folder in (sweep, other) for i in range(4)]
+    for again in (sweep, sweep / "2", sweep / "2" / "..", sweep / "." / "3"):
+        with pytest.raises(UserError, match=r"^ckpt names .* twice: name each run once$"):
+            run_evaluate(f"ckpt=[{sweep},{again}]", *KNN)
+
+
+@pytest.mark.slow
+def test_what_the_majority_scores_is_said_of_a_sweep_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = (
+        {"train/ant": "r" * 24, "train/bee": "g" * 24},
+        {"test/ant": "rrr", "test/bee": "g"},
+    )
+    root = make_colours(tmp_path / "data", {**train, **test})
+    for seed in (0, 1):
+        train_on_folder(root, tmp_path / "grid" / str(seed))
+    capsys.readouterr()
+    run_evaluate(f"ckpt={tmp_path / 'grid'}", *KNN, "baselines=false")
+    assert capsys.readouterr().out.count("3 of test's 4 images are ant: always answering") == 1
 
 
 @pytest.mark.slow

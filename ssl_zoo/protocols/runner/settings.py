@@ -10,13 +10,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ssl_zoo.checkpoints import Source
-from ssl_zoo.console import print_table
+from ssl_zoo.console import print_table, warn
 from ssl_zoo.multirun import SEED, by_setting, mean_and_s, settings_of, varied
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.runner.candidates import row_names
 from ssl_zoo.protocols.runner.results import Results, title_of, write_result
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.types import as_typed
+from ssl_zoo.types import as_typed, listed
 from ssl_zoo.writing import write_text
 
 _ABSENT = object()
@@ -91,12 +91,34 @@ def _lines(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     ours = [one for one in scored if one.run is not None]
     settings = _settings([one.run for one in ours if one.run is not None])
     lines = []
-    for values, positions in by_setting(settings, varied(settings)):
+    grouped = by_setting(settings, varied(settings))
+    seeds = [(one.name, values.get(SEED)) for one, values in zip(ours, settings, strict=True)]
+    _tell_repeated([[seeds[i] for i in positions] for _, positions in grouped])
+    for values, positions in grouped:
         runs = [ours[i] for i in positions]
         for found in dict.fromkeys(one.row.get("protocol_id") for one in runs):
             same = [one for one in runs if one.row.get("protocol_id") == found]
             lines.append(_line(values, same))
     return lines + [_line({}, [one]) for one in scored if one.run is None]
+
+
+def _tell_repeated(settings: Sequence[Sequence[tuple[str, str | None]]]) -> None:
+    """Say which runs repeat the seed of another one of their setting: n is too large, s too small.
+
+    Args:
+        settings: For each setting the name and the seed of each run.
+    """
+    repeated: list[str] = []
+    for runs in settings:
+        first: dict[str, str] = {}
+        for name, seed in runs:
+            if seed is not None and (other := first.setdefault(seed, name)) != name:
+                repeated.append(f"{name} repeats {other}")
+    if repeated:
+        warn(
+            f"runs with the same settings and seed: {listed(repeated)}; mean, s and n count each "
+            "of them: remove one, or give it another seed"
+        )
 
 
 def _line(values: dict[str, str], runs: Sequence[Scored]) -> dict[str, Any]:
