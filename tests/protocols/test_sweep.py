@@ -125,8 +125,8 @@ def test_a_seed_again_is_said(sweep: Path, trained: Path, caplog: pytest.LogCapt
     assert [line["runs"] for line in result["settings"]] == [["0", "1", "7", "8"], ["2", "3"]]
     said = [message for message in caplog.messages if "and seed" in message]
     assert said == [
-        "runs with the same settings and seed: 7 repeats 1, 8 repeats 1; mean, s and n count each "
-        "of them: remove one, or give it another seed"
+        "warning: runs with the same settings and seed: 7 repeats 1, 8 repeats 1; mean, s and n "
+        "count each of them: remove one, or give it another seed"
     ]
     assert "6 is without a checkpoint, later is a folder of runs" in caplog.text
 

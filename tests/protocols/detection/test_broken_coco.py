@@ -310,4 +310,6 @@ def test_trainval_is_a_list_of_train(coco: Path) -> None:
     train_file(coco).rename(coco / "annotations/instances_trainval2017.json")
     (coco / "annotations/person_keypoints_train2017.json").unlink()
     (coco / "images/train2017").rename(coco / "images/trainval2017")
-    assert len(read_detection(coco).train) == 3
+    splits = read_detection(coco)
+    assert sorted(image.path.stem for image in splits.train + splits.val) == ["a", "b", "c"]
+    assert len(splits.val) == 1  # of trainval, as in VOC's layout
