@@ -110,7 +110,7 @@ def test_long_names_are_cut() -> None:
 
 
 @pytest.mark.slow
-def test_names_in_any_script_are_drawn_without_a_word(tmp_path: Path) -> None:
+def test_names_in_any_script_are_drawn_silently(tmp_path: Path) -> None:
     """Letters that the font lacks: no warning for each of them and each row."""
     figure = evaluation.draw_per_class([0.5, 0.4], ["日本語", "🍎\tApfel"])
     with warnings.catch_warnings():

@@ -105,7 +105,7 @@ def _parse(content: bytes) -> ElementTree.Element:
 
 
 def _check_places(tree: ElementTree.Element, file: Path, notes: Notes) -> None:
-    """Refuse boxes that are not where VOC has them, which would be lost without a word."""
+    """Refuse boxes that are not where VOC has them, which would be lost silently."""
     boxes = sum(node.tag.lower() == "xmin" for node in tree.iter())
     first = [node.find("bndbox/xmin") for node in tree.findall("object")]
     read = sum(node is not None for node in first) + len(tree.findall("object/part/bndbox/xmin"))
