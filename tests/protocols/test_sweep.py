@@ -20,10 +20,9 @@ import ssl_zoo
 from helpers.configs import TINY
 from helpers.paths import ROOT
 from helpers.programs import run_evaluate, run_protocols, train_on_folder
-from helpers.protocols import protocol
 from helpers.trees import make_colours
 from ssl_zoo.backbones import ConvNet
-from ssl_zoo.protocols.runner.settings import Scored, keep_settings
+from ssl_zoo.protocols.runner.settings import tell_repeated
 from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
@@ -120,20 +119,17 @@ def test_every_finished_run_and_a_line_for_each_setting(
 def test_a_seed_again_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of one setting only: the same seed at another temperature is no repetition."""
     typed = [("0.1", 0), ("0.1", 1), ("0.5", 1), ("1e-1", 1), ("0.10", 1), ("0.5", 2)]
-    scored = []
+    runs = {}
     for i, (temperature, seed) in enumerate(typed):
-        run = RunFolder(tmp_path / str(i))
+        run = runs[f"grid/{i}"] = RunFolder(tmp_path / str(i))
         run.path.mkdir()
         overrides = [f"method.temperature={temperature}", f"seed={seed}", f"name=run{i}"]
         run.write_result({"status": "finished", "overrides": overrides})
-        scored.append(Scored(str(i), run, {"protocol_id": "x", "test_top1": 0.5}))
-    result: dict[str, Any] = {"protocol_id": "x"}
     with caplog.at_level("WARNING", "ssl_zoo"):
-        keep_settings(tmp_path / "knn.json", result, scored, protocol("knn"), "knn")
-    assert [line["runs"] for line in result["settings"]] == [["0", "1", "3", "4"], ["2", "5"]]
+        tell_repeated(runs)
     assert caplog.messages == [
-        "warning: runs with the same settings and seed: 3 repeats 1, 4 repeats 1; mean, s and n "
-        "count each of them: remove one, or give it another seed"
+        "warning: runs with the same settings and seed: grid/3 repeats grid/1, grid/4 repeats "
+        "grid/1; mean, s and n count each of them: remove one, or give it another seed"
     ]
 
 
@@ -148,6 +144,11 @@ def test_a_folder_of_runs_in_a_sweep_is_left_out(
         result = run_evaluate(f"ckpt={sweep}", *KNN, "baselines=false")
     assert list(result["rows"]) == ["0"]
     assert "6 is without a checkpoint, later is a folder of runs" in caplog.text
+    assert "settings and seed" not in caplog.text
+    entered(trained, sweep / "9", ["method.temperature=0.1", "seed=0"], noise=9)
+    caplog.clear()
+    run_protocols(f"ckpt={sweep}", "protocol=[knn,embed]", *KNN, "baselines=false")
+    assert caplog.text.count("same settings and seed: 9 repeats 0") == 1  # not for each protocol
 
 
 @pytest.mark.slow

@@ -49,11 +49,33 @@ def report_settings(
     runs = [run_of(source.ckpt) for source in sources]
     if not all(run.read_result() for run in runs):
         return
+    named = dict(zip(row_names(list(sources)), runs, strict=True))
+    tell_repeated(named)
     for name, protocol in protocols.items():
         rows = results.written[name]["rows"]
-        named = zip(row_names(list(sources)), runs, strict=True)
-        scored = [Scored(row, run, rows[row]) for row, run in named]
+        scored = [Scored(row, run, rows[row]) for row, run in named.items()]
         keep_settings(results.paths[name], results.written[name], scored, protocol, name)
+
+
+def tell_repeated(runs: Mapping[str, RunFolder]) -> None:
+    """Say which runs repeat the seed of another one of their setting: n is too large, s too small.
+
+    Args:
+        runs: By their rows' names.
+    """
+    names, settings = list(runs), _settings(list(runs.values()))
+    repeated: list[str] = []
+    for _, positions in by_setting(settings, varied(settings)):
+        first: dict[str, str] = {}
+        for i in positions:
+            seed, name = settings[i].get(SEED), names[i]
+            if seed is not None and (other := first.setdefault(seed, name)) != name:
+                repeated.append(f"{name} repeats {other}")
+    if repeated:
+        warn(
+            f"runs with the same settings and seed: {listed(repeated)}; mean, s and n count each "
+            "of them: remove one, or give it another seed"
+        )
 
 
 def keep_settings(
@@ -91,34 +113,12 @@ def _lines(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     ours = [one for one in scored if one.run is not None]
     settings = _settings([one.run for one in ours if one.run is not None])
     lines = []
-    grouped = by_setting(settings, varied(settings))
-    seeds = [(one.name, values.get(SEED)) for one, values in zip(ours, settings, strict=True)]
-    _tell_repeated([[seeds[i] for i in positions] for _, positions in grouped])
-    for values, positions in grouped:
+    for values, positions in by_setting(settings, varied(settings)):
         runs = [ours[i] for i in positions]
         for found in dict.fromkeys(one.row.get("protocol_id") for one in runs):
             same = [one for one in runs if one.row.get("protocol_id") == found]
             lines.append(_line(values, same))
     return lines + [_line({}, [one]) for one in scored if one.run is None]
-
-
-def _tell_repeated(settings: Sequence[Sequence[tuple[str, str | None]]]) -> None:
-    """Say which runs repeat the seed of another one of their setting: n is too large, s too small.
-
-    Args:
-        settings: For each setting the name and the seed of each run.
-    """
-    repeated: list[str] = []
-    for runs in settings:
-        first: dict[str, str] = {}
-        for name, seed in runs:
-            if seed is not None and (other := first.setdefault(seed, name)) != name:
-                repeated.append(f"{name} repeats {other}")
-    if repeated:
-        warn(
-            f"runs with the same settings and seed: {listed(repeated)}; mean, s and n count each "
-            "of them: remove one, or give it another seed"
-        )
 
 
 def _line(values: dict[str, str], runs: Sequence[Scored]) -> dict[str, Any]:

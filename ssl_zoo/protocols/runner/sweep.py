@@ -14,7 +14,7 @@ from ssl_zoo.console import info, warn
 from ssl_zoo.multirun import is_sweep, results_in
 from ssl_zoo.protocols.base import FLOORS, Protocol
 from ssl_zoo.protocols.runner.results import Results, free_path, protocol_id
-from ssl_zoo.protocols.runner.settings import Scored, keep_settings, run_of
+from ssl_zoo.protocols.runner.settings import Scored, keep_settings, run_of, tell_repeated
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
@@ -152,6 +152,7 @@ def score_each(cfg: DictConfig, sweep: Sweep, score: Score) -> dict[str, Any]:
         info(f"{member.name}: {_headlines(results.written, protocols)}")
     if not scored:
         raise refused[0]
+    tell_repeated({one.member.name: run for one in scored if (run := one.member.run) is not None})
     together = {name: _together(cfg, sweep, scored, p, name) for name, p in protocols.items()}
     print(*majorities, sep="\n", end="\n" if majorities else "")
     return together
