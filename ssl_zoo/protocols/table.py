@@ -10,8 +10,11 @@ from typing import Any
 
 from ssl_zoo.config import fail
 from ssl_zoo.console import print_table
+from ssl_zoo.metric_names import MAJORITY_SHARE
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
+
+_MAJORITY = "always test's most frequent class"
 
 
 def print_scores(runs: Sequence[Path]) -> None:
@@ -23,6 +26,7 @@ def print_scores(runs: Sequence[Path]) -> None:
     """
     columns: dict[str, str] = {}
     rows: dict[str, dict[str, str]] = {}
+    majority: dict[str, str] = {}
     for run in runs:
         files = sorted(RunFolder(run).evaluation.glob("*.json"))
         if not files:
@@ -35,6 +39,10 @@ def print_scores(runs: Sequence[Path]) -> None:
                     _check_id(columns, path, name, row_id)
                     row = f"{run.name}: {name}" if len(runs) > 1 else name
                     rows.setdefault(row, {})[path.stem] = _percent(scores, result["headline"])
+                    if MAJORITY_SHARE in scores:  # the same for all, as the id is
+                        majority[path.stem] = _percent(scores, MAJORITY_SHARE)
+    if majority:
+        rows[_MAJORITY] = majority
     table = [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
     print_table("on test, %", ["", *columns], table)
     for run in runs:

@@ -10,13 +10,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ssl_zoo.checkpoints import Source
-from ssl_zoo.console import print_table
+from ssl_zoo.console import print_table, warn
 from ssl_zoo.multirun import SEED, by_setting, mean_and_s, settings_of, varied
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.runner.candidates import row_names
 from ssl_zoo.protocols.runner.results import Results, title_of, write_result
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.types import as_typed
+from ssl_zoo.types import as_typed, listed
 from ssl_zoo.writing import write_text
 
 _ABSENT = object()
@@ -49,11 +49,33 @@ def report_settings(
     runs = [run_of(source.ckpt) for source in sources]
     if not all(run.read_result() for run in runs):
         return
+    named = dict(zip(row_names(list(sources)), runs, strict=True))
+    tell_repeated(named)
     for name, protocol in protocols.items():
         rows = results.written[name]["rows"]
-        named = zip(row_names(list(sources)), runs, strict=True)
-        scored = [Scored(row, run, rows[row]) for row, run in named]
+        scored = [Scored(row, run, rows[row]) for row, run in named.items()]
         keep_settings(results.paths[name], results.written[name], scored, protocol, name)
+
+
+def tell_repeated(runs: Mapping[str, RunFolder]) -> None:
+    """Say which runs repeat the seed of another one of their setting: n is too large, s too small.
+
+    Args:
+        runs: By their rows' names.
+    """
+    names, settings = list(runs), _settings(list(runs.values()))
+    repeated: list[str] = []
+    for _, positions in by_setting(settings, varied(settings)):
+        first: dict[str, str] = {}
+        for i in positions:
+            seed, name = settings[i].get(SEED), names[i]
+            if seed is not None and (other := first.setdefault(seed, name)) != name:
+                repeated.append(f"{name} repeats {other}")
+    if repeated:
+        warn(
+            f"runs with the same settings and seed: {listed(repeated)}; mean, s and n count each "
+            "of them: remove one, or give it another seed"
+        )
 
 
 def keep_settings(
