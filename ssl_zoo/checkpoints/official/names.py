@@ -88,10 +88,10 @@ def _walk(
     elif isinstance(node, Mapping | list | tuple) and len(path) < _DEEPEST and id(node) not in seen:
         seen.add(id(node))
         # integers as keys of a dict are those of an optimizer's state
-        items = node.items() if isinstance(node, Mapping) else zip(map(str, range(len(node))), node)
+        items = node.items() if isinstance(node, Mapping) else enumerate(node)
         for key, value in items:
-            if isinstance(key, str):
-                yield from _walk(value, (*path, key), seen)
+            if isinstance(key, str) or not isinstance(node, Mapping):
+                yield from _walk(value, (*path, str(key)), seen)
 
 
 def holds_tensors(node: Any) -> bool:
