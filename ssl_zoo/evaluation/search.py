@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,7 +19,7 @@ DIVERGED = -2.0  # similarity to a row that is not finite: below every cosine
 OWN = -3.0  # even lower, so that a row finds itself only after all others
 _BLOCK = 2**16  # rows of the bank that are searched at once
 _COARSE_FROM = 2**12  # rows of a bank for which candidates in bfloat16 pay
-_GATHERED = 2**22  # floats of candidates that are compared at once: 16 MB
+_MOST = 4  # groups with candidates, times k: with more, all rows are compared as fast
 _ROUNDING = 2.0**-8  # of bfloat16, relative
 _Pick = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
@@ -112,6 +114,9 @@ def _largest(parts: Tensor, k: int, pick: _Pick = top_k) -> tuple[Tensor, Tensor
     return value, groups.gather(1, place // group) * group + place % group
 
 
+_Search = Callable[[_Block, Tensor, int, Tensor | None], tuple[Tensor, Tensor]]
+
+
 class Bank:
     """Rows to search in, by cosine similarity in float32 or wider; ties go to the first rows.
 
@@ -133,17 +138,16 @@ class Bank:
         # The number of groups and that of the rows of the best k groups are then alike.
         group = 2 ** max(0, round(math.log2(min(len(unit), _BLOCK) / k) / 2))
         group = group if group >= 4 else 1
+        size = -(-len(unit) // -(-len(unit) // _BLOCK))  # all blocks alike
         self.blocks = [
             _Block(
                 _arranged(part, group).T.contiguous(),
-                i * _BLOCK,
+                i * size,
                 len(part),
                 group,
                 _places(gone, group),
             )
-            for i, (part, gone) in enumerate(
-                zip(unit.split(_BLOCK), lost.split(_BLOCK), strict=True)
-            )
+            for i, (part, gone) in enumerate(zip(unit.split(size), lost.split(size), strict=True))
         ]
         if coarse is None:
             coarse = len(unit) >= _COARSE_FROM and group > 1 and has_native_bf16(unit.device)
@@ -175,30 +179,31 @@ class Bank:
         return value, index
 
     def _search(self, queries: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.coarse is None or any(2 * k > block.num_groups for block in self.blocks):
+            return self._merged(self._exact, queries, k, own)
+        few = torch.ones(len(queries), dtype=torch.bool, device=queries.device)
+        value, index = self._merged(partial(self.coarse.nearest, few=few), queries, k, own)
+        if not few.all():
+            rest = (~few).nonzero().flatten()
+            own = None if own is None else own[rest]
+            value[rest], index[rest] = self._merged(self._exact, queries[rest], k, own)
+            if 4 * len(rest) > len(queries):  # the rows are too alike for bfloat16
+                self.coarse = None
+        return value, index
+
+    def _merged(
+        self, search: _Search, queries: Tensor, k: int, own: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """A running top k over the blocks."""
         value = queries.new_empty(len(queries), 0)
         index = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
         for block in self.blocks:
-            new = self._search_block(block, queries, min(k, block.size), own)
+            new = search(block, queries, min(k, block.size), own)
             value = torch.cat([value, new[0]], dim=1)
             index = torch.cat([index, new[1] + block.first], dim=1)
             if block.first:  # those of earlier blocks come first, so that ties stay in order
                 value, place = top_k(value, min(k, value.shape[1]))
                 index = index.gather(1, place)
-        return value, index
-
-    def _search_block(
-        self, block: _Block, queries: Tensor, k: int, own: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        if self.coarse is None or 2 * k > block.num_groups:
-            return self._exact(block, queries, k, own)
-        value, index, sure = self.coarse.nearest(block, queries, k, own)
-        if not sure.all():
-            rest = (~sure).nonzero().flatten()
-            own = None if own is None else own[rest]
-            value[rest], index[rest] = self._exact(block, queries[rest], k, own)
-            if 4 * len(rest) > len(queries):  # the rows are too alike for bfloat16
-                self.coarse = None
         return value, index
 
     def _exact(
@@ -213,7 +218,7 @@ class Bank:
 
 
 class _Coarse:
-    """Finds candidates in bfloat16, and says for which queries they are sure to be enough.
+    """Finds in bfloat16 which rows may be among the nearest, so that only those are compared.
 
     The bank's mean is subtracted first: it adds the same to all similarities of a query, so the
     order stays, and shorter rows have smaller rounding errors.
@@ -231,45 +236,82 @@ class _Coarse:
         }
 
     def nearest(
-        self, block: _Block, queries: Tensor, k: int, own: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The k nearest candidates, and which queries have no nearer row: (n, k), (n, k), (n,).
+        self, block: _Block, queries: Tensor, k: int, own: Tensor | None, few: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The k nearest of those queries for which few rows can be: two (n, k).
 
-        A row's similarity s to a query q, less that of the mean, differs from the product of the
-        rounded rows by at most |q' - q| |b'| + |q| |b' - b|, and by the products' own rounding.
+        `few` (n,) is set to False, in place, for the others, whose rows here mean nothing.
+        The k-th largest maximum of a group is a bound below on the k-th largest of all, so a row
+        that is less by twice the rounding error is none of the k nearest.
         """
         rounded = queries.bfloat16()
         with _full_accumulation():
             product = rounded @ self.rows[block.first].T
         parts = product.view(len(queries), block.group, block.num_groups)
         block.hide_missing(parts)
-        many = min(3 * k + 64, block.size)
-        rough, index = _largest(parts, many, torch.topk)
-        last = rough[:, -1].float()
-        value, index = self._exact(block, queries, index.sort(dim=1).values, k, own)
-        error = (rounded.float() - queries).norm(dim=1) * self.longest + 1.001 * self.error
-        error += 2 * _ROUNDING * last.abs()  # of the product to bfloat16: half a unit, twice
-        error += 1.1 * queries.shape[1] * 2.0**-23 * self.longest + 1e-5  # of sums in float32
-        sure = value[:, -1] - queries @ self.mean > last + error
-        return value, index, sure | (many == block.size)
-
-    def _exact(
-        self, block: _Block, queries: Tensor, index: Tensor, k: int, own: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Of candidates (n, c) in the order of the bank, the k nearest in float32."""
-        size = max(1, _GATHERED // (index.shape[1] * queries.shape[1]))
+        parts = parts.view(torch.int16)  # of numbers above 0 the same order, compared faster
+        best = parts.amax(1)
+        own_too = k if own is None else k + 1
+        bound = best.topk(own_too, sorted=False).values.amin(1).view(torch.bfloat16).float()
+        least = (bound - 2 * self._error(queries, rounded, bound)) * (1 - _ROUNDING)
+        groups = best >= least.bfloat16().view(torch.int16)[:, None]
+        few &= (least > 0) & (groups.sum(1) <= _MOST * k)
+        query, group = (groups & few[:, None]).nonzero().T
+        candidate = parts[query, :, group] >= least.bfloat16().view(torch.int16)[query, None]
+        one, place = candidate.nonzero().T
+        row = group[one] * block.group + place
+        count = query[one].bincount(minlength=len(queries))
+        mine = None if own is None else own - block.first
         rows = self.unit[block.first : block.first + block.size]
-        # Not a matrix product: so equal rows have equal similarities, wherever they are.
-        value = torch.cat(
-            [
-                (rows[i.flatten()].unflatten(0, i.shape) * q[:, None]).sum(2)
-                for q, i in zip(queries.split(size), index.split(size), strict=True)
-            ]
-        )
-        if own is not None:
-            value = value.masked_fill(index + block.first == own[:, None], OWN)
-        value, place = top_k(value, k)
-        return value, index.gather(1, place)
+        return _compared(queries, rows, count, row, k, mine)
+
+    def _error(self, queries: Tensor, rounded: Tensor, value: Tensor) -> Tensor:
+        """A bound on the difference of rounded rows' products up to `value` from the rows': (n,).
+
+        It is at most |q' - q| |b'| + |q| |b' - b|, and the rounding of the product itself.
+        """
+        error = (rounded.float() - queries).norm(dim=1) * self.longest + 1.001 * self.error
+        error += 2 * _ROUNDING * value.abs()  # of the product to bfloat16: half a unit, twice
+        return error + 1.1 * queries.shape[1] * 2.0**-23 * self.longest + 1e-5  # of float32 sums
+
+
+def _compared(
+    queries: Tensor, rows: Tensor, count: Tensor, row: Tensor, k: int, own: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Of each query's candidates the k nearest in float32: values and numbers, two (m, k).
+
+    Args:
+        queries: (m, D).
+        rows: (M, D).
+        count: (m,), candidates of each query, k at least.
+        row: Their numbers, query after query, each query's ascending.
+        k: How many.
+        own: (m,), the queries' own rows, which come last.
+    """
+    first = count.cumsum(0) - count
+    product = _products(queries, rows, torch.cat([first, first.new_tensor([len(row)])]), row)
+    query = torch.arange(len(queries), device=row.device).repeat_interleave(count)
+    place = torch.arange(len(row), device=row.device) - first[query]
+    shape = (len(queries), max(k, int(count.max())))
+    value, index = product.new_full(shape, -torch.inf), row.new_full(shape, -1)
+    value[query, place], index[query, place] = product, row
+    if own is not None:
+        value = value.masked_fill(index == own[:, None], OWN)
+    value, place = top_k(value, k)
+    return value, index.gather(1, place)
+
+
+def _products(queries: Tensor, rows: Tensor, ends: Tensor, row: Tensor) -> Tensor:
+    """Of each query with the rows numbered `row[ends[i]:ends[i + 1]]`, one after the other.
+
+    Pair by pair, no matrix product: so equal rows have equal products, wherever they are.
+    """
+    shape, none = (len(queries), len(rows)), rows.new_zeros(len(row))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        pairs = torch.sparse_csr_tensor(ends, row, none, shape, check_invariants=False)
+        products: Tensor = torch.sparse.sampled_addmm(pairs, queries, rows.T, beta=0).values()
+    return products
 
 
 @contextmanager
