@@ -107,7 +107,7 @@ class _Largest(TorchDispatchMode):
 
 
 def test_retrieval_is_flat_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssl_zoo.evaluation.retrieval.CHUNK_FLOATS", 2**17)
+    monkeypatch.setattr(search, "_CHUNK_FLOATS", 2**17)
     peaks = []
     for count in (1500, 3000):
         x, y = problem("plain")[:count], torch.arange(count) % 10
