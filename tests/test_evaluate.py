@@ -20,8 +20,8 @@ from helpers.tiers import only
 from helpers.trees import write_images
 from ssl_zoo.config import options_of
 from ssl_zoo.evaluate import evaluate
-from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.table import print_runs
 from ssl_zoo.types import UserError
 
 ROWS = ["pretrained", "random init", "raw pixels"]
@@ -51,7 +51,7 @@ def test_table_of_all_protocols(run: Path, capsys: pytest.CaptureFixture[str]) -
     knn = run_evaluate(f"ckpt={run}")["rows"]
     linear = run_evaluate(f"ckpt={run}", *QUICK)["rows"]
     capsys.readouterr()
-    print_scores([run])
+    print_runs([run])
     table = capsys.readouterr().out
     assert table.index("knn") < table.index("linear")
     for row in ROWS:
@@ -70,7 +70,7 @@ def test_scores_of_a_run_that_was_killed_are_told(
         caplog.clear()
         run_evaluate(f"ckpt={source}", "baselines=false")
         assert f"warning: {run} is interrupted: its scores are those of" in caplog.text
-    print_scores([run])
+    print_runs([run])
     assert f"{run} is interrupted: its scores are those of" in capsys.readouterr().out
 
 

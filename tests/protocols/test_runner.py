@@ -24,7 +24,7 @@ from ssl_zoo.data.datasets.drawn_shapes import draw_shapes
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.evaluation import knn_top1
 from ssl_zoo.protocols.runner.candidates import Concatenated
-from ssl_zoo.protocols.table import print_scores
+from ssl_zoo.table import print_runs
 from ssl_zoo.types import UserError
 
 pytestmark = pytest.mark.xdist_group("runner")  # two runs are trained once for the file
@@ -104,12 +104,12 @@ def test_a_table_refuses_figures_that_do_not_compare(
     for run, folder, k in zip([*runs, runs[1]], scored, (20, 20, 10), strict=True):
         run_evaluate(f"ckpt={run}", f"out={folder / 'evaluation'}", f"protocol.knn.k={k}")
     capsys.readouterr()
-    print_scores(scored[:2])
+    print_runs(scored[:2])
     table = capsys.readouterr().out
     assert "a: pretrained" in table
     assert "b: raw pixels" in table
     with pytest.raises(UserError, match=r"do not belong in one column"):
-        print_scores(scored[1:])
+        print_runs(scored[1:])
 
 
 @pytest.mark.slow

@@ -21,8 +21,8 @@ from helpers.configs import TINY
 from helpers.paths import ROOT
 from helpers.programs import run_evaluate, run_protocols
 from ssl_zoo.backbones import ConvNet
-from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.table import print_runs
 from ssl_zoo.types import UserError
 
 KNN = ["protocol.knn.ks=[5,20]"]
@@ -110,7 +110,7 @@ def test_every_finished_run_and_a_line_for_each_setting(
     for i in (0, 3):
         there = json.loads((sweep / str(i) / "evaluation" / "knn.json").read_text())
         assert run_evaluate(f"ckpt={sweep / str(i)}", *KNN) == there
-    print_scores([sweep])
+    print_runs([sweep])
     assert "raw pixels" in capsys.readouterr().out
 
 
