@@ -69,8 +69,9 @@ def print_runs(
         for name, row in scores.beside.items()
         if any(column.name in row for column in columns)
     }
-    title = f"{listed([str(folder) for folder in folders])}: {counted(jobs)}" if jobs else "on test"
-    print_table(title, *table_of(lines, columns, beside, by_run))
+    if jobs:
+        print(f"{listed([str(folder) for folder in folders])}: {counted(jobs)}")
+    print_table("", *table_of(lines, columns, beside, by_run))
     first = objective if not columns else _metric(columns[0].name, logged)
     if (best := best_in_words(lines, first)) and not by_run:
         print(best)

@@ -319,7 +319,8 @@ def _draw_cloud(
     has_score = np.array([setting.mean is not None for setting in settings])
     means = [setting.mean for setting in settings if setting.mean is not None]
     _points(axis, points[~has_score], color=GREY, marker="x", label="no score")
-    dots = axis.scatter(*points[has_score].T, c=means, s=42, cmap="viridis", edgecolors="none")
+    x, y = points[has_score].T
+    dots = axis.scatter(x, y, c=means, s=42, cmap="viridis", edgecolors="none")
     if best is not None:
         ring = {"s": 150, "facecolors": "none", "edgecolors": RED, "linewidths": 2}
         score = f"best: {_number_of(settings)(best.mean or 0.0)}, {_n([best])}"
@@ -349,12 +350,15 @@ def _draw_rows(settings: Sequence[Swept], label: str, lowest: bool) -> Figure:
     figure, axis = panel(7, 1.1 + (0.36 if len(shown) <= 12 else 0.2) * len(shown))
     size = 9 if len(shown) <= 12 else 7
     as_text, several = _number_of(shown), any(setting.runs > 1 for setting in settings)
+    dots = [(score, row) for row, setting in enumerate(shown) for score in setting.scores]
+    axis.plot([score for score, _ in dots], [row for _, row in dots], color=BLUE, **_DOT)
+    bars = [(row, setting) for row, setting in enumerate(shown) if setting.interval]
+    rows = [row for row, _ in bars]
+    ends = np.array([setting.interval for _, setting in bars]).reshape(-1, 2)
+    axis.hlines(rows, ends[:, 0], ends[:, 1], color=BLUE, linewidth=1.5)
+    axis.plot(ends.mean(axis=1), rows, "|", color=BLUE, markersize=8)
+    beside = axis.get_yaxis_transform()  # x as a part of the panel's width
     for row, setting in enumerate(shown):
-        axis.plot(setting.scores, [row] * len(setting.scores), color=BLUE, **_DOT)
-        if setting.interval and setting.mean is not None:
-            axis.plot(setting.interval, [row, row], color=BLUE, linewidth=1.5)
-            axis.plot([setting.mean], [row], color=BLUE, marker="|", markersize=8)
-        beside = axis.get_yaxis_transform()  # x as a part of the panel's width
         result = _result(setting, as_text, several)
         axis.text(1.01, row, result, va="center", fontsize=size, transform=beside)
     labels = [names[id(setting)] or "all runs" for setting in shown]

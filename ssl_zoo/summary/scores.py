@@ -66,8 +66,9 @@ def read_scores(jobs: Sequence[Job], folders: Iterable[Path]) -> Scores:
             continue
         for name, scores in _rows(RunFolder(folder), headlines).items():
             member = runs.get((folder / name).resolve())
-            if member is None:
-                beside.append((name, folder.resolve().name, scores))
+            if member is None:  # of a source that is no run, or of several runs together
+                place = folder.resolve().name
+                beside.append((place if name == _OWN_ROW else name, place, scores))
             else:
                 member |= scores
     columns = [*own, *(row for _, _, row in beside), dict.fromkeys(headlines, 0.0)]

@@ -90,7 +90,8 @@ def _at_end(folder: Path, process: int) -> None:
         return
     objective, lines = objective_of_jobs(jobs), lines_of(jobs)
     shown = lines if len(lines) <= _MOST_LINES else ordered(lines, objective)[:_MOST_LINES]
-    print_table(f"{folder}: {counted(jobs)}", *table_of(shown, [Column.of(objective)]))
+    print(f"{folder}: {counted(jobs)}")
+    print_table("", *table_of(shown, [Column.of(objective)]))
     if len(shown) < len(lines):
         print(f"the first {len(shown)} of {len(lines)} settings")
     if best := best_in_words(lines, objective):

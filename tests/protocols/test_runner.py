@@ -97,7 +97,7 @@ def test_ids_follow_what_defines_a_score(runs: list[Path]) -> None:
     assert len({first, *ids}) == 1 + len(changes)
 
 
-def test_a_table_refuses_figures_that_do_not_compare(
+def test_scores_that_are_not_comparable_are_in_columns_of_their_own(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored = [tmp_path / name for name in "abc"]
@@ -106,10 +106,12 @@ def test_a_table_refuses_figures_that_do_not_compare(
     capsys.readouterr()
     print_runs(scored[:2])
     table = capsys.readouterr().out
-    assert "a: pretrained" in table
-    assert "b: raw pixels" in table
-    with pytest.raises(UserError, match=r"do not belong in one column"):
-        print_runs(scored[1:])
+    assert all(f"│ {row} " in table for row in ("a", "b", "random init (a)", "raw pixels"))
+    assert "different ids" not in table
+    print_runs(scored[1:])
+    table = capsys.readouterr().out
+    assert "knn: scores with different ids" in table
+    assert table.count("knn (") == 2
 
 
 @pytest.mark.slow
