@@ -114,6 +114,7 @@ def test_every_finished_run_and_a_line_for_each_setting(
     for i in (0, 3):
         there = json.loads((sweep / str(i) / "evaluation" / "knn.json").read_text())
         assert run_evaluate(f"ckpt={sweep / str(i)}", *KNN) == there
+    capsys.readouterr()
     print_runs([sweep])
     shown = capsys.readouterr().out
     assert shown.count("│ raw pixels ") == shown.count("│ random init ") == 1
