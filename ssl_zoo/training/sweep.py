@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -107,7 +106,7 @@ def summarize(folder: Path) -> None:
     Several jobs may end at once. Who has written looks again, so that the last one leaves all.
     """
     seen = None
-    while seen != (seen := json.dumps(results_in(folder))):  # as text: NaN is not equal to itself
+    while seen != (seen := results_in(folder)):
         _write_summary(folder)
 
 

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from helpers.sweeps import ended, grid
+from ssl_zoo.console import short_values
 from ssl_zoo.metric_names import KNN_TOP1, metric_named
 from ssl_zoo.summary import (
     Job,
@@ -107,6 +108,18 @@ def test_numbers_and_names_are_short(tmp_path: Path) -> None:
     assert cells[:2] == [["| 0.03", "12.3"], ["| 1e-5", "12.3"]]
     assert cells[2][0].endswith("long/set_1")
     assert len(cells[2][0]) == 42
+
+
+def test_numbers_have_as_many_digits_as_tell_them_apart() -> None:
+    assert short_values(["0.123456", "0.2", "1e-05"]) == ["0.123", "0.2", "1e-5"]
+    assert short_values(["0.123456", "0.123411", "null"]) == ["0.1235", "0.1234", "null"]
+    assert short_values(["0.10", "0.1", "100000", "-3.0", "2e7"]) == [
+        "0.1",
+        "0.1",
+        "100000",
+        "-3",
+        "2e7",
+    ]
 
 
 def test_one_job_has_a_summary(tmp_path: Path) -> None:

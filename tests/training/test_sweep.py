@@ -108,8 +108,7 @@ def test_a_refused_job_leaves_the_result_that_is_there(tmp_path: Path, status: s
     assert RunFolder(tmp_path / "1").read_result()["error"] == "holds a run"
 
 
-def test_results_of_nan_do_not_keep_it_busy(tmp_path: Path) -> None:
-    """NaN is not equal to itself, so that a folder would always look changed."""
+def test_numbers_that_are_not_finite_are_no_scores(tmp_path: Path) -> None:
     job(tmp_path, 0, {"val/knn_top1": math.nan}, status="nan")
     job(tmp_path, 1, {"val/knn_top1": 0.5, "train/loss": math.inf})
     summarize(tmp_path)
