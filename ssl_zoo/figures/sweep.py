@@ -173,9 +173,9 @@ def _draw_curve(
     style: dict[str, Any] = {"color": color, "transform": axis.transData + aside}
     scored = sorted((s for s in group if s.mean is not None), key=lambda s: _x(s, knob))
     means = [setting.mean or 0.0 for setting in scored]
-    line = "-" if len(scored) <= _MOST_JOINED else ""  # values that were drawn go up and down
+    line = "-" if len(scored) <= _MOST_JOINED else "none"  # values that were drawn go up and down
     x = [_x(setting, knob) for setting in scored]
-    axis.plot(x, means, line, marker="_", label=name or None, **style)
+    axis.plot(x, means, linestyle=line, marker="_", label=name or None, **style)
     for setting in scored:
         seeds = setting.scores
         axis.plot([_x(setting, knob)] * len(seeds), seeds, **_DOT, **style)

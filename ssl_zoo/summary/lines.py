@@ -10,6 +10,20 @@ from ssl_zoo.multirun import Spread, by_setting, spread_of, varied
 from ssl_zoo.summary.jobs import Job
 
 
+class Best(NamedTuple):
+    """The line of the best mean.
+
+    Attributes:
+        line: The first of them.
+        equal: How many others have the same mean.
+        overlapping: How many others have an interval that overlaps its own.
+    """
+
+    line: Line
+    equal: int
+    overlapping: int
+
+
 class Line(NamedTuple):
     """A setting.
 
@@ -59,21 +73,20 @@ def lines_of(
     ]
 
 
-def best_of(lines: Sequence[Line], metric: Metric) -> tuple[Line, int] | None:
-    """The line of the best mean, and how many others have an interval that overlaps its own.
-
-    None if no line has a score.
-    """
+def best_of(lines: Sequence[Line], metric: Metric) -> Best | None:
+    """The line of the best mean; None if no line has a score."""
     spreads = [(line, spread) for line in lines if (spread := line.spread(metric.name))]
     if not spreads:
         return None
     sign = 1 if metric.objective == "max" else -1
     best, spread = max(spreads, key=lambda one: sign * one[1].mean)
-    others = [other.interval for line, other in spreads if line is not best and other.interval]
+    others = [other for line, other in spreads if line is not best]
+    equal = sum(other.mean == spread.mean for other in others)
     if spread.interval is None:
-        return best, 0
+        return Best(best, equal, 0)
     low, high = spread.interval
-    return best, sum(start <= high and low <= end for start, end in others)
+    ends = [other.interval for other in others if other.interval]
+    return Best(best, equal, sum(start <= high and low <= end for start, end in ends))
 
 
 def ordered(lines: Sequence[Line], metric: Metric) -> list[Line]:

@@ -11,7 +11,7 @@ from ssl_zoo.console import short_values
 from ssl_zoo.metric_names import METRICS, Metric, metric_named
 from ssl_zoo.multirun import Spread
 from ssl_zoo.summary.jobs import Job
-from ssl_zoo.summary.lines import Line, best_of
+from ssl_zoo.summary.lines import Best, Line, best_of
 
 FINISHED, RUNNING = "finished", "running"
 _FEW = 6  # runs whose names are all shown
@@ -141,10 +141,10 @@ def _runs(number: int) -> str:
 def best_in_words(lines: Sequence[Line], metric: Metric) -> str:
     """Which setting is best, with its interval and n; "" if no run has a score."""
     found = best_of(lines, metric)
-    spread = found and found[0].spread(metric.name)
+    spread = found and found.line.spread(metric.name)
     if not found or not spread:
         return ""
-    line, overlapping = found
+    line = found.line
     column = Column.of(metric)
     unit = "%" if metric.is_share else ""
     score = f"{metric.name} {column.number(spread.mean)}{unit}"
@@ -154,13 +154,22 @@ def best_in_words(lines: Sequence[Line], metric: Metric) -> str:
         means = f"(95% interval {column.interval(spread)}, {_n(line, column)})"
     if len(lines) == 1:
         return f"{score} {means}"
-    which = "highest" if metric.objective == "max" else "lowest"
+    scored = sum(bool(one.of(metric.name)) for one in lines)
+    which = f"{'highest' if metric.objective == 'max' else 'lowest'} of {scored} settings"
+    which = f"only 1 of {len(lines)} settings has a score" if scored == 1 else which
     knobs = _knobs(lines)
     values = _values(lines, knobs)[list(lines).index(line)]
     setting = " ".join(f"{k}={v}" for k, v in zip(knobs, values, strict=True) if v)
-    also = f"; the intervals of {overlapping} others overlap it" if overlapping > 1 else ""
-    also = "; the interval of 1 other overlaps it" if overlapping == 1 else also
-    return f"{which} of {len(lines)} settings: {setting}: {score} {means}{also}"
+    return f"{which}: {setting}: {score} {means}{_rivals(found)}"
+
+
+def _rivals(best: Best) -> str:
+    """How many other settings may be as good."""
+    if best.equal:
+        return f"; {best.equal} more {'has' if best.equal == 1 else 'have'} the same mean"
+    if best.overlapping == 1:
+        return "; the interval of 1 other overlaps it"
+    return f"; the intervals of {best.overlapping} others overlap it" if best.overlapping else ""
 
 
 def _n(line: Line, column: Column) -> str:

@@ -65,6 +65,12 @@ def test_one_number_is_a_curve(values: list[str], log: list[str], scale: str) ->
     assert sorted(dots) == [50, 51, 52, 52, 53, 54]
 
 
+@pytest.mark.parametrize(("settings", "joined"), [(20, "-"), (60, "None")])
+def test_a_line_joins_few_points(settings: int, joined: str) -> None:
+    drawn = [swept([50.0 + i % 7], lr=repr(0.1 + i / 999)) for i in range(settings)]
+    assert panel(draw_sweep(drawn, "score")).lines[0].get_linestyle() == joined
+
+
 def test_a_curve_for_each_choice_and_a_cross_where_no_run_has_a_score() -> None:
     methods, rates = ("simclr", "moco"), ("0.03", "0.1")
     settings = [swept([50.0], method=m, lr=lr) for m, lr in product(methods, rates)]

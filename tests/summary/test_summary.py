@@ -68,6 +68,11 @@ def test_the_best_setting_has_its_interval_or_says_that_it_is_one_run(tmp_path: 
         ended(tmp_path / "b" / str(i), {"lr": str(i)}, None, metrics={name: value})
     said = best_in_words(lines_of(read_jobs([tmp_path / "b"])), metric_named("loss"))
     assert said.startswith("lowest of 2 settings: lr=1: loss 2.000 (n = 1: one run says nothing")
+    tied = read_jobs([grid(tmp_path / "d", [0.5, 0.5, 0.4], method="simclr,moco,byol")])
+    assert best_in_words(lines_of(tied), KNN_TOP1).endswith("; 1 more has the same mean")
+    one = read_jobs([grid(tmp_path / "e", [0.5, None], method="simclr,moco")])
+    said = best_in_words(lines_of(one), KNN_TOP1)
+    assert said.startswith("only 1 of 2 settings has a score: method=simclr: val/knn_top1 50.0%")
     failed = read_jobs([grid(tmp_path / "c", [None], method="moco")])
     assert best_in_words(lines_of(failed), KNN_TOP1) == ""
 
