@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ssl_zoo.metric_names import Metric
 from ssl_zoo.multirun import Spread, by_setting, spread_of, varied
+from ssl_zoo.run_folder import ENDED
 from ssl_zoo.summary.jobs import Job
 
 
@@ -55,6 +56,9 @@ def lines_of(
 ) -> list[Line]:
     """A line for each setting, in the order of their first runs.
 
+    The scores of a run that did not reach its last step, such as one that was pruned, are not
+    comparable with those of its seeds, and enter no mean.
+
     Args:
         jobs: The runs.
         scores: By run and column; None = the metrics of training.
@@ -67,6 +71,7 @@ def lines_of(
     if by_run:
         rows = ({key: one.get(key, "") for key in keys} for one in settings)
         return [Line(v, [j], [s]) for v, j, s in zip(rows, jobs, found, strict=True)]
+    found = [row if job.status in ENDED else {} for job, row in zip(jobs, found, strict=True)]
     return [
         Line(values, [jobs[i] for i in runs], [found[i] for i in runs])
         for values, runs in by_setting(settings, keys)

@@ -177,7 +177,7 @@ def _n(line: Line, column: Column) -> str:
 
 
 def unfinished(jobs: Sequence[Job]) -> list[str]:
-    """The runs that did not finish, and why: each reason once."""
+    """The runs with another end, and why: each reason once."""
     groups: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         if job.status != FINISHED:
@@ -216,7 +216,10 @@ def as_markdown(
     notes = "s is the sample standard deviation over seeds, the interval Student's t over them"
     parts += [f"n runs each; {notes}.", f"![{objective.name} of each setting]({picture})"]
     if problems := unfinished(jobs):
-        parts += ["## Not finished", "\n".join(f"- {_escaped(line)}" for line in problems)]
+        parts += [
+            "## How the other runs ended",
+            "\n".join(f"- {_escaped(line)}" for line in problems),
+        ]
     logged = {key for job in jobs for key in job.metrics} - {objective.name}
     others = [Column.of(m) for m in METRICS if m.name in logged]
     others += [Column.of(metric_named(one)) for one in sorted(logged - {m.name for m in METRICS})]

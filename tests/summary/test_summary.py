@@ -105,6 +105,15 @@ def test_each_reason_is_told_once_and_in_a_line(tmp_path: Path) -> None:
     assert all("\n" not in line and len(line) < 250 for line in said)
 
 
+def test_only_runs_that_reached_their_last_step_enter_a_mean(tmp_path: Path) -> None:
+    for i, status in enumerate(["finished", "collapsed", "pruned", "interrupted", "nan"]):
+        ended(tmp_path / str(i), {"seed": str(i)}, 0.5 + i / 10, status=status)
+    jobs = read_jobs([tmp_path])
+    assert lines_of(jobs)[0].of(KNN_TOP1.name) == [0.5, 0.6]
+    assert "| 55.0 | 7.1 | 2 of 5 |" in markdown(jobs)[6]
+    assert [line.of(KNN_TOP1.name) for line in lines_of(jobs, by_run=True)][2] == [0.7]
+
+
 def test_numbers_and_names_are_short(tmp_path: Path) -> None:
     values = ["0.030000000000000002", "1e-05", "/data/" + "long/" * 20 + "set_1"]
     for i, value in enumerate(values):
