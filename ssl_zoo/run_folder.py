@@ -16,6 +16,9 @@ from ssl_zoo.metric_names import EPOCH, IMAGES_SEEN
 from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_text
 
+# Statuses of a result.json. Those of a run that reached its last step:
+ENDED = ("finished", "collapsed")
+
 
 class RunFolder:
     """The files of a run, for writing and for reading.

@@ -28,7 +28,7 @@ from ssl_zoo.data import Augmentation, DataModule
 from ssl_zoo.data.images import Splits
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.protocols.classification import majority_line
-from ssl_zoo.protocols.table import print_scores
+from ssl_zoo.table import print_runs
 from ssl_zoo.train import train
 from ssl_zoo.types import UserError
 
@@ -81,7 +81,7 @@ def test_what_the_majority_alone_scores_is_said(
     assert "top5" not in printed
     assert json.loads((tmp_path / "out/knn.json").read_text())["rows"]["raw pixels"] == row
     shutil.copytree(tmp_path / "out", tmp_path / "run/evaluation")
-    print_scores([tmp_path / "run"])
+    print_runs([tmp_path / "run"])
     (line,) = [s for s in capsys.readouterr().out.splitlines() if "most frequent class" in s]
     assert "83.3" in line
     lines = per_class(tmp_path / "out/knn_per_class.csv")

@@ -23,8 +23,8 @@ from helpers.programs import run_evaluate, run_protocols, train_on_folder
 from helpers.trees import make_colours
 from ssl_zoo.backbones import ConvNet
 from ssl_zoo.protocols.runner.settings import tell_repeated
-from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.table import print_runs
 from ssl_zoo.types import UserError
 
 KNN = ["protocol.knn.ks=[5,20]"]
@@ -99,12 +99,16 @@ def test_every_finished_run_and_a_line_for_each_setting(
     ):
         assert line["settings"] == {"method.temperature": temperature}
         assert line["n"] == 2
+        low, high = line["scores"]["test_top1"].pop("interval")
+        assert (low + high) / 2 == pytest.approx(fmean(pair))
+        assert high - low == pytest.approx(2 * 12.7062 * stdev(pair) / 2**0.5)  # t of 1 degree
         assert line["scores"]["test_top1"] == {"mean": fmean(pair), "s": stdev(pair)}
     table = rows_of(sweep / "evaluation" / "knn.csv")
     assert [row["runs"] for row in table] == ["0 1", "2 3"]
     assert [row["method.temperature"] for row in table] == list(TEMPERATURES)
     assert float(table[0]["test_top1"]) == fmean(top1[:2])
     assert float(table[0]["test_top1_s"]) == stdev(top1[:2])
+    assert float(table[0]["test_top1_low"]) < fmean(top1[:2]) < float(table[0]["test_top1_high"])
     shown = capsys.readouterr().out
     assert f"{100 * fmean(top1[:2]):.1f} ± {100 * stdev(top1[:2]):.1f}" in shown
     assert "random init" in shown
@@ -112,8 +116,11 @@ def test_every_finished_run_and_a_line_for_each_setting(
     for i in (0, 3):
         there = json.loads((sweep / str(i) / "evaluation" / "knn.json").read_text())
         assert run_evaluate(f"ckpt={sweep / str(i)}", *KNN) == there
-    print_scores([sweep])
-    assert "raw pixels" in capsys.readouterr().out
+    capsys.readouterr()
+    print_runs([sweep])
+    shown = capsys.readouterr().out
+    assert shown.count("│ raw pixels ") == shown.count("│ random init ") == 1
+    assert f"{100 * fmean(top1[:2]):.1f} ± {100 * stdev(top1[:2]):.1f}" in shown
 
 
 def test_a_seed_again_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -187,7 +194,11 @@ def test_several_protocols_and_a_folder_of_their_own(sweep: Path, tmp_path: Path
     )
     assert {path.name for path in out.glob("*.json")} == {"knn.json", "embed.json"}
     assert all((out / str(i) / "features.npz").is_file() for i in range(4))
-    assert results["embed"]["settings"][0]["scores"]["num_features"] == {"mean": 16, "s": 0.0}
+    assert results["embed"]["settings"][0]["scores"]["num_features"] == {
+        "mean": 16,
+        "s": 0.0,
+        "interval": [16.0, 16.0],
+    }
     assert not (sweep / "evaluation").exists()
 
 
