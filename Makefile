@@ -22,7 +22,7 @@ $(DEMO)/.evaluated: $(DEMO)/.trained
 	@touch $@
 
 demo: $(DEMO)/.evaluated  ## train SimCLR on the built-in data set and evaluate it
-	@$(BIN)/python -m ssl_zoo.protocols.table $(DEMO)
+	@$(BIN)/python -m ssl_zoo.table $(DEMO)
 
 test: $(BIN)/.installed  ## the first tier of the tests: one case of each kind, under 6 minutes on 2 cores
 	$(PYTEST)

@@ -11,7 +11,7 @@ _PROGRAMS = {
     "train": ("ssl_zoo.train", "pretrain a backbone, or a grid of them"),
     "evaluate": ("ssl_zoo.evaluate", "score a backbone"),
     "export": ("ssl_zoo.export", "write a backbone for another library"),
-    "table": ("ssl_zoo.protocols.table", "print what runs scored"),
+    "table": ("ssl_zoo.table", "print what runs scored, and sweeps"),
 }
 _USAGE = "\n".join(
     [

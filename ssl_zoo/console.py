@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,7 @@ from rich.file_proxy import FileProxy
 from rich.progress import Progress
 from rich.table import Table
 
-from ssl_zoo.distributed import is_main_process
+from ssl_zoo.launched import is_rank_zero
 
 # Warnings of Lightning to hide, and why each is intended.
 _NOISE = (
@@ -30,21 +32,27 @@ _REPORTS = ("pytorch_lightning.profilers", "pytorch_lightning.callbacks.model_su
 _log = logging.getLogger("ssl_zoo")
 
 
+def _is_main_process() -> bool:
+    """Whether this is rank 0; `distributed` imports torch, without which nothing is connected."""
+    distributed = sys.modules.get("ssl_zoo.distributed")
+    return distributed.is_main_process() if distributed else is_rank_zero()
+
+
 def info(message: str) -> None:
     """Log a line, on rank 0."""
-    if is_main_process():
+    if _is_main_process():
         _log.info(message)
 
 
 def warn(message: str) -> None:
     """Log a warning, on rank 0."""
-    if is_main_process():
+    if _is_main_process():
         _log.warning("warning: %s", message)
 
 
 def interject(message: str) -> None:
     """Print a line now, on rank 0: on its own, whatever stands in the terminal's present line."""
-    if not is_main_process():
+    if not _is_main_process():
         return
     # a terminal has just shown ^C; above a bar, which rich draws again, a line is alone anyway
     lead = "\n" if sys.stdout.isatty() and not isinstance(sys.stdout, FileProxy) else ""
@@ -66,9 +74,34 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} days {hours % 24} h"
 
 
+def short_values(values: Sequence[str]) -> list[str]:
+    """A knob's values in few letters: numbers with 3 digits, or as many as tell them apart."""
+    numbers = {value: number for value in values if (number := as_number(value)) is not None}
+    for digits in range(3, 18):
+        shown = {value: _short(number, digits) for value, number in numbers.items()}
+        if len(set(shown.values())) == len(set(numbers.values())):
+            break
+    return [shown.get(value, value) for value in values]
+
+
+def as_number(text: str) -> float | None:
+    """The finite number that a text is; None for any other text."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _short(number: float, digits: int) -> str:
+    if number == int(number) and abs(number) < 1e6:
+        return str(int(number))
+    return re.sub(r"e([+-])0*", r"e\1", f"{number:.{digits}g}").replace("e+", "e")
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A small table, printed by rank 0."""
-    if not is_main_process():
+    if not _is_main_process():
         return
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):

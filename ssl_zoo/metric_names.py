@@ -92,6 +92,20 @@ def of_setting(name: str, setting: object) -> str:
     return f"{name}_{setting}" if setting else name
 
 
-def objective_of(logged: Container[str]) -> Metric | None:
-    """The first objective among these logged names; None if there is none."""
+def metric_named(name: str) -> Metric:
+    """A metric by its name, with the direction in which it is better; also one of a user's part."""
+    known = next((metric for metric in METRICS if metric.name == name), Metric(name, name))
+    falls = any(word in name.lower() for word in ("loss", "error"))
+    return known if known.objective else known._replace(objective="min" if falls else "max")
+
+
+def objective_of(logged: Container[str], chosen: str | None = None) -> Metric | None:
+    """What runs are chosen by among these logged names; None if it is not there.
+
+    Args:
+        logged: Names of metrics.
+        chosen: The one to take; None = the first of `OBJECTIVES`.
+    """
+    if chosen is not None:
+        return metric_named(chosen) if chosen in logged else None
     return next((metric for metric in OBJECTIVES if metric.name in logged), None)

@@ -1,21 +1,27 @@
-"""Runs beside each other: what they vary, and means over their seeds. Imports no torch."""
+"""Runs beside each other: what they vary, and the spread over their seeds. Imports no torch."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+import yaml
+
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.types import as_typed
 
 MARK = "multirun.yaml"  # Hydra writes it into a sweep's folder
 SEED = "seed"  # what a setting is repeated over
 # Where a run is and how it is watched: no part of what it is.
 _NO_SETTINGS = (
-    *("run_dir", "name", "sweep", "logger", "save_every_n_minutes", "trust"),
+    *("run_dir", "name", "sweep", "logger", "save_every_n_minutes", "trust", "objective"),
     *("dataset.cache_dir", "dataset.num_workers"),
 )
+_ABSENT = object()
+_PROBABILITY = 0.95  # of an interval
 
 
 class Setting(NamedTuple):
@@ -33,6 +39,18 @@ class Setting(NamedTuple):
 def is_sweep(folder: Path) -> bool:
     """Whether a multirun has this folder."""
     return (folder / MARK).is_file()
+
+
+def sampled_in_log(folder: Path) -> list[str]:
+    """The knobs that a sweep drew on a log scale, as in KEY=tag(log,interval(1e-4,1e-1))."""
+    mark = folder / MARK
+    try:
+        config = yaml.safe_load(mark.read_text(encoding="utf-8")) if mark.is_file() else None
+        given: list[str] = (config or {})["hydra"]["overrides"]["task"]
+    except (KeyError, TypeError, yaml.YAMLError):  # no multirun of train.py wrote it
+        return []
+    matches = (re.match(r"\+*([^=]+)=\s*tag\(\s*log\s*,", str(one)) for one in given)
+    return [match.group(1) for match in matches if match]
 
 
 def results_in(folder: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -70,13 +88,73 @@ def by_setting(settings: Sequence[Mapping[str, str]], keys: Iterable[str]) -> li
 
 
 def _value(typed: str | None) -> Any:
-    """What a typed value means: 0.10 and 1e-1 are one number."""
+    """What a typed value means: 0.10 and 1e-1 are one number, [1,2] and [1, 2] one list."""
+    if typed is None:
+        return None
     try:
-        return typed if typed is None else float(typed)
+        return float(typed)
     except ValueError:
-        return typed
+        return re.sub(r"[\s'\"]", "", typed)
 
 
-def mean_and_s(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean, and the sample standard deviation; None for a single value."""
-    return fmean(values), stdev(values) if len(values) > 1 else None
+def settings_of_runs(runs: Sequence[RunFolder]) -> list[dict[str, str]]:
+    """The settings of runs, as typed; of a knob that not all were given, as in their configs."""
+    results = [run.read_result() for run in runs]
+    typed = [settings_of(result.get("overrides") or []) for result in results]
+    keys = dict.fromkeys(key for values in typed for key in (*values, SEED))
+    configs: dict[int, dict[str, Any]] = {}
+    for key in keys:
+        if all(key in values for values in typed):
+            continue
+        for i, (values, result) in enumerate(zip(typed, results, strict=True)):
+            if key in values:
+                continue
+            known = {SEED: result.get(SEED), **(result.get("choices") or {})}
+            if known.get(key) is not None:
+                values[key] = str(known[key])
+                continue
+            if i not in configs:
+                configs[i] = runs[i].read_config() if runs[i].config.is_file() else {}
+            if value := _in_config(configs[i], key):
+                values[key] = value
+    return typed
+
+
+def _in_config(config: Any, key: str) -> str:
+    """A knob's value, or what a group was set to: its name, or the part that it builds; or ""."""
+    for part in key.split("."):
+        config = config.get(part, _ABSENT) if isinstance(config, dict) else _ABSENT
+    if config is _ABSENT:
+        return ""
+    if not isinstance(config, dict):
+        return str(as_typed(config))
+    part = config.get("_target_") or (config.get("module") or {}).get("_target_") or ""
+    return str(config.get("name") or part.rpartition(".")[2])
+
+
+class Spread(NamedTuple):
+    """Scores of runs that differ in nothing but their seeds.
+
+    Attributes:
+        mean: Of them.
+        s: The sample standard deviation; None of a single one.
+        n: Their number.
+        interval: The 95% interval of the mean by Student's t, from and to; None of a single one.
+    """
+
+    mean: float
+    s: float | None
+    n: int
+    interval: tuple[float, float] | None
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """The spread of at least one score."""
+    n, mean = len(values), fmean(values)
+    if n == 1:
+        return Spread(mean, None, 1, None)
+    from scipy.special import stdtrit  # slow to import
+
+    s = stdev(values)
+    half = float(stdtrit(n - 1, (1 + _PROBABILITY) / 2)) * s / n**0.5
+    return Spread(mean, s, n, (mean - half, mean + half))

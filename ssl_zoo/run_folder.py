@@ -16,6 +16,9 @@ from ssl_zoo.metric_names import EPOCH, IMAGES_SEEN
 from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_text
 
+# Statuses of a result.json. Those of a run that reached its last step:
+ENDED = ("finished", "collapsed")
+
 
 class RunFolder:
     """The files of a run, for writing and for reading.
@@ -88,6 +91,14 @@ class RunFolder:
         write_text(self.config, f"# {command}\n{text}", fix="choose another folder")
         for file in (self.metrics, self.wandb):  # of a run that never saved
             file.unlink(missing_ok=True)
+
+    def take_back(self) -> None:
+        """Remove what a run wrote that failed before it had trained; a folder with more stays."""
+        own = {self.config, self.result, self.skipped}
+        alone = self.path.is_dir() and own >= set(self.path.iterdir())
+        if alone and self.read_result().get("status") == "failed":
+            for file in own:
+                file.unlink(missing_ok=True)
 
     def check_there(self) -> None:
         """Before a run writes into its folder: what is gone stays gone.

@@ -113,13 +113,13 @@ def _prepare_torch() -> None:
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
 def main(cfg: DictConfig) -> float | None:
-    """Train one run; what sweepers see is the first objective of `metric_names` that is logged."""
+    """Train one run; what sweepers see is its objective: `objective=`, else the first logged."""
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
         metrics = train(cfg)
         _take_back()  # where run_dir= is elsewhere
-        objective = objective_of(metrics)
+        objective = objective_of(metrics, cfg.get("objective"))
         return None if objective is None else metrics[objective.name]
     except (UserError, HydraException, OmegaConfBaseException) as error:
         _take_back()

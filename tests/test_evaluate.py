@@ -20,8 +20,8 @@ from helpers.tiers import only
 from helpers.trees import write_images
 from ssl_zoo.config import options_of
 from ssl_zoo.evaluate import evaluate
-from ssl_zoo.protocols.table import print_scores
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.table import print_runs
 from ssl_zoo.types import UserError
 
 ROWS = ["pretrained", "random init", "raw pixels"]
@@ -51,13 +51,14 @@ def test_table_of_all_protocols(run: Path, capsys: pytest.CaptureFixture[str]) -
     knn = run_evaluate(f"ckpt={run}")["rows"]
     linear = run_evaluate(f"ckpt={run}", *QUICK)["rows"]
     capsys.readouterr()
-    print_scores([run])
+    print_runs([run])
     table = capsys.readouterr().out
     assert table.index("knn") < table.index("linear")
-    for row in ROWS:
-        (line,) = [line for line in table.splitlines() if row in line]
+    for row, name in zip(ROWS, [run.name, *ROWS[1:]], strict=True):
+        (line,) = [line for line in table.splitlines() if line.startswith(f"│ {name} ")]
         cells = [cell.strip() for cell in line.strip("│ ").split("│")]
-        assert cells == [row, *(f"{100 * s[row]['test_top1']:.1f}" for s in (knn, linear))]
+        assert cells[0] == name
+        assert cells[-2:] == [f"{100 * s[row]['test_top1']:.1f}" for s in (knn, linear)]
     assert "interrupted" not in table
 
 
@@ -70,8 +71,8 @@ def test_scores_of_a_run_that_was_killed_are_told(
         caplog.clear()
         run_evaluate(f"ckpt={source}", "baselines=false")
         assert f"warning: {run} is interrupted: its scores are those of" in caplog.text
-    print_scores([run])
-    assert f"{run} is interrupted: its scores are those of" in capsys.readouterr().out
+    print_runs([run])
+    assert f"{run.name}: scored as the last checkpoint that was saved" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ ALLOWED = {
     "config": BASE,
     "run_folder": BASE,
     "multirun": BASE | {"run_folder"},
+    "summary": BASE | {"run_folder", "multirun"},
     "backbones": BASE | {"config"},
     "modules": BASE,
     "losses": BASE,
@@ -49,9 +50,10 @@ ALLOWED = {
     | {"checkpoints", "loggers", "multirun"},
     "training": BASE
     | {"config", "run_folder", "backbones", "modules", "evaluation", "figures", "data", "methods"}
-    | {"checkpoints", "callbacks", "loggers", "multirun"},
+    | {"checkpoints", "callbacks", "loggers", "multirun", "summary"},
     "train": BASE | {"config", "run_folder", "training"},
     "evaluate": BASE | {"config", "protocols"},
+    "table": BASE | {"config", "run_folder", "summary"},
     "cli": BASE | {"config"},
     "export": {"checkpoints"},
     "__init__": {"checkpoints"},
@@ -84,7 +86,7 @@ def test_arrows_point_one_way(room: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "run_folder", "multirun", "training.sweep", "train", "evaluate"]
+    "module", ["config", "run_folder", "multirun", "training.sweep", "table", "train", "evaluate"]
 )
 def test_the_command_line_is_free_of_torch(module: str) -> None:
     """In a process of its own, since this one has torch."""

@@ -15,6 +15,15 @@ def test_the_first_objective_that_is_logged_counts() -> None:
     assert objective_of({"train/loss": 0.5, "val/probe_top1": 0.5}) is None
 
 
+def test_the_one_that_is_chosen_counts() -> None:
+    logged = {"val/knn_top1": 0.5, "train/loss_epoch": 0.1, "mine/nce_error": 1.0}
+    ways = {name: objective_of(logged, name) for name in (*logged, "val/map_at_r")}
+    assert [(name, way and way.objective) for name, way in ways.items()] == [
+        *(("val/knn_top1", "max"), ("train/loss_epoch", "min")),
+        *(("mine/nce_error", "min"), ("val/map_at_r", None)),
+    ]
+
+
 def test_better_is_higher_or_lower() -> None:
     assert [KNN_TOP1.improves(0.5, best) for best in (None, 0.4, 0.5, 0.6)] == [
         *(True, True),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
-from ssl_zoo.multirun import by_setting, mean_and_s, settings_of, varied
+import pytest
+from scipy import stats
+
+from ssl_zoo.multirun import by_setting, sampled_in_log, settings_of, spread_of, varied
 
 
 def test_what_varies_is_a_value_and_not_how_it_is_typed() -> None:
@@ -18,6 +22,10 @@ def test_what_varies_is_a_value_and_not_how_it_is_typed() -> None:
     assert [one.runs for one in by_setting(settings, ["method.temperature", "seed"])] == [[0, 1, 2]]
 
 
+def test_lists_and_texts_are_one_value_however_they_are_typed() -> None:
+    assert varied([{"w": "[8,16]", "n": "'a'"}, {"w": "[8, 16]", "n": "a"}]) == []
+
+
 def test_settings_stand_in_the_order_of_their_first_runs() -> None:
     settings = [{"method": m, "seed": s} for s in "01" for m in ("moco", "byol")]
     assert varied(settings) == ["method", "seed"]
@@ -28,8 +36,28 @@ def test_settings_stand_in_the_order_of_their_first_runs() -> None:
     ]
 
 
-def test_the_sample_standard_deviation() -> None:
-    mean, s = mean_and_s([0.1, 0.2, 0.6])
-    assert mean == pytest.approx(0.3)
-    assert s == pytest.approx((0.04 + 0.01 + 0.09) ** 0.5 / 2**0.5)
-    assert mean_and_s([0.5]) == (0.5, None)
+def test_the_spread_over_seeds() -> None:
+    spread = spread_of([0.1, 0.2, 0.6])
+    assert spread.mean == pytest.approx(0.3)
+    assert spread.s == pytest.approx((0.04 + 0.01 + 0.09) ** 0.5 / 2**0.5)
+    assert spread.n == 3
+    error = stats.sem([0.1, 0.2, 0.6])
+    assert spread.interval == pytest.approx(stats.t.interval(0.95, 2, 0.3, error))
+    assert spread_of([0.5]) == (0.5, None, 1, None)
+    assert spread_of([0.5, 0.5]).interval == (0.5, 0.5)
+
+
+def test_a_knob_that_was_drawn_on_a_log_scale_is_known(tmp_path: Path) -> None:
+    assert sampled_in_log(tmp_path) == []
+    drawn = ["a.lr=tag(log,interval(1e-4,1e-1))", "+b=tag( log, choice(1,2))", "c=interval(0,1)"]
+    for text, knobs in {
+        "": [],
+        "just words": [],
+        "hydra: {}": [],
+        json.dumps({"hydra": {"overrides": {"task": [*drawn, "d=tag(x,interval(0,1))"]}}}): [
+            "a.lr",
+            "b",
+        ],
+    }.items():
+        (tmp_path / "multirun.yaml").write_text(text)
+        assert sampled_in_log(tmp_path) == knobs

@@ -39,10 +39,9 @@ class Interrupted(Exception):
 
 
 class Checkpoints(Checkpoint):
-    """Saves last.ckpt every epoch, every few minutes and on a signal; best.ckpt by a score.
+    """Saves last.ckpt every epoch, every few minutes and on a signal; best.ckpt by the objective.
 
-    best.ckpt is the best by the first objective of `metric_names` that is logged; if none is
-    logged, it is not written.
+    If the objective is not logged, best.ckpt is not written.
 
     SIGINT or SIGTERM stops the run after the current optimizer step, so that it resumes exactly;
     a second one stops at once.
@@ -50,10 +49,13 @@ class Checkpoints(Checkpoint):
     Args:
         folder: The run's folder.
         every_n_minutes: How often last.ckpt is saved within an epoch.
+        objective: Name of a metric; None = the first objective of `metric_names` that is logged.
     """
 
-    def __init__(self, folder: RunFolder, every_n_minutes: float = 10.0) -> None:
-        self.folder, self.every_n_minutes = folder, every_n_minutes
+    def __init__(
+        self, folder: RunFolder, every_n_minutes: float = 10.0, objective: str | None = None
+    ) -> None:
+        self.folder, self.every_n_minutes, self.objective = folder, every_n_minutes, objective
         self.best_score: float | None = None
         self.signum: int | None = None
         self._handlers: dict[int, Any] = {}
@@ -118,7 +120,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
-        objective = objective_of(metrics)
+        objective = objective_of(metrics, self.objective)
         if objective and objective.improves(float(metrics[objective.name]), self.best_score):
             self.best_score = float(metrics[objective.name])
             self._save(trainer, self.folder.best)

@@ -9,7 +9,19 @@ from pathlib import Path
 from ssl_zoo.types import UserError
 
 _ZIP_START = b"PK\x03\x04"
-_PICKLE_START = 0x80
+_PICKLE_START = b"\x80"
+# What else comes under a checkpoint's name, by its first bytes, and what to do about it.
+_OTHERS = {
+    b"version https://git-lfs": "a git-lfs pointer (fetch the file with git lfs pull)",
+    b"<": "a web page or XML (the download failed: repeat it)",
+    b"{": "JSON (give the file that holds the weights)",
+    b"\x1f\x8b": "compressed by gzip (unpack it)",
+    b"BZh": "compressed by bzip2 (unpack it)",
+    b"\xfd7zXZ": "compressed by xz (unpack it)",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd (unpack it)",
+    b"\x89HDF": "an HDF5 file (save its weights as a state dict of torch)",
+    b"\x93NUMPY": "one array of numpy (give a file with named weights)",
+}
 
 
 class NotReadableError(UserError):
@@ -18,8 +30,13 @@ class NotReadableError(UserError):
 
 def is_zip(path: Path) -> bool:
     """Whether a file begins as a zip archive does."""
-    with path.open("rb") as file:
-        return file.read(4) == _ZIP_START
+    return _start(path).startswith(_ZIP_START)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: the length of a JSON text, and the text."""
+    start = _start(path)
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
 
 
 def check_kind(path: Path) -> None:
@@ -28,14 +45,28 @@ def check_kind(path: Path) -> None:
     Raises:
         NotReadableError: Saying what it is.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
+    start = _start(path)
     if not start:
         raise NotReadableError("it is empty")
-    if start == _ZIP_START:
+    if start.startswith(_ZIP_START):
         _check_zip(path)
-    elif start[0] != _PICKLE_START:
-        raise NotReadableError("it is neither a PyTorch file nor a pickle")
+    elif not start.startswith(_PICKLE_START):
+        what = taken_for_a_checkpoint(path)
+        neither = "neither a PyTorch file nor a pickle"
+        raise NotReadableError(f"it is {f'{what}, ' if what else ''}{neither}")
+
+
+def taken_for_a_checkpoint(path: Path) -> str:
+    """What a file is and what to do, if it is of a kind that is taken for a checkpoint; else ""."""
+    start = _start(path)
+    if start[257:262] == b"ustar":
+        return "a tar archive (unpack it and give the file in it)"
+    return next((what for first, what in _OTHERS.items() if start.lstrip().startswith(first)), "")
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 def _check_zip(path: Path) -> None:
@@ -43,7 +74,15 @@ def _check_zip(path: Path) -> None:
         entries = archive.infolist()
     names = [entry.filename for entry in entries]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        raise NotReadableError("it is a TorchScript archive, whose code would run")
+        raise NotReadableError(
+            "it is a TorchScript archive, whose code would run: save its weights, by "
+            "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+        )
+    if any(name.endswith("/archive_format") for name in names):
+        raise NotReadableError(
+            "it is a program of torch.export: save its weights, by "
+            "torch.save(torch.export.load(FILE).state_dict, OTHER)"
+        )
     if not any(name.endswith("/data.pkl") for name in names):
         raise NotReadableError("it is a zip archive but not a PyTorch file")
     # torch stores without compression, so the two sizes agree

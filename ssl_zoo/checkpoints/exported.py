@@ -133,9 +133,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = file.metadata() or {}
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is not a readable checkpoint: it is damaged or not a safetensors file"
-        ) from error
+        what = archives.taken_for_a_checkpoint(path) or "damaged or not a safetensors file"
+        raise UserError(f"{path} is not a readable checkpoint: it is {what}") from error
 
 
 class OnnxBackbone(nn.Module):
@@ -172,9 +171,8 @@ def onnx_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception class for each failure
-        raise UserError(
-            f"{path} is not a readable checkpoint: it is damaged or not an ONNX file"
-        ) from error
+        what = archives.taken_for_a_checkpoint(path) or "damaged or not an ONNX file"
+        raise UserError(f"{path} is not a readable checkpoint: it is {what}") from error
 
 
 def load_onnx(path: Path) -> Loaded:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Literal
 
-from ssl_zoo.checkpoints.archives import is_zip
+from ssl_zoo.checkpoints.archives import is_safetensors, is_zip
 from ssl_zoo.multirun import is_sweep
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
 LIBRARIES = ("torchvision:", "timm:")
+_SUFFIXES = (".ckpt", ".pth", ".pt", ".bin", ".safetensors", ".onnx")  # of what to give instead
 KEY = "ssl_zoo"  # the key of the metadata in our checkpoints and exports
 Kind = Literal["library", "onnx", "safetensors", "torchscript", "checkpoint"]
 
@@ -22,9 +24,14 @@ def find_checkpoint(run_or_file: str | Path) -> Path:
     Raises:
         UserError: If there is none.
     """
+    if not isinstance(run_or_file, str | Path):
+        kind = type(run_or_file).__name__
+        raise UserError(f"a source of type {kind} is not read: give a run folder or a file by name")
     if not str(run_or_file):
         raise UserError("the checkpoint has no name: give a run folder or a checkpoint file")
-    path = Path(run_or_file).expanduser()
+    if "://" in str(run_or_file):
+        raise UserError(f"{run_or_file} is an address: download it and give the file")
+    path = Path(os.path.expanduser(run_or_file))  # Path's own fails where there is no such user
     if path.is_file():
         return path
     run = RunFolder(path)
@@ -34,14 +41,20 @@ def find_checkpoint(run_or_file: str | Path) -> Path:
     if str(run_or_file) == "random":
         raise UserError("random is only for evaluate.py's ckpt=: give a run folder or a file")
     if not path.exists():
-        raise UserError(f"{path} does not exist: give a run folder or a checkpoint file")
+        raise UserError(
+            f"{path} does not exist: give a run folder or a checkpoint file (or torchvision:NAME, "
+            "timm:NAME)"
+        )
     if is_sweep(path):
         raise UserError(f"{path} is a sweep's folder: give one of its runs, such as {path / '0'}")
-    raise UserError(f"{path} holds no checkpoints/last.ckpt: is it a run folder?")
+    files = sorted([*path.glob("*"), *path.glob("checkpoints/*")])
+    inside = [str(file.relative_to(path)) for file in files if file.suffix in _SUFFIXES]
+    fix = f"give one of its files: {', '.join(inside[:3])}" if inside else "is it a run folder?"
+    raise UserError(f"{path} holds no checkpoints/last.ckpt: {fix}")
 
 
 def identify(source: str | Path) -> Kind:
-    """The kind of a source, by its prefix, its suffix and its first bytes.
+    """The kind of a source, by its prefix, its first bytes and, if these do not tell, its suffix.
 
     A "checkpoint" is a PyTorch file or a pickle: its contents say whose it is.
 
@@ -51,11 +64,13 @@ def identify(source: str | Path) -> Kind:
     if str(source).startswith(LIBRARIES):
         return "library"
     path = find_checkpoint(source)
+    if is_zip(path):
+        return "torchscript" if _is_program_of_ours(path) else "checkpoint"
+    if is_safetensors(path):
+        return "safetensors"
     if path.suffix == ".onnx":
         return "onnx"
-    if path.suffix == ".safetensors":
-        return "safetensors"
-    return "torchscript" if is_zip(path) and _is_program_of_ours(path) else "checkpoint"
+    return "safetensors" if path.suffix == ".safetensors" else "checkpoint"
 
 
 def _is_program_of_ours(path: Path) -> bool:

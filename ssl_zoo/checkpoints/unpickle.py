@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 import sys
@@ -20,9 +21,9 @@ from torch import Tensor
 from ssl_zoo.checkpoints.archives import NotReadableError, check_kind, is_zip
 from ssl_zoo.types import UserError
 
-# Of Python's own packages, torch and numpy, what is kept as an inert placeholder: whole modules,
-# and single names. Objects of all other packages are kept so too; what begins like a function is
-# refused where a file calls it, unless it is of a package whose files are known.
+# Every name that is not rebuilt becomes an inert placeholder. What is refused is a file that calls
+# one: of Python's own packages, torch and numpy all but these modules and names; of other packages
+# what begins like a function, unless the package's files are known.
 _KNOWN_PACKAGES = frozenset(
     {
         *("omegaconf", "solo", "lightly", "timm", "torchvision", "transformers", "wandb", "hydra"),
@@ -36,7 +37,10 @@ _INERT_MODULES = (
     *("argparse", "collections", "datetime", "decimal", "enum", "fractions", "functools"),
     *(
         "ipaddress",
+        "itertools",
         "logging",
+        "operator",
+        "_operator",
         "pathlib",
         "random",
         "re",
@@ -47,15 +51,17 @@ _INERT_MODULES = (
         "zoneinfo",
     ),
     *("torch.nn", "torch.optim", "torch.distributed", "torch._C", "torch.torch_version"),
-    *("numpy.random", "numpy.dtypes"),
+    *("numpy.random", "numpy.dtypes", "numpy.ma"),
 )
 _PLAIN_TYPES = (
     *("bool", "int", "float", "complex", "str", "bytes", "bytearray", "list", "dict", "tuple"),
-    *("frozenset", "slice", "range", "object", "type", "print", "len", "min", "max", "sum", "abs"),
-    *("round", "sorted", "long", "unicode", "xrange"),  # the last three as Python 2 calls them
+    *("frozenset", "slice", "range", "object", "type", "getattr", "reduce"),
+    *("long", "unicode", "xrange"),  # as Python 2 calls them
 )
 _INERT_NAMES = frozenset(
     {
+        ("array", "array"),
+        ("array", "_array_reconstructor"),
         ("time", "struct_time"),
         ("torch.serialization", "_get_layout"),
         ("numpy", "ndarray"),
@@ -98,6 +104,9 @@ class Placeholder:
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
+    def __call__(self, *args: Any) -> None:
+        raise NotReadableError(f"it calls what {_shown(self.called)} returns")
+
     def __setitem__(self, key: Any, value: Any) -> None:
         pass  # a foreign dict's items are not needed
 
@@ -112,15 +121,13 @@ class Placeholder:
 
 
 class _Uncalled(Placeholder):
-    """An object of an unknown package: it may stand in a file, but a file may not call a function.
+    """A name that may stand in a file, but that a file may not call.
 
-    Objects are made without a call of `__init__`, by pickle's NEWOBJ; some classes, such as enums,
-    are called.
+    Objects are made without a call of `__init__`, by pickle's NEWOBJ.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if self.called.rpartition(".")[2][:1].islower():
-            raise NotReadableError(f"it names {_shown(self.called)}, which is not called")
+        raise NotReadableError(f"it names {_shown(self.called)}, which is not called")
 
 
 class Array:
@@ -130,9 +137,8 @@ class Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, column_major, data = state
-        if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
-            raise NotReadableError("it holds an array that is not of numbers")
-        if (kind := dtype.value()) is None:
+        kind = dtype.value() if isinstance(dtype, _Dtype) else None
+        if kind is None or not isinstance(data, bytes):
             return
         flat = np.frombuffer(data, kind)
         self.value = flat.reshape(shape, order="F" if column_major else "C")
@@ -182,6 +188,18 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _array_of(data: bytes, dtype: Any, shape: Any, order: str) -> Array:
+    """How protocol 5 writes an array."""
+    array = Array()
+    array.__setstate__((1, shape, dtype, order == "F", bytes(data)))
+    return array
+
+
+def _storage(data: bytes) -> Any:
+    """How pickle, without torch.save, writes a tensor's numbers: as a file of torch in the file."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
 _ARRAY = _Call(lambda *_: Array())
 # What is rebuilt, name by name.
 REBUILT: dict[tuple[str, str], Any] = {
@@ -204,6 +222,9 @@ REBUILT: dict[tuple[str, str], Any] = {
     },
     ("numpy.core.multiarray", "_reconstruct"): _ARRAY,
     ("numpy._core.multiarray", "_reconstruct"): _ARRAY,
+    ("numpy.core.numeric", "_frombuffer"): _Call(_array_of),
+    ("numpy._core.numeric", "_frombuffer"): _Call(_array_of),
+    ("torch.storage", "_load_from_bytes"): _Call(_storage),
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _Call(_encode),
 }
@@ -221,28 +242,33 @@ class Unpickler(pickle.Unpickler):
 
 
 def _placeholder(module: str, name: str) -> type[Placeholder] | None:
-    """What a name of a file becomes; None = it is refused."""
+    """What a name of a file becomes; None = it is none."""
     parts = [*module.split("."), name.split(".")[0]]
     if (module, name) in _INERT_NAMES or f"{module}.".startswith(_INERT_PREFIXES):
         return Placeholder
     if parts[0] in _KNOWN_PACKAGES:
         return Placeholder
-    refused = parts[0] in _OWN or not all(part.isidentifier() for part in parts)
-    return None if refused else _Uncalled
+    # torch takes storages from here and would stumble over another thing in their place
+    if not all(part.isidentifier() for part in parts) or name.endswith("Storage"):
+        return None
+    # some classes, such as enums, are called
+    function = parts[0] in _OWN or name.rpartition(".")[2][:1].islower()
+    return _Uncalled if function else Placeholder
 
 
 def _load(file: Any, **options: Any) -> Any:
     return Unpickler(file, **options).load()
 
 
-def module_in(content: Any) -> str:
-    """The class of a whole model of torch in a file, where it is one or its values are; else ""."""
-    values = content.values() if isinstance(content, Mapping) else ()
-    for found in (content, *values):
-        state = found.state if isinstance(found, Placeholder) else None
-        if isinstance(state, Mapping) and {"_parameters", "_modules"} <= state.keys():
-            return _shown(found.called)
-    return ""
+def module_in(content: Any, depth: int = 4) -> str:
+    """The class of a whole model of torch in a file, in containers within containers; else ""."""
+    state = content.state if isinstance(content, Placeholder) else None
+    if isinstance(state, Mapping) and {"_parameters", "_modules"} <= state.keys():
+        return _shown(content.called)
+    values = content.values() if isinstance(content, Mapping) else content
+    if depth == 0 or not isinstance(content, Mapping | list | tuple):
+        return ""
+    return next((found for value in values if (found := module_in(value, depth - 1))), "")
 
 
 def read(path: Path) -> Any:
@@ -269,14 +295,16 @@ def read(path: Path) -> Any:
 def _read(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on old formats and on missing sources
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # foreign objects or a broken file: the second attempt tells which
-            pass
-        if not is_zip(path):
-            with path.open("rb") as file:
+        # torch goes by the suffix of a path, and the file may have any
+        with path.open("rb") as file:
+            try:
+                return torch.load(file, map_location="cpu", weights_only=True)
+            except Exception:  # foreign objects or a broken file: the second attempt tells which
+                file.seek(0)
+            if not is_zip(path):
                 first = _load(file)
-            if first != torch.serialization.MAGIC_NUMBER:
-                return first
-        reader: Any = SimpleNamespace(__name__="unpickle", Unpickler=Unpickler, load=_load)
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
+                if first != torch.serialization.MAGIC_NUMBER:
+                    return first
+                file.seek(0)
+            reader: Any = SimpleNamespace(__name__="unpickle", Unpickler=Unpickler, load=_load)
+            return torch.load(file, map_location="cpu", weights_only=False, pickle_module=reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,12 @@ def naming_knobs(cfg: DictConfig | dict[str, Any], overrides: Iterable[str] = ()
         place = knobs.place_of(error)
         if place is None:
             raise
-        raise UserError(knobs.line(error, knobs.feeding(place))) from error
+        line = knobs.line(error, knobs.feeding(place))
+        raise UserError(knobs.in_text(line, error)) from error
+    except UserError as error:
+        if (line := knobs.in_text(str(error), error)) == str(error):
+            raise
+        raise UserError(line) from error
 
 
 class _Knobs:
@@ -84,6 +90,18 @@ class _Knobs:
         # an outer part may only have handed the value on, so it must be its own
         same = [p for ps in running for p in ps if _same(self.value(p), error.value)]
         return next(iter([*same, *(running[0] if running else [])]), None)
+
+    def in_text(self, text: str, error: BaseException) -> str:
+        """A text in which arguments of the running parts, as in "set on_error=skip", are knobs."""
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        for path, node, target in _parts(self.raw):
+            if any(_runs(frame, target) for frame in frames):
+                for name in (str(key) for key in node if key != "_target_"):
+                    written = re.compile(rf"(?<= )(?<!makes ){re.escape(name)}(?==\w)")
+                    if written.search(text):
+                        knob = _shown(self.feeding(_joined(path, name)))
+                        text = written.sub(lambda _, knob=knob: knob, text)  # type: ignore[misc]
+        return text
 
     def feeding(self, place: str) -> str:
         """The knob that a place takes its value from."""

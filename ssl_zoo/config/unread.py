@@ -15,7 +15,7 @@ from ssl_zoo.types import UserError
 # What train.py and evaluate.py instantiate or read by name; all else must be reached from there.
 TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "trainer", "monitor.bank_size"),
-    *("seed", "batch_size", "compile", "name", "resume", "init", "trust", "sweep"),
+    *("seed", "batch_size", "compile", "name", "resume", "init", "trust", "sweep", "objective"),
     *("save_every_n_minutes", "run_dir", "dry_run"),
     *("ckpt_prefix", "ckpt_heads", "ckpt_layout"),  # beside init
 )
@@ -71,6 +71,18 @@ def overridden_keys(overrides: Iterable[str]) -> list[str]:
 def task_overrides() -> list[str]:
     """The overrides of this job's command line; none where there is no command line."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def chosen_names() -> dict[str, str]:
+    """The option of each config group that this job chose; none where there is no command line."""
+    if not HydraConfig.initialized():
+        return {}
+    chosen = HydraConfig.get().runtime.choices.items()
+    return {
+        str(group): str(option)
+        for group, option in chosen
+        if option is not None and not str(group).startswith("hydra/")
+    }
 
 
 def check_program(cfg: DictConfig, program: str) -> None:

@@ -91,6 +91,9 @@ def check_knobs(cfg: DictConfig) -> None:
     for name in ("resume", "init"):
         if not isinstance(cfg[name], str | None):
             raise UserError(f"{name}={cfg[name]}: give a path or a name, or null")
+    objective = cfg.get("objective")
+    if not isinstance(objective, str | None) or objective == "":
+        raise UserError(f"objective={objective}: give the name of a logged metric, or null")
     if "/" in str(cfg.name):
         raise UserError(f"name={cfg.name} must not hold a slash: it names a folder")
     if str(cfg.precision) not in PRECISIONS:

@@ -12,11 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config.choices import LISTS, groups_of
 from ssl_zoo.config.groups import options_of, read_option
-from ssl_zoo.metric_names import OBJECTIVES
 from ssl_zoo.types import UserError
 
 _NOTHING = "nothing for it: "  # before a reason, where there is nothing to type instead
-_OBJECTIVES = " or ".join(metric.name for metric in OBJECTIVES)
 
 # Words of Lightning, timm, solo-learn, lightly and the Hydra template, and what to type instead;
 # {} is the value that was given.
@@ -89,7 +87,7 @@ _OF_TRAIN = _OF_BOTH | {
     "extras.ignore_warnings": "python -W ignore train.py",
     **dict.fromkeys(("train", "test"), _NOTHING + "train.py trains, evaluate.py tests"),
     "hparams_search": "-m and several values for a knob (a grid), or conf/wandb_sweep/*.yaml",
-    "optimized_metric": f"{_NOTHING}a sweep sees {_OBJECTIVES}, the first that is logged",
+    **dict.fromkeys(("optimized_metric", "monitor_metric"), "objective={}"),
 }
 _OF_EVALUATE = _OF_BOTH | {
     **dict.fromkeys(("checkpoint", "ckpt_path", "weights", "pretrained", "init"), "ckpt={}"),

@@ -41,11 +41,13 @@ class Header(NamedTuple):
         size: (H, W) of the upright image.
         frames: Of an animation, or pages; only the first is read.
         orientation: EXIF's, 1 to 8; from 5 on, height and width of the stored image are exchanged.
+        deep: Whether it has 16 bits, of one or several channels.
     """
 
     size: tuple[int, int]
     frames: int
     orientation: int
+    deep: bool
 
 
 def _open(path: str | Path) -> Image.Image:
@@ -101,6 +103,10 @@ def _is_halved(image: Image.Image) -> bool:
     """Whether the file has several channels of 16 bits, of which Pillow keeps the upper 8."""
     tiles = getattr(image, "tile", None) or []
     return len(image.getbands()) > 1 and any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or _is_halved(image)
 
 
 def _converted(image: Image.Image, white: int | None) -> NDArray[np.uint8]:
@@ -182,7 +188,7 @@ def header(path: str | Path) -> Header:
             width, height = image.size
             orientation = _orientation(image)
             size = (width, height) if orientation >= 5 else (height, width)
-            return Header(size, _frames(image), orientation)
+            return Header(size, _frames(image), orientation, _is_deep(image))
     except Exception as error:
         raise UserError(f"{path} does not open: {error}{hint(path)}") from error
 
@@ -212,9 +218,9 @@ def highest_16_bit(path: str | Path) -> tuple[int, bool] | None:
     """
     try:
         with _open(path) as image:
-            halved = _is_halved(image)
-            if not halved and not image.mode.startswith("I;16"):
+            if not _is_deep(image):
                 return None
+            halved = _is_halved(image)
             bands = np.asarray(image)
             return int(bands.max()) * (256 if halved else 1) + (255 if halved else 0), halved
     except Exception:

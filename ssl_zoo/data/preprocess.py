@@ -35,7 +35,7 @@ class Preprocess(nn.Module):
 
     Raises:
         BadValue: If the size or the fraction makes no sense, `mean` or `std` is not three finite
-            numbers, or a `std` is not above 0.
+            numbers, or not of images scaled to [0, 1], or a `std` is not above 0.
         UserError: At a call, if the images are not uint8, or not of a kind that is known.
     """
 
@@ -53,7 +53,7 @@ class Preprocess(nn.Module):
         if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
             raise BadValue("crop_fraction", crop_fraction, "above 0 and at most 1")
         self.white = white
-        self.image_size, self.crop_fraction = image_size, crop_fraction
+        self.image_size, self.crop_fraction = image_size, float(crop_fraction)  # 1 is 1.0 in ids
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", _per_channel("mean", mean).view(3, 1, 1))
@@ -122,4 +122,7 @@ def _per_channel(name: str, values: Sequence[float]) -> Tensor:
     numbers = [value for value in listed if isinstance(value, int | float)]
     if len(numbers) != 3 or len(listed) != 3 or not all(map(math.isfinite, numbers)):
         raise BadValue(name, values, "three numbers, for red, green and blue")
+    if any(abs(number) > 1 for number in numbers):
+        says = "is not of images scaled to [0, 1]: divide it by 255"
+        raise BadValue(name, values, says=says)
     return torch.tensor(numbers, dtype=torch.float32)

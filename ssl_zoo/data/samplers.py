@@ -127,7 +127,9 @@ class EpochSampler:
             )
             raise BadValue("batch_size", batch_size, says=says)
         if num_images < batch_size:
-            says = f"is more than the {num_images} training images: lower it"
+            low = num_images // parts * parts
+            use = f"use {low} or less" if low > parts else "use more images"
+            says = f"is more than the {num_images} training images: {use}"
             raise BadValue("batch_size", batch_size, says=says)
         self.num_images, self.seed = num_images, seed
         self.rank, self.world_size = rank, world_size

@@ -58,6 +58,7 @@ class Headers(NamedTuple):
         num_opened: How many headers open.
         frames: How many frames or pages follow the first, for each file that has several.
         broken: Reason by name for each file whose header does not open.
+        deep: The places, among the tree's names, of the files of 16 bits.
     """
 
     most: tuple[int, int] | None
@@ -65,6 +66,7 @@ class Headers(NamedTuple):
     num_opened: int
     frames: list[int]
     broken: dict[str, str]
+    deep: list[int]
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -165,21 +167,25 @@ def scan_headers(tree: Tree, num_threads: int | None = None) -> Headers:
         UserError: The cache cannot be written.
     """
     file = tree.cache.with_suffix(".headers.json")
-    if (record := _remembered(tree, file, header)) is not None:
+    record = _remembered(tree, file, header)
+    if record is not None and "deep" in record:  # older files lack it
         most = tuple(record["most"]) if record["most"] else None
         return Headers(**record | {"most": most})
     sizes: Counter[tuple[int, int]] = Counter()
     frames: list[int] = []
+    deep: list[int] = []
     broken: dict[str, str] = {}
-    for name, result in _each(tree, header, "reading headers in", num_threads):
+    for i, (name, result) in enumerate(_each(tree, header, "reading headers in", num_threads)):
         if isinstance(result, UserError):
             broken[name] = _reason(tree, name, result)
             continue
         sizes[result.size] += 1
+        if result.deep:
+            deep.append(i)
         if result.frames > 1:
             frames.append(result.frames - 1)
     most, count = sizes.most_common(1)[0] if sizes else (None, 0)
-    found = Headers(most, count, sizes.total(), frames, broken)
+    found = Headers(most, count, sizes.total(), frames, broken, deep)
     _remember(file, found._asdict())
     return found
 

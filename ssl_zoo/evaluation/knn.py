@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.classification import Answers, answers_of
-from ssl_zoo.evaluation.rows import CHUNK_FLOATS, labelled_rows
+from ssl_zoo.evaluation.rows import labelled_rows
 from ssl_zoo.evaluation.search import Bank
 from ssl_zoo.types import BadValue, UserError
 
@@ -23,7 +23,7 @@ def _neighbors(
         raise BadValue("temperature", temperature, "above 0")
     k = min(k, len(bank))
     search = Bank(bank.float(), k)
-    for chunk in torch.split(queries, max(1, CHUNK_FLOATS // search.width)):
+    for chunk in queries.split(search.at_once):
         value, index = search.nearest(chunk.float(), k)
         # The common factor exp(-max / T) changes no ranking and keeps small temperatures finite.
         yield ((value - value[:, :1]) / temperature).exp(), bank_labels[index]

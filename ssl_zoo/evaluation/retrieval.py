@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_zoo.evaluation.rows import CHUNK_FLOATS, known_rows
+from ssl_zoo.evaluation.rows import known_rows
 from ssl_zoo.evaluation.search import DIVERGED, Bank
 from ssl_zoo.types import UserError
 
@@ -108,7 +108,7 @@ def retrieval_metrics(
     rows = rows[num_relevant[rows].argsort(stable=True)]
     chunks, done = [], 0
     bank = Bank(items, max(int(num_relevant[rows].median()), *ks))
-    for chunk in rows.split(max(1, CHUNK_FLOATS // bank.width)):
+    for chunk in rows.split(bank.at_once):
         relevant = num_relevant[chunk]
         depth = min(num_items, max(int(relevant[-1]), *ks))
         value, index = bank.nearest(queries[chunk], depth, chunk if alone else None)
@@ -165,7 +165,7 @@ def nearest(embeddings: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
     rows = torch.arange(len(embeddings), device=device) if rows is None else rows.to(device)
     k = min(k, len(embeddings) - 1)
     bank = Bank(embeddings, k)
-    chunks = rows.split(max(1, CHUNK_FLOATS // bank.width))
+    chunks = rows.split(bank.at_once)
     return torch.cat([bank.nearest(embeddings[chunk], k, chunk)[1] for chunk in chunks])
 
 

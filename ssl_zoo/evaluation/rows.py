@@ -8,8 +8,6 @@ from torch.nn.functional import normalize
 
 from ssl_zoo.types import UserError
 
-CHUNK_FLOATS = 2**24  # one block of similarities is at most 64 MB
-
 
 def known_rows(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """The rows whose label is not -1 (unlabelled), and their labels on the same device.

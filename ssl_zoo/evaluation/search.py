@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -15,37 +17,47 @@ from ssl_zoo.hardware import has_native_bf16
 
 DIVERGED = -2.0  # similarity to a row that is not finite: below every cosine
 OWN = -3.0  # even lower, so that a row finds itself only after all others
+_CHUNK_FLOATS = 2**24  # one block of similarities is at most 64 MB
 _BLOCK = 2**16  # rows of the bank that are searched at once
+_ON_GPU = 8  # times as many similarities at once: smaller products leave it idle
 _COARSE_FROM = 2**12  # rows of a bank for which candidates in bfloat16 pay
-_GATHERED = 2**22  # floats of candidates that are compared at once: 16 MB
+_MOST = 4  # groups with candidates, times k: with more, all rows are compared as fast
 _ROUNDING = 2.0**-8  # of bfloat16, relative
 _Pick = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
-class _Block(NamedTuple):
+@dataclass
+class _Block:
     """Rows of the bank, arranged so that groups of neighbours are compared by one `amax`.
 
     Group s has the rows s G to s G + G - 1; row g of each group is in part g of `columns`.
 
     Attributes:
-        columns: (D, G * S), rows of length 1, part after part; zeros where a row is not finite or
-            missing.
+        rows: (M, D), of length 1; zeros where a row is not finite.
         first: Number of the block's first row in the bank.
-        size: Rows without those missing.
         group: G.
         lost: Places in `columns` of those that are not finite.
     """
 
-    columns: Tensor
+    rows: Tensor
     first: int
-    size: int
     group: int
     lost: Tensor
 
     @property
+    def size(self) -> int:
+        """M."""
+        return len(self.rows)
+
+    @property
     def num_groups(self) -> int:
         """S."""
-        return self.columns.shape[1] // self.group
+        return -(-self.size // self.group)
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """(D, G * S), part after part; zeros for the rows that are missing in the last group."""
+        return _arranged(self.rows, self.group).T.contiguous()
 
     def similarity(self, queries: Tensor, own: Tensor | None, out: Tensor) -> Tensor:
         """(n, G, S), in the memory of `out`; `own` (n,) are the queries' numbers in the bank."""
@@ -64,7 +76,7 @@ class _Block(NamedTuple):
 
     def hide_missing(self, parts: Tensor) -> None:
         """Put the rows that fill up the last group below all others, in place."""
-        if missing := self.columns.shape[1] - self.size:
+        if missing := -self.size % self.group:
             parts[:, self.group - missing :, -1] = -torch.inf
 
 
@@ -112,6 +124,9 @@ def _largest(parts: Tensor, k: int, pick: _Pick = top_k) -> tuple[Tensor, Tensor
     return value, groups.gather(1, place // group) * group + place % group
 
 
+_Search = Callable[[_Block, Tensor, int, Tensor | None], tuple[Tensor, Tensor]]
+
+
 class Bank:
     """Rows to search in, by cosine similarity in float32 or wider; ties go to the first rows.
 
@@ -127,23 +142,16 @@ class Bank:
 
     def __init__(self, rows: Tensor, k: int, coarse: bool | None = None) -> None:
         unit = unit_rows(rows)
-        lost = ~unit.isfinite().all(1)
+        lost = ~unit.sum(1).isfinite()  # several times faster than one by one
         if any_lost := bool(lost.any()):
             unit = unit.masked_fill(lost[:, None], 0)
         # The number of groups and that of the rows of the best k groups are then alike.
         group = 2 ** max(0, round(math.log2(min(len(unit), _BLOCK) / k) / 2))
         group = group if group >= 4 else 1
+        size = -(-len(unit) // -(-len(unit) // _BLOCK))  # all blocks alike
         self.blocks = [
-            _Block(
-                _arranged(part, group).T.contiguous(),
-                i * _BLOCK,
-                len(part),
-                group,
-                _places(gone, group),
-            )
-            for i, (part, gone) in enumerate(
-                zip(unit.split(_BLOCK), lost.split(_BLOCK), strict=True)
-            )
+            _Block(part, i * size, group, _places(gone, group))
+            for i, (part, gone) in enumerate(zip(unit.split(size), lost.split(size), strict=True))
         ]
         if coarse is None:
             coarse = len(unit) >= _COARSE_FROM and group > 1 and has_native_bf16(unit.device)
@@ -152,9 +160,13 @@ class Bank:
         self._memory = unit.new_empty(0)
 
     @property
-    def width(self) -> int:
-        """Similarities of one query that are held at once."""
-        return max(block.columns.shape[1] for block in self.blocks)
+    def at_once(self) -> int:
+        """How many queries to hand to `nearest` in one call."""
+        block = self.blocks[0]  # none is larger
+        floats = _CHUNK_FLOATS * (_ON_GPU if block.rows.is_cuda else 1)
+        return max(
+            1, (floats if self.coarse is None else 2 * floats) // (block.group * block.num_groups)
+        )
 
     def nearest(self, queries: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Similarity and number of the k nearest rows, nearest first: two (n, k).
@@ -165,7 +177,7 @@ class Bank:
             own: (n,) int64, the queries' own rows in the bank, which come last.
         """
         unit = unit_rows(queries)
-        lost = ~unit.isfinite().all(1)
+        lost = ~unit.sum(1).isfinite()
         if not lost.any():
             return self._search(unit, k, own)
         value, index = self._search(unit.masked_fill(lost[:, None], 0), k, own)
@@ -175,11 +187,26 @@ class Bank:
         return value, index
 
     def _search(self, queries: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.coarse is None or any(2 * k > block.num_groups for block in self.blocks):
+            return self._merged(self._exact, queries, k, own)
+        few = torch.ones(len(queries), dtype=torch.bool, device=queries.device)
+        value, index = self._merged(partial(self.coarse.nearest, few=few), queries, k, own)
+        if not few.all():
+            rest = (~few).nonzero().flatten()
+            own = None if own is None else own[rest]
+            value[rest], index[rest] = self._merged(self._exact, queries[rest], k, own)
+            if 4 * len(rest) > len(queries):  # the rows are too alike for bfloat16
+                self.coarse = None
+        return value, index
+
+    def _merged(
+        self, search: _Search, queries: Tensor, k: int, own: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """A running top k over the blocks."""
         value = queries.new_empty(len(queries), 0)
         index = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
         for block in self.blocks:
-            new = self._search_block(block, queries, min(k, block.size), own)
+            new = search(block, queries, min(k, block.size), own)
             value = torch.cat([value, new[0]], dim=1)
             index = torch.cat([index, new[1] + block.first], dim=1)
             if block.first:  # those of earlier blocks come first, so that ties stay in order
@@ -187,25 +214,11 @@ class Bank:
                 index = index.gather(1, place)
         return value, index
 
-    def _search_block(
-        self, block: _Block, queries: Tensor, k: int, own: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        if self.coarse is None or 2 * k > block.num_groups:
-            return self._exact(block, queries, k, own)
-        value, index, sure = self.coarse.nearest(block, queries, k, own)
-        if not sure.all():
-            rest = (~sure).nonzero().flatten()
-            own = None if own is None else own[rest]
-            value[rest], index[rest] = self._exact(block, queries[rest], k, own)
-            if 4 * len(rest) > len(queries):  # the rows are too alike for bfloat16
-                self.coarse = None
-        return value, index
-
     def _exact(
         self, block: _Block, queries: Tensor, k: int, own: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         # The same memory each time: the system clears new memory, a quarter of a product's time.
-        size = len(queries) * block.columns.shape[1]
+        size = len(queries) * block.group * block.num_groups
         if self._memory.numel() < size or self._memory.dtype != queries.dtype:
             self._memory = queries.new_empty(size)
         out = self._memory[:size].view(len(queries), -1)
@@ -213,63 +226,101 @@ class Bank:
 
 
 class _Coarse:
-    """Finds candidates in bfloat16, and says for which queries they are sure to be enough.
+    """Finds in bfloat16 which rows may be among the nearest, so that only those are compared.
 
     The bank's mean is subtracted first: it adds the same to all similarities of a query, so the
     order stays, and shorter rows have smaller rounding errors.
     """
 
     def __init__(self, unit: Tensor, blocks: Sequence[_Block]) -> None:
-        self.unit, self.mean = unit, unit.mean(0)
+        self.mean = unit.mean(0)
         centred = unit - self.mean
         coarse = centred.bfloat16()
-        self.longest = float(coarse.float().norm(dim=1).max())
-        self.error = float((coarse.float() - centred).norm(dim=1).max())
+        rounded = coarse.float()
+        self.longest = float(rounded.norm(dim=1).max())
+        self.error = float(rounded.sub_(centred).norm(dim=1).max())
         self.rows = {
             block.first: _arranged(coarse[block.first : block.first + block.size], block.group)
             for block in blocks
         }
 
     def nearest(
-        self, block: _Block, queries: Tensor, k: int, own: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The k nearest candidates, and which queries have no nearer row: (n, k), (n, k), (n,).
+        self, block: _Block, queries: Tensor, k: int, own: Tensor | None, few: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The k nearest of those queries for which few rows can be: two (n, k).
 
-        A row's similarity s to a query q, less that of the mean, differs from the product of the
-        rounded rows by at most |q' - q| |b'| + |q| |b' - b|, and by the products' own rounding.
+        `few` (n,) is set to False, in place, for the others, whose rows here mean nothing.
+        The k-th largest maximum of a group is a bound below on the k-th largest of all, so a row
+        that is less by twice the rounding error is none of the k nearest.
         """
         rounded = queries.bfloat16()
         with _full_accumulation():
             product = rounded @ self.rows[block.first].T
         parts = product.view(len(queries), block.group, block.num_groups)
         block.hide_missing(parts)
-        many = min(3 * k + 64, block.size)
-        rough, index = _largest(parts, many, torch.topk)
-        last = rough[:, -1].float()
-        value, index = self._exact(block, queries, index.sort(dim=1).values, k, own)
-        error = (rounded.float() - queries).norm(dim=1) * self.longest + 1.001 * self.error
-        error += 2 * _ROUNDING * last.abs()  # of the product to bfloat16: half a unit, twice
-        error += 1.1 * queries.shape[1] * 2.0**-23 * self.longest + 1e-5  # of sums in float32
-        sure = value[:, -1] - queries @ self.mean > last + error
-        return value, index, sure | (many == block.size)
+        parts = parts.view(torch.int16)  # of numbers above 0 the same order, compared faster
+        best = parts.amax(1)
+        own_too = k if own is None else k + 1
+        bound = best.topk(own_too, sorted=False).values.amin(1).view(torch.bfloat16).float()
+        least = (bound - 2 * self._error(queries, rounded, bound)) * (1 - _ROUNDING)
+        groups = best >= least.bfloat16().view(torch.int16)[:, None]
+        few &= (least > 0) & (groups.sum(1) <= _MOST * k)
+        query, group = (groups & few[:, None]).nonzero().T
+        candidate = parts[query, :, group] >= least.bfloat16().view(torch.int16)[query, None]
+        one, place = candidate.nonzero().T
+        row = group[one] * block.group + place
+        count = query[one].bincount(minlength=len(queries))
+        mine = None if own is None else own - block.first
+        return _compared(queries, block.rows, count, row, k, mine)
 
-    def _exact(
-        self, block: _Block, queries: Tensor, index: Tensor, k: int, own: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Of candidates (n, c) in the order of the bank, the k nearest in float32."""
-        size = max(1, _GATHERED // (index.shape[1] * queries.shape[1]))
-        rows = self.unit[block.first : block.first + block.size]
-        # Not a matrix product: so equal rows have equal similarities, wherever they are.
-        value = torch.cat(
-            [
-                (rows[i.flatten()].unflatten(0, i.shape) * q[:, None]).sum(2)
-                for q, i in zip(queries.split(size), index.split(size), strict=True)
-            ]
-        )
-        if own is not None:
-            value = value.masked_fill(index + block.first == own[:, None], OWN)
-        value, place = top_k(value, k)
-        return value, index.gather(1, place)
+    def _error(self, queries: Tensor, rounded: Tensor, value: Tensor) -> Tensor:
+        """A bound on the difference of rounded rows' products up to `value` from the rows': (n,).
+
+        It is at most |q' - q| |b'| + |q| |b' - b|, and the rounding of the product itself.
+        """
+        error: Tensor = (rounded.float() - queries).norm(dim=1) * self.longest
+        error += 1.001 * self.error
+        error += 2 * _ROUNDING * value.abs()  # of the product to bfloat16: half a unit, twice
+        return error + 1.1 * queries.shape[1] * 2.0**-23 * self.longest + 1e-5  # of float32 sums
+
+
+def _compared(
+    queries: Tensor, rows: Tensor, count: Tensor, row: Tensor, k: int, own: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Of each query's candidates the k nearest in float32: values and numbers, two (m, k).
+
+    Args:
+        queries: (m, D).
+        rows: (M, D).
+        count: (m,), candidates of each query, k at least.
+        row: Their numbers, query after query, each query's ascending.
+        k: How many.
+        own: (m,), the queries' own rows, which come last.
+    """
+    first = count.cumsum(0) - count
+    product = _products(queries, rows, torch.cat([first, first.new_tensor([len(row)])]), row)
+    query = torch.arange(len(queries), device=row.device).repeat_interleave(count)
+    place = torch.arange(len(row), device=row.device) - first[query]
+    shape = (len(queries), max(k, int(count.max())))
+    value, index = product.new_full(shape, -torch.inf), row.new_full(shape, -1)
+    value[query, place], index[query, place] = product, row
+    if own is not None:
+        value = value.masked_fill(index == own[:, None], OWN)
+    value, place = top_k(value, k)
+    return value, index.gather(1, place)
+
+
+def _products(queries: Tensor, rows: Tensor, ends: Tensor, row: Tensor) -> Tensor:
+    """Of each query with the rows numbered `row[ends[i]:ends[i + 1]]`, one after the other.
+
+    Pair by pair, no matrix product: so equal rows have equal products, wherever they are.
+    """
+    shape, none = (len(queries), len(rows)), rows.new_zeros(len(row))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        pairs = torch.sparse_csr_tensor(ends, row, none, shape, check_invariants=False)
+        products: Tensor = torch.sparse.sampled_addmm(pairs, queries, rows.T, beta=0).values()
+    return products
 
 
 @contextmanager

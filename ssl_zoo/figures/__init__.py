@@ -1,22 +1,46 @@
-"""Figures of a run, a representation or an evaluation. Drawn without a display.
+"""Figures of a run, a sweep, a representation or an evaluation. Drawn without a display.
 
-Each `draw_X` makes a figure, and `save` writes it.
+Each `draw_X` makes a figure, and `save` writes it. Lazy: the picture of a sweep needs no torch.
 """
 
-from ssl_zoo.figures.canvas import save
-from ssl_zoo.figures.evaluation import (
-    draw_confusion,
-    draw_few_shot,
-    draw_gallery,
-    draw_grid,
-    draw_per_class,
-    draw_strengths,
-)
-from ssl_zoo.figures.maps import draw_map, draw_maps
-from ssl_zoo.figures.run import MOST_ROWS, draw_curves, draw_views
+from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ssl_zoo.figures.canvas import save
+    from ssl_zoo.figures.evaluation import (
+        draw_confusion,
+        draw_few_shot,
+        draw_gallery,
+        draw_grid,
+        draw_per_class,
+        draw_strengths,
+    )
+    from ssl_zoo.figures.maps import draw_map, draw_maps
+    from ssl_zoo.figures.run import MOST_ROWS, draw_curves, draw_views
+    from ssl_zoo.figures.sweep import Swept, draw_sweep
+
+_PARTS = {
+    "MOST_ROWS": "run",
+    "Swept": "sweep",
+    "draw_confusion": "evaluation",
+    "draw_curves": "run",
+    "draw_few_shot": "evaluation",
+    "draw_gallery": "evaluation",
+    "draw_grid": "evaluation",
+    "draw_map": "maps",
+    "draw_maps": "maps",
+    "draw_per_class": "evaluation",
+    "draw_strengths": "evaluation",
+    "draw_sweep": "sweep",
+    "draw_views": "run",
+    "save": "canvas",
+}
 __all__ = [
     "MOST_ROWS",
+    "Swept",
     "draw_confusion",
     "draw_curves",
     "draw_few_shot",
@@ -26,6 +50,13 @@ __all__ = [
     "draw_maps",
     "draw_per_class",
     "draw_strengths",
+    "draw_sweep",
     "draw_views",
     "save",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PARTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PARTS[name]}"), name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # the picture of a sweep needs no torch
+    from torch import Tensor
 
 # Colours that colour-blind people tell apart (Okabe and Ito 2008), without the yellow.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -55,10 +58,14 @@ def hide_ticks(axis: Axes) -> None:
 
 
 def readable(name: Any) -> str:
-    """A name as text: shortened, no formula between dollar signs, not hidden by a "_"."""
-    text = str(name)
+    """A name as text on one line: no formula between dollar signs, not hidden by a "_".
+
+    It is shortened in its middle, since long names of classes often begin or end alike.
+    """
+    text = " ".join(str(name).split())
     if len(text) > _NAME_LENGTH:
-        text = text[: _NAME_LENGTH - 1] + "…"
+        end = (_NAME_LENGTH - 1) // 2
+        text = f"{text[: _NAME_LENGTH - 1 - end]}…{text[-end:]}"
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
@@ -66,6 +73,9 @@ def readable(name: Any) -> str:
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    with warnings.catch_warnings():
+        # Letters that matplotlib's font lacks (Chinese, emoji) become boxes; files have the names.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
+        figure.tight_layout()
+        figure.savefig(path, dpi=120, bbox_inches="tight")
     return path

@@ -94,13 +94,15 @@ def draw_answers(answers: Answers, candidate: Candidate, setting: str = "") -> N
 def majority_line(label: Tensor, class_names: list[str]) -> str | None:
     """What it scores to answer the most frequent class always; None if classes are equally many.
 
+    A single class is said: any head that prefers it scores high.
+
     Args:
         label: Of the test images that are scored.
         class_names: Names by label.
     """
     count = label.bincount()
     count = count[count > 0]
-    if len(count) == 0 or int(count.min()) == int(count.max()):
+    if len(count) == 0 or (len(count) > 1 and int(count.min()) == int(count.max())):
         return None
     most, share = majority(label)
     return (

@@ -109,7 +109,9 @@ class Finetune(Protocol):
         """For each fraction `test_top1_<n>pct` and so on, `val_top1_<n>pct`, rate and counts."""
         labels = candidate.data.train.labels
         labels = labels[labels >= 0]
-        row: dict[str, Any] = {"chosen_on": "val" if len(candidate.data.val) else None}
+        data = candidate.data
+        on_val = bool(torch.isin(data.val.labels, data.train_labels).any())
+        row: dict[str, Any] = {"chosen_on": "val" if on_val else None}
         for fraction, epochs in self.epochs.items():
             rows, name = fraction_of(labels, fraction, self.draw), f"{100 * fraction:g}pct"
             best, diverged = self._best(candidate, rows, epochs, name)

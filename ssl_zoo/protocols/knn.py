@@ -54,11 +54,12 @@ class KNN(Protocol):
     def _say_small_banks(self, data: DataModule) -> None:
         """Say which k are above the number of images that can vote, and what is used."""
         train = int((data.train.labels >= 0).sum())
-        bank = train + int(torch.isin(data.val.labels, data.train_labels).sum())
+        val = int(torch.isin(data.val.labels, data.train_labels).sum())
+        bank = train + val
         for ks, count, who in (
             ([k for k in self.ks if k > bank], bank, "train and val, which vote on test"),
             (
-                [self.k] if len(data.val) and self.k > train else [],
+                [self.k] if val and self.k > train else [],
                 train,
                 "train, which vote on val",
             ),

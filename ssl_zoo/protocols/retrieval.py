@@ -97,6 +97,8 @@ class Retrieval(Protocol):
         val = [self._metrics(candidate, pool, fold, "validation") for fold in folds]
         test = self._metrics(candidate, pool, split.test, "test")
         rows = _rows(pool, split.test)
+        if candidate.is_first:
+            _tell_certain(test, len(rows))
         if (path := candidate.figure("gallery")) is not None:
             self._draw(candidate, pool, rows, path)
         scores = _val_scores(val) | self._test_scores(test, candidate.seed)
@@ -171,6 +173,15 @@ def _given_split(data: DataModule, num_folds: int) -> ClassSplit | None:
     if data.class_split is not None:
         return data.class_split
     return class_split_of(data.train, data.val, data.test, data.class_names, num_folds)
+
+
+def _tell_certain(test: RetrievalMetrics, num_images: int) -> None:
+    """Say which recalls are 1 whatever the features, since a query has no more images to search."""
+    if certain := [f"R@{k}" for k in sorted(test.recall_at) if k >= num_images - 1]:
+        info(
+            f"retrieval: the test classes have {num_images} images, so that {' and '.join(certain)}"
+            " finds all the others of a query: 100% says nothing"
+        )
 
 
 def _rows(pool: Features, classes: list[int]) -> Tensor:

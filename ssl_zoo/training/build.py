@@ -130,7 +130,7 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder)
                 "another name"
             )
         made[name] = callback
-    watched = Watched(made, cfg.monitor.every_n_epochs)
+    watched = Watched(made, cfg.monitor.every_n_epochs, cfg.get("objective"))
     # those that stop a run look at what the others log; Lightning itself puts checkpoints last
     stoppers: list[Callback] = [c for c in made.values() if isinstance(c, EarlyStopping)]
     others = [callback for callback in made.values() if callback not in stoppers]
@@ -139,7 +139,7 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder)
     callbacks = [FiniteLoss(), TrainMetrics(), *others, watched, *stoppers]
     if cfg.trainer.fast_dev_run:
         return callbacks
-    return [*callbacks, Checkpoints(folder, cfg.save_every_n_minutes)]
+    return [*callbacks, Checkpoints(folder, cfg.save_every_n_minutes, cfg.get("objective"))]
 
 
 def _blamed(cfg: DictConfig, text: str) -> str:

@@ -43,6 +43,10 @@ def folder_of(cfg: DictConfig) -> Iterator[RunFolder]:
     try:
         with held(folder):
             yield folder
+    except UserError:
+        if sweep_group() is None:  # whose summary lists the jobs that failed
+            folder.take_back()
+        raise
     finally:
         remove_if_empty(str(folder))  # nothing came of the run
 

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torchvision.transforms.v2.functional import resize
 
-from ssl_zoo.config import instantiate, task_overrides, trust_for, typed
+from ssl_zoo.config import chosen_names, instantiate, task_overrides, trust_for, typed
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
@@ -42,6 +42,8 @@ class Result:
             "name": config["name"],
             "overrides": earlier.get("overrides", task_overrides()),
             "seed": config["seed"],
+            "objective": config.get("objective"),
+            "choices": earlier.get("choices", chosen_names()),
         }
 
     def seconds(self) -> float:

@@ -1,9 +1,9 @@
-"""The summary of a multirun: summary.csv and one figure. Imports no torch."""
+"""The summary of a multirun: summary.csv, .md and .png, printed at its end. Imports no torch."""
 
 from __future__ import annotations
 
-import csv
-from io import StringIO
+import atexit
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,45 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from ssl_zoo.metric_names import OBJECTIVES, Metric, objective_of
-from ssl_zoo.multirun import (
-    Setting,
-    by_setting,
-    mean_and_s,
-    results_in,
-    settings_of,
-    varied,
-)
+from ssl_zoo.console import print_table
+from ssl_zoo.launched import is_rank_zero
+from ssl_zoo.metric_names import Metric
+from ssl_zoo.multirun import results_in, sampled_in_log, varied
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.summary import (
+    RUNNING,
+    Column,
+    Job,
+    Line,
+    as_csv,
+    as_markdown,
+    best_in_words,
+    counted,
+    lines_of,
+    objective_of_jobs,
+    ordered,
+    read_jobs,
+    table_of,
+    unfinished,
+)
 from ssl_zoo.writing import write_atomically, write_text
+
+_MOST_LINES = 20  # of the table that is printed
 
 
 class SweepSummary(Callback):
-    """Enters the jobs that failed before they had a result; the others enter themselves."""
+    """Enters the jobs that failed before they had a result; the others enter themselves.
+
+    At the end it prints the summary, also of a sweep that ends with an error or by Ctrl-C, of which
+    Hydra tells no callback.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        atexit.register(_at_end, Path(config.hydra.sweep.dir), os.getpid())
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        atexit.unregister(_at_end)
+        _at_end(Path(config.hydra.sweep.dir), os.getpid())
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode.name == "MULTIRUN" and job_return.status == JobStatus.FAILED:
@@ -46,6 +70,7 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
         "name": config.name,
         "overrides": list(job_return.overrides or []),
         "seed": config.seed,
+        "objective": config.get("objective"),
         "seconds": 0.0,
         "metrics": {},
         "error": str(job_return._return_value),
@@ -54,64 +79,75 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
     job.write_result(result)
 
 
+def _at_end(folder: Path, process: int) -> None:
+    """Summarize and print, in the process that started the jobs."""
+    if os.getpid() != process or not is_rank_zero() or not folder.is_dir():
+        return
+    summarize(folder)  # jobs that were killed could not
+    jobs = _ended(read_jobs([folder]))
+    if not jobs:
+        return
+    objective, lines = objective_of_jobs(jobs), lines_of(jobs)
+    shown = lines if len(lines) <= _MOST_LINES else ordered(lines, objective)[:_MOST_LINES]
+    print(f"{folder}: {counted(jobs)}")
+    print_table("", *table_of(shown, [Column.of(objective)]))
+    if len(shown) < len(lines):
+        print(f"the first {len(shown)} of {len(lines)} settings")
+    if best := best_in_words(lines, objective):
+        print(best)
+    for problem in unfinished(jobs):
+        print(problem)
+    print(f"summary: {folder / 'summary.md'}")
+
+
 def summarize(folder: Path) -> None:
-    """Write summary.csv and summary.png from the result.json of each job in a sweep's folder.
+    """Write summary.csv, .md and .png from the result.json of each job in a sweep's folder.
 
     Several jobs may end at once. Who has written looks again, so that the last one leaves all.
     """
-    jobs = None
-    while jobs != (jobs := results_in(folder)):
-        _write_summary(folder, jobs)
+    seen = None
+    while seen != (seen := results_in(folder)):
+        _write_summary(folder)
 
 
-def _write_summary(folder: Path, began: list[tuple[str, dict[str, Any]]]) -> None:
-    keys = varied([settings_of(job["overrides"]) for _, job in began])
-    # not those that run, since a file would say so still when they are killed
-    jobs = [(name, job) for name, job in began if job["status"] != "running"]
+def _ended(jobs: list[Job]) -> list[Job]:
+    """Not those that run, since a file would say so still when they are killed."""
+    return [job for job in jobs if job.status != RUNNING]
+
+
+def _write_summary(folder: Path) -> None:
+    began = read_jobs([folder])
+    jobs = _ended(began)
     if not jobs:
         return
-    settings = [settings_of(job["overrides"]) for _, job in jobs]
-    logged = {name for _, job in jobs for name in job["metrics"]}
-    objective = objective_of(logged) or OBJECTIVES[0]
-    metrics = [objective.name, *sorted(logged - {objective.name})]
-    text = StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(["job", "status", *keys, *metrics, "seconds"])
-    for (name, job), values in zip(jobs, settings, strict=True):
-        row = [values.get(key, "") for key in keys]
-        scores = [job["metrics"].get(metric, "") for metric in metrics]
-        table.writerow([name, job["status"], *row, *scores, job["seconds"]])
-    write_text(folder / "summary.csv", text.getvalue())
-    _draw(folder, [job["metrics"] for _, job in jobs], by_setting(settings, keys), objective)
+    objective, keys = objective_of_jobs(jobs), varied([job.settings for job in began])
+    lines = lines_of(jobs, began=began)
+    write_text(folder / "summary.csv", as_csv(jobs, keys, objective))
+    write_text(
+        folder / "summary.md", as_markdown(folder.name, jobs, lines, objective, "summary.png")
+    )
+    _draw(folder, lines, objective)
 
 
-def _draw(
-    folder: Path, metrics: list[dict[str, float]], settings: list[Setting], objective: Metric
-) -> None:
-    """Each setting's score: a dot per seed, a bar at their mean."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+def _draw(folder: Path, lines: list[Line], objective: Metric) -> None:
+    from ssl_zoo.figures import Swept, draw_sweep  # matplotlib
 
     scale = 100 if objective.is_share else 1
-    labels = []
-    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.45 * len(settings)))
-    for row, (values, runs) in enumerate(settings):
-        logged = [metrics[i] for i in runs if objective.name in metrics[i]]
-        scores = [scale * one[objective.name] for one in logged]
-        if scores:
-            axis.barh(row, mean_and_s(scores)[0], height=0.6, color="tab:blue", alpha=0.35)
-        axis.plot(scores, [row] * len(scores), "o", color="tab:blue", markersize=5)
-        label = ", ".join(f"{knob}={value}" for knob, value in values.items()) or "all"
-        labels.append(f"{label}  (n={len(scores)})")
-    axis.set_yticks(range(len(labels)), labels)
-    axis.invert_yaxis()
-    unit = ", %" if objective.is_share else ""
-    axis.set_xlabel(f"{objective.name}{unit} (dots: runs, bar: their mean)")
-    axis.grid(axis="x", alpha=0.3)
+    settings = []
+    for line in lines:
+        spread = line.spread(objective.name)
+        interval = spread and spread.interval
+        one = Swept(
+            values=line.values,
+            scores=[scale * score for score in line.of(objective.name)],
+            mean=None if spread is None else scale * spread.mean,
+            interval=interval and (scale * interval[0], scale * interval[1]),
+            runs=len(line.jobs),
+        )
+        settings.append(one)
+    label = Column.of(objective).title
+    figure = draw_sweep(settings, label, objective.objective == "min", sampled_in_log(folder))
     write_atomically(
         folder / "summary.png",
         lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"),
     )
-    plt.close(figure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping as LightningsEarlyStopping
@@ -20,29 +21,40 @@ _BETTER = {metric.name: "max" for metric in METRICS if metric.is_share} | {LOSS.
 _KNOWN_PACKAGES = ("ssl_zoo", "pytorch_lightning")
 
 
+class _Objective(NamedTuple):
+    """What the run is chosen by, as if a callback looked at it."""
+
+    monitor: str
+
+
 class Watched(Callback):
-    """Refuses a callback whose metric nobody logs, as early as that is known.
+    """Refuses a callback, or an objective, whose metric nobody logs, as early as that is known.
 
     It stands behind the monitors and before what looks at their metrics.
 
     Args:
         callbacks: By their names in the config.
         every_n_epochs: How often the monitors run.
+        objective: The metric that the run is chosen by, where one is named.
     """
 
-    def __init__(self, callbacks: Mapping[str, Callback], every_n_epochs: int) -> None:
+    def __init__(
+        self, callbacks: Mapping[str, Callback], every_n_epochs: int, objective: str | None = None
+    ) -> None:
         self.every_n_epochs = every_n_epochs
-        self.watchers = {
+        self.watchers: dict[str, Callback | _Objective] = {
             f"callbacks.{name}.monitor": callback
             for name, callback in callbacks.items()
             if isinstance(getattr(callback, "monitor", None), str)
         }
+        if objective is not None:
+            self.watchers["objective"] = _Objective(objective)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         parts = [*trainer.callbacks, pl_module]  # type: ignore[attr-defined]
         ours = all(type(part).__module__.split(".")[0] in _KNOWN_PACKAGES for part in parts)
         for knob, watcher in self.watchers.items():
-            metric: str = watcher.monitor  # type: ignore[attr-defined]
+            metric: str = watcher.monitor  # type: ignore[union-attr]
             of_the_step = metric.rpartition("/")[0] == LOSS.name.rpartition("/")[0]
             if ours and metric not in _BY_EPOCH and not of_the_step:
                 raise UserError(f"{knob}={metric}: nothing logs it: {nearest(metric, _BY_EPOCH)}")
@@ -63,7 +75,7 @@ class Watched(Callback):
                 f"dataset.val_fraction=0.1, or another metric, such as {LOSS.name}"
             )
 
-    def _check_rhythm(self, knob: str, metric: str, watcher: Callback) -> None:
+    def _check_rhythm(self, knob: str, metric: str, watcher: Callback | _Objective) -> None:
         """Lightning's own looks every epoch, and counts an old value as one that is no better."""
         lightnings = isinstance(watcher, LightningsEarlyStopping)
         if not lightnings or isinstance(watcher, EarlyStopping) or self.every_n_epochs == 1:
@@ -80,7 +92,7 @@ class Watched(Callback):
             return
         logged = trainer.callback_metrics
         for knob, watcher in self.watchers.items():
-            metric: str = watcher.monitor  # type: ignore[attr-defined]
+            metric: str = watcher.monitor  # type: ignore[union-attr]
             if metric not in logged:
                 raise UserError(
                     f"{knob}={metric}: this run logs {', '.join(sorted(logged))}: give one of "

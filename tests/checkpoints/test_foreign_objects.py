@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import array
 import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import functools
+import io
+import itertools
 import logging
+import math
+import operator
+import os
 import random
 import re
 import sys
@@ -25,6 +31,7 @@ import torch
 import torchvision
 from omegaconf import OmegaConf
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from helpers.layouts import features, install, resnet
 from helpers.networks import randomised
@@ -101,8 +108,21 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "dataclass": lambda: Settings(0.2),
     "enum": lambda: Mode.TRAIN,
     "namedtuple": lambda: Pair(1, 2),
+    # names of Python, torch and numpy that only stand there, and objects that are not called
+    "references": lambda: [np.mean, np.add, math.sqrt, zip, torch.relu, torch.save, os.getcwd],
+    "a method": lambda: Settings(0.2).__repr__,
+    "operators": lambda: [operator.itemgetter(1), operator.attrgetter("a"), itertools.repeat(2)],
+    "type hints": lambda: [list[int], int | None],
+    "torch's objects": lambda: [torch.amp.GradScaler("cpu"), TensorDataset(torch.ones(2))],
+    "numpy's objects": lambda: [
+        np.ma.masked_array([1, 2], [0, 1]),
+        np.rec.array([(1, 2.0)]),
+        np.array([Path("a"), "b"], dtype=object),
+    ],
+    "array": lambda: array.array("f", [1, 2]),
+    "text file": lambda: io.StringIO("a"),
 }
-FIRST = ["partial", "dtype", "datetime", "easydict", "dataclass", "numpy texts"]
+FIRST = ["partial", "dtype", "datetime", "easydict", "numpy texts", "references", "numpy's objects"]
 
 
 @pytest.fixture
@@ -164,14 +184,18 @@ def test_a_function_of_any_package_is_not_called(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
-@pytest.mark.parametrize("where", ["whole", "beside", "compiled"])
+@pytest.mark.parametrize("where", ["whole", "beside", "compiled", "listed", "deep"])
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_a_whole_model(where: str, zipped: bool, tmp_path: Path) -> None:
     network: Any = randomised(torchvision.models.squeezenet1_1())
     name = "torchvision.models.squeezenet.SqueezeNet"
     if where == "compiled":
         network, name = nn.Sequential(network), "torch.nn.modules.container.Sequential"
-    content = {"model": network, "epoch": 1} if where == "beside" else network
+    content = {
+        "beside": {"model": network, "epoch": 1},
+        "listed": [network, 3],
+        "deep": {"best": {"models": (network,)}},
+    }.get(where, network)
     path = tmp_path / "model.pth"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     said = (

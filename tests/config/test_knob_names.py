@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,6 +202,23 @@ def test_other_errors_pass() -> None:
     with pytest.raises(UserError, match=r"^text$") as caught, naming_knobs({}):
         raise UserError("text")
     assert type(caught.value) is UserError
+
+
+def test_arguments_in_a_text_are_knobs(tmp_path: Path) -> None:
+    cfg = OmegaConf.create(
+        {
+            "data": {"on_error": "stop"},
+            "module": {
+                "_target_": "ssl_zoo.data.datasets.folder",
+                "root": str(tmp_path),
+                "on_error": "${data.on_error}",
+                "cache_dir": str(tmp_path / "cache"),
+            },
+        }
+    )
+    (tmp_path / "a.png").write_text("x")
+    line = said(cfg, lambda: instantiate(cfg.module))
+    assert line.endswith("or set data.on_error=skip")
 
 
 def test_an_error_keeps_its_cause() -> None:

@@ -111,8 +111,14 @@ def test_printing_it_says_what_it_does(preprocess: Preprocess, line: str) -> Non
         ({"mean": [0.5]}, r"^mean=\[0\.5\]: must be three numbers"),
         ({"std": [0.2, 0.2, float("nan")]}, r"^std=\[0\.2, 0\.2, nan\]: must be three numbers"),
         ({"std": [0.2, 0.2, 0.0]}, r"^std=\[0\.2, 0\.2, 0\.0\]: must be above 0$"),
+        ({"mean": [123.7, 116, 103]}, r"is not of images scaled to \[0, 1\]: divide it by 255$"),
+        ({"std": [58.4, 57.1, 57.4]}, r"^std=\[58\.4, 57\.1, 57\.4\] is not of images scaled to"),
     ],
 )
 def test_statistics_that_make_no_sense(options: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError, match=line):
         Preprocess(4, **options)
+
+
+def test_a_whole_crop_is_the_same_however_it_is_typed() -> None:
+    assert repr(Preprocess(4, 1).options()) == repr(Preprocess(4, 1.0).options())

@@ -66,6 +66,17 @@ def test_without_it_one_warning_gives_the_value(
     assert opened(root, caplog, white=white)[1] == []
 
 
+def test_one_file_of_16_bits_among_many_is_found(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(40):
+        (root / "a").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 8), i).save(root / f"a/{i:02}.png")
+    Image.fromarray(np.full((8, 9), 900, np.uint16)).save(root / "a/03b.png")
+    for _ in ("read", "from the cache"):
+        assert opened(root, caplog)[1][0].endswith("give white=1023")
+
+
 def test_a_full_range_and_8_bits_are_not_warned_of(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

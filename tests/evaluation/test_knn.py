@@ -10,7 +10,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from ssl_zoo.evaluation import knn, knn_predict, knn_top1
+from ssl_zoo.evaluation import knn_predict, knn_top1, search
 from ssl_zoo.types import UserError
 
 
@@ -102,7 +102,7 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     queries, labels, bank, bank_labels = random_problem(3)
     whole = knn_predict(queries, bank, bank_labels, 5)
     top1 = knn_top1(queries, labels, bank, bank_labels, 5, ks=[5])
-    monkeypatch.setattr(knn, "CHUNK_FLOATS", 150 * 7)  # 60 queries: 8 chunks of 7 and one of 4
+    monkeypatch.setattr(search, "_CHUNK_FLOATS", 150 * 7)  # 60 queries: 8 chunks of 7 and one of 4
     torch.testing.assert_close(knn_predict(queries, bank, bank_labels, 5), whole)
     assert knn_top1(queries, labels, bank, bank_labels, 5, ks=[5]) == top1
 

@@ -19,6 +19,7 @@ from ssl_zoo.evaluation import (
     nearest,
     retrieval,
     retrieval_metrics,
+    search,
 )
 from ssl_zoo.types import UserError
 
@@ -246,7 +247,7 @@ def test_chunks_do_not_change_the_result(
 ) -> None:
     x, y = make(11)
     whole, neighbors = retrieval_metrics(x, y), nearest(x, 9)
-    monkeypatch.setattr(retrieval, "CHUNK_FLOATS", 7 * len(x))
+    monkeypatch.setattr(search, "_CHUNK_FLOATS", 7 * len(x))
     steps: list[tuple[int, int]] = []
     pieces = retrieval_metrics(x, y, progress=lambda done, total: steps.append((done, total)))
     assert pieces[:9] == whole[:9]

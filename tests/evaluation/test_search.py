@@ -75,8 +75,9 @@ def test_candidates_are_used_where_they_are_sure_and_dropped_where_not() -> None
     x = problem("plain")
     bank = Bank(x, 9, coarse=True)
     assert bank.coarse is not None
-    sure = bank.coarse.nearest(bank.blocks[0], unit_rows(x[:200]), 9, None)[2]
-    assert sure.double().mean() > 0.9
+    few = torch.ones(200, dtype=torch.bool)
+    bank.coarse.nearest(bank.blocks[0], unit_rows(x[:200]), 9, None, few)
+    assert few.double().mean() > 0.9
     bank.nearest(x[:200], 9)
     assert bank.coarse is not None
     alike = Bank(problem("alike").sign(), 9, coarse=True)  # all rows are equal
@@ -106,7 +107,7 @@ class _Largest(TorchDispatchMode):
 
 
 def test_retrieval_is_flat_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssl_zoo.evaluation.retrieval.CHUNK_FLOATS", 2**17)
+    monkeypatch.setattr(search, "_CHUNK_FLOATS", 2**17)
     peaks = []
     for count in (1500, 3000):
         x, y = problem("plain")[:count], torch.arange(count) % 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from matplotlib.patches import Rectangle
 from helpers.figures import NAN, gallery, pixels_of, size_of
 from ssl_zoo import figures
 from ssl_zoo.figures import evaluation
-from ssl_zoo.figures.canvas import GREEN, GREY, RED
+from ssl_zoo.figures.canvas import GREEN, GREY, RED, save
 
 # --- the gallery ----------------------------------------------------------------------------------
 
@@ -101,10 +102,21 @@ def test_of_many_classes_the_best_and_the_worst(count: int) -> None:
         assert line.get_xdata()[0] == pytest.approx(100 * sum(accuracy) / count)
 
 
-@pytest.mark.slow
 def test_long_names_are_cut() -> None:
-    ((name, _),) = bars_of(evaluation.draw_per_class([0.5], ["x" * 100]))
-    assert name == "x" * 23 + "…"
+    names = ["x" * 100, "golden retriever from camera 1", "golden retriever from camera 12"]
+    shown = [name for name, _ in bars_of(evaluation.draw_per_class([0.5, 0.4, 0.3], names))]
+    assert shown[0] == "x" * 12 + "…" + "x" * 11
+    assert len(set(shown)) == 3  # they begin alike
+
+
+@pytest.mark.slow
+def test_names_in_any_script_are_drawn_silently(tmp_path: Path) -> None:
+    """Letters that the font lacks: no warning for each of them and each row."""
+    figure = evaluation.draw_per_class([0.5, 0.4], ["日本語", "🍎\tApfel"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(figure, tmp_path / "classes.png")
+    assert [name for name, _ in bars_of(figure)] == ["日本語", "🍎 Apfel"]
 
 
 # --- confusions ---------------------------------------------------------------------------------

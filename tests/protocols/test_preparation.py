@@ -312,6 +312,17 @@ def test_a_program_of_a_fixed_size(run: Path, tmp_path: Path, data: list[str]) -
 
 
 @pytest.mark.slow
+def test_onnxruntime_computes_in_float32_whatever_the_precision(
+    run: Path, tmp_path: Path, data: list[str]
+) -> None:
+    export(run, "onnx", tmp_path / "mine.onnx")
+    base = [f"ckpt={tmp_path / 'mine.onnx'}", *data, *KNN]
+    plain, half = (run_evaluate(*base, *more) for more in ([], ["precision=bf16-mixed"]))
+    assert plain["encoded_in"] == half["encoded_in"] == "float32"
+    assert plain["protocol_id"] == half["protocol_id"]
+
+
+@pytest.mark.slow
 def test_the_knob_of_the_crop_is_read_in_training(make_config: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^dataset\.crop_fraction=2: must be above 0 and at most"):
         train(make_config("dataset.crop_fraction=2"))

@@ -126,6 +126,24 @@ def test_images_of_the_test_split_alone(make_config: Callable[..., DictConfig]) 
         protocol(images="val")
 
 
+def test_a_recall_that_cannot_miss_is_said(
+    make_config: Callable[..., DictConfig], caplog: pytest.LogCaptureFixture
+) -> None:
+    """k above the number of other images."""
+    candidate = make_candidate(make_config())
+    test = candidate.features.test
+    rows = [row for c in range(10) for row in (test.label == c).nonzero()[:2, 0].tolist()]
+    few = candidate.features._replace(test=Features(*(part[rows] for part in test)))
+    retrieval = protocol(mode="contiguous", images="test")
+    with caplog.at_level("INFO", "ssl_zoo"):
+        retrieval.score(candidate)
+        assert "R@" not in caplog.text
+        scores = retrieval.score(replace(candidate, encoded=Encoded(few)))
+    assert scores["test_recall_at_10"] == 1
+    said = "retrieval: the test classes have 10 images, so that R@10 finds all the others of a"
+    assert said in caplog.text
+
+
 def test_weak_measures_on_request(
     make_config: Callable[..., DictConfig], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,7 +24,7 @@ from ssl_zoo.data.datasets.drawn_shapes import draw_shapes
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.evaluation import knn_top1
 from ssl_zoo.protocols.runner.candidates import Concatenated
-from ssl_zoo.protocols.table import print_scores
+from ssl_zoo.table import print_runs
 from ssl_zoo.types import UserError
 
 pytestmark = pytest.mark.xdist_group("runner")  # two runs are trained once for the file
@@ -97,19 +97,21 @@ def test_ids_follow_what_defines_a_score(runs: list[Path]) -> None:
     assert len({first, *ids}) == 1 + len(changes)
 
 
-def test_a_table_refuses_figures_that_do_not_compare(
+def test_scores_that_are_not_comparable_are_in_columns_of_their_own(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored = [tmp_path / name for name in "abc"]
     for run, folder, k in zip([*runs, runs[1]], scored, (20, 20, 10), strict=True):
         run_evaluate(f"ckpt={run}", f"out={folder / 'evaluation'}", f"protocol.knn.k={k}")
     capsys.readouterr()
-    print_scores(scored[:2])
+    print_runs(scored[:2])
     table = capsys.readouterr().out
-    assert "a: pretrained" in table
-    assert "b: raw pixels" in table
-    with pytest.raises(UserError, match=r"do not belong in one column"):
-        print_scores(scored[1:])
+    assert all(f"│ {row} " in table for row in ("a", "b", "random init", "raw pixels"))
+    assert "different ids" not in table
+    print_runs(scored[1:])
+    table = capsys.readouterr().out
+    assert "knn: scores with different ids" in table
+    assert table.count("knn (") == 2
 
 
 @pytest.mark.slow

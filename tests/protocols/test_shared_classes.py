@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from helpers.trees import make_colours
 from ssl_zoo.data import Augmentation, DataModule
 from ssl_zoo.data.images import Splits
 from ssl_zoo.evaluation.features import Features
+from ssl_zoo.protocols.classification import majority_line
+from ssl_zoo.table import print_runs
 from ssl_zoo.train import train
 from ssl_zoo.types import UserError
 
@@ -77,6 +80,10 @@ def test_what_the_majority_alone_scores_is_said(
     assert "balanced top1" in printed
     assert "top5" not in printed
     assert json.loads((tmp_path / "out/knn.json").read_text())["rows"]["raw pixels"] == row
+    shutil.copytree(tmp_path / "out", tmp_path / "run/evaluation")
+    print_runs([tmp_path / "run"])
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if "most frequent class" in s]
+    assert "83.3" in line
     lines = per_class(tmp_path / "out/knn_per_class.csv")
     assert lines[0] == ["class", "images", "random init", "raw pixels"]
     assert [[line[0], line[1], line[3]] for line in lines[1:]] == [
@@ -86,6 +93,23 @@ def test_what_the_majority_alone_scores_is_said(
     ]
     pictures = {path.name for path in (tmp_path / "out/figures").iterdir()}
     assert {"knn_confusion.png", "knn_confusion_raw_pixels.png"} <= pictures
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ([1, 1, 1], "3 of test's 3 images are bee: always answering that scores 100.0 top-1"),
+        ([2], "1 of test's 1 images are cat: always answering that scores 100.0 top-1"),
+        ([0, 2, 2], "2 of test's 3 images are cat: always answering that scores 66.7 top-1"),
+        ([0, 1, 2], None),
+        ([0, 0, 2, 2], None),  # test lacks a class, but is even
+        ([], None),
+    ],
+)
+def test_a_single_class_is_a_majority_too(label: list[int], says: str | None) -> None:
+    line = majority_line(torch.tensor(label, dtype=torch.int64), ["ant", "bee", "cat"])
+    assert (line or "").startswith(says or "")
+    assert (line is None) == (says is None)
 
 
 def test_equal_classes_need_no_such_line(
@@ -156,6 +180,37 @@ def test_classes_that_train_and_test_do_not_share(
     emus = [path for path, label in zip(stored["path"], stored["label"], strict=True) if label == 3]
     assert len(emus) == 3
     assert all("/test/emu/" in path for path in emus)
+
+
+def test_what_chooses_nothing_needs_no_class_of_val(tmp_path: Path) -> None:
+    val = {"val/emu": "mm", "val/gnu": "yy"}
+    root = make_colours(tmp_path / "data", {**TRAIN, **val, "test/ant": "rr", "test/bee": "gr"})
+    row = scores(root)["knn"]
+    assert (row["val_top1"], row["test_top1"], row["num_bank"]) == (None, 0.75, 22)
+    with pytest.raises(UserError, match=r"^protocol=linear: val has no image of a class"):
+        scores(root, "protocol=linear")
+
+
+@pytest.mark.slow
+def test_heads_of_one_setting_need_no_class_of_val(tmp_path: Path) -> None:
+    val, test = {"val/emu": "mm", "val/gnu": "yy"}, {"test/ant": "rr", "test/bee": "gr"}
+    root = make_colours(tmp_path / "data", {**TRAIN, **val, **test})
+    one = {
+        "linear": ["learning_rates=[0.1]", "weight_decays=[0]", "epochs=2"],
+        "linear_augmented": [
+            *("learning_rates=[0.1]", "weight_decays=[0]", "epochs=1", "batch_size=16")
+        ],
+        "finetune": ["learning_rates=[0.1]", "fractions=[1.0]", "epochs=[1]"],
+        "logistic": ["strengths=[0.01]"],
+    }
+    knobs = [f"protocol.{name}.{knob}" for name, several in one.items() for knob in several]
+    out = run_protocols(*overrides(root), f"protocol=[{','.join(one)}]", *knobs)
+    for name, result in out.items():
+        row = result["rows"]["random init"]
+        ends = {"finetune": "_100pct"}
+        assert row[f"val_top1{ends.get(name, '')}"] is None, name
+        assert row["num_test_images"] == 4
+    assert out["finetune"]["rows"]["random init"]["chosen_on"] is None
 
 
 @pytest.mark.slow

@@ -19,10 +19,12 @@ from torch import nn
 import ssl_zoo
 from helpers.configs import TINY
 from helpers.paths import ROOT
-from helpers.programs import run_evaluate, run_protocols
+from helpers.programs import run_evaluate, run_protocols, train_on_folder
+from helpers.trees import make_colours
 from ssl_zoo.backbones import ConvNet
-from ssl_zoo.protocols.table import print_scores
+from ssl_zoo.protocols.runner.settings import tell_repeated
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.table import print_runs
 from ssl_zoo.types import UserError
 
 KNN = ["protocol.knn.ks=[5,20]"]
@@ -97,12 +99,16 @@ def test_every_finished_run_and_a_line_for_each_setting(
     ):
         assert line["settings"] == {"method.temperature": temperature}
         assert line["n"] == 2
+        low, high = line["scores"]["test_top1"].pop("interval")
+        assert (low + high) / 2 == pytest.approx(fmean(pair))
+        assert high - low == pytest.approx(2 * 12.7062 * stdev(pair) / 2**0.5)  # t of 1 degree
         assert line["scores"]["test_top1"] == {"mean": fmean(pair), "s": stdev(pair)}
     table = rows_of(sweep / "evaluation" / "knn.csv")
     assert [row["runs"] for row in table] == ["0 1", "2 3"]
     assert [row["method.temperature"] for row in table] == list(TEMPERATURES)
     assert float(table[0]["test_top1"]) == fmean(top1[:2])
     assert float(table[0]["test_top1_s"]) == stdev(top1[:2])
+    assert float(table[0]["test_top1_low"]) < fmean(top1[:2]) < float(table[0]["test_top1_high"])
     shown = capsys.readouterr().out
     assert f"{100 * fmean(top1[:2]):.1f} ± {100 * stdev(top1[:2]):.1f}" in shown
     assert "random init" in shown
@@ -110,8 +116,74 @@ def test_every_finished_run_and_a_line_for_each_setting(
     for i in (0, 3):
         there = json.loads((sweep / str(i) / "evaluation" / "knn.json").read_text())
         assert run_evaluate(f"ckpt={sweep / str(i)}", *KNN) == there
-    print_scores([sweep])
-    assert "raw pixels" in capsys.readouterr().out
+    capsys.readouterr()
+    print_runs([sweep])
+    shown = capsys.readouterr().out
+    assert shown.count("│ raw pixels ") == shown.count("│ random init ") == 1
+    assert f"{100 * fmean(top1[:2]):.1f} ± {100 * stdev(top1[:2]):.1f}" in shown
+
+
+def test_a_seed_again_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of one setting only: the same seed at another temperature is no repetition."""
+    typed = [("0.1", 0), ("0.1", 1), ("0.5", 1), ("1e-1", 1), ("0.10", 1), ("0.5", 2)]
+    runs = {}
+    for i, (temperature, seed) in enumerate(typed):
+        run = runs[f"grid/{i}"] = RunFolder(tmp_path / str(i))
+        run.path.mkdir()
+        overrides = [f"method.temperature={temperature}", f"seed={seed}", f"name=run{i}"]
+        run.write_result({"status": "finished", "overrides": overrides})
+    with caplog.at_level("WARNING", "ssl_zoo"):
+        tell_repeated(runs)
+    assert caplog.messages == [
+        "warning: runs with the same settings and seed: grid/3 repeats grid/1, grid/4 repeats "
+        "grid/1; mean, s and n count each of them: remove one, or give it another seed"
+    ]
+
+
+@pytest.mark.slow
+def test_a_folder_of_runs_in_a_sweep_is_left_out(
+    sweep: Path, trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(1, 4):
+        shutil.rmtree(sweep / str(i))
+    entered(trained, sweep / "later" / "0", ["seed=5"], noise=8)
+    with caplog.at_level("WARNING", "ssl_zoo"):
+        result = run_evaluate(f"ckpt={sweep}", *KNN, "baselines=false")
+    assert list(result["rows"]) == ["0"]
+    assert "6 is without a checkpoint, later is a folder of runs" in caplog.text
+    assert "settings and seed" not in caplog.text
+    entered(trained, sweep / "9", ["method.temperature=0.1", "seed=0"], noise=9)
+    caplog.clear()
+    run_protocols(f"ckpt={sweep}", "protocol=[knn,embed]", *KNN, "baselines=false")
+    assert caplog.text.count("same settings and seed: 9 repeats 0") == 1  # not for each protocol
+
+
+@pytest.mark.slow
+def test_sweeps_of_one_name_keep_their_runs_apart(sweep: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(sweep, tmp_path / "b" / "grid"))
+    result = run_evaluate(f"ckpt=[{sweep},{other}]", *KNN, "baselines=false")
+    assert not (sweep / "evaluation" / "knn.json").exists()  # that of this sweep alone
+    assert json.loads((sweep / "evaluation" / "knn_grid_grid.json").read_text()) == result
+    assert list(result["rows"]) == [f"{folder}/{i}" for folder in (sweep, other) for i in range(4)]
+    for again in (sweep, sweep / "2", sweep / "2" / "..", sweep / "." / "3"):
+        with pytest.raises(UserError, match=r"^ckpt names .* twice: name each run once$"):
+            run_evaluate(f"ckpt=[{sweep},{again}]", *KNN)
+
+
+@pytest.mark.slow
+def test_what_the_majority_scores_is_said_of_a_sweep_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = (
+        {"train/ant": "r" * 24, "train/bee": "g" * 24},
+        {"test/ant": "rrr", "test/bee": "g"},
+    )
+    root = make_colours(tmp_path / "data", {**train, **test})
+    for seed in (0, 1):
+        train_on_folder(root, tmp_path / "grid" / str(seed))
+    capsys.readouterr()
+    run_evaluate(f"ckpt={tmp_path / 'grid'}", *KNN, "baselines=false")
+    assert capsys.readouterr().out.count("3 of test's 4 images are ant: always answering") == 1
 
 
 @pytest.mark.slow
@@ -122,7 +194,11 @@ def test_several_protocols_and_a_folder_of_their_own(sweep: Path, tmp_path: Path
     )
     assert {path.name for path in out.glob("*.json")} == {"knn.json", "embed.json"}
     assert all((out / str(i) / "features.npz").is_file() for i in range(4))
-    assert results["embed"]["settings"][0]["scores"]["num_features"] == {"mean": 16, "s": 0.0}
+    assert results["embed"]["settings"][0]["scores"]["num_features"] == {
+        "mean": 16,
+        "s": 0.0,
+        "interval": [16.0, 16.0],
+    }
     assert not (sweep / "evaluation").exists()
 
 

@@ -92,6 +92,22 @@ def test_of_a_run_that_is_refused_nothing_is_left(tmp_path: Path) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize("more", ["", "metrics.csv", "notes.txt"])
+def test_a_run_that_failed_before_it_trained_is_taken_back(tmp_path: Path, more: str) -> None:
+    def fail(folder: RunFolder) -> None:
+        folder.start({"run_dir": str(folder)}, "one")
+        folder.write_result({"status": "failed"})
+        if more:
+            (folder.path / more).write_text("x")
+        raise UserError("bad")
+
+    with pytest.raises(UserError, match="bad"), folder_of(default()) as folder:
+        fail(folder)
+    kept = {folder.config.name, folder.result.name, more} if more else set()
+    assert {path.name for path in (tmp_path / "runs").glob("*/*")} == kept
+    assert folder.path.exists() == bool(more)
+
+
 @pytest.mark.parametrize("named", ["resume", "run_dir"])
 def test_a_folder_that_is_being_written_is_refused(tmp_path: Path, named: str) -> None:
     run = stopped(tmp_path / "run")

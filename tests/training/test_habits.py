@@ -87,7 +87,7 @@ ANSWERED = {
     "logger.wandb.tags=[a]": "add logger=wandb",
     "experiment=example": "give experiment=simclr_quick",
     "hparams_search=mnist_optuna": "give -m and several values",
-    "optimized_metric=val/acc_best": "a sweep sees val/knn_top1 or val/map_at_r",
+    "optimized_metric=val/acc_best": "give objective=val/acc_best",
     "tags=[a,b]": "give logger=wandb logger.wandb.tags=[a,b]",
     "task_name=x": "give name=x",
     "train=false test=true": "train.py trains, evaluate.py tests",

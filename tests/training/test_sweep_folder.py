@@ -47,9 +47,12 @@ QUICK = ["method=simclr,byol", "dataset=shapes,digits", "epochs=0"]
 @pytest.mark.slow
 def test_a_sweep_is_one_folder_whatever_it_varies_and_is_not_repeated(tmp_path: Path) -> None:
     first = sweep(tmp_path, *QUICK, "sweep=grid")
-    errors = first.communicate()[1]
+    printed, errors = first.communicate()
     folder = tmp_path / "runs" / "grid"
     assert errors.count("error: job ") == 4, errors
+    # also at the end of a sweep that failed, of which Hydra tells no callback
+    assert printed.splitlines()[-1] == f"summary: {Path('runs/grid/summary.md')}"
+    assert "failed: 0, 1, 2, 3: epochs=0: give a whole number of at least 1" in printed
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["grid"]
     varied = [(row["job"], row["status"], row["method"], row["dataset"]) for row in rows(folder)]
     assert varied == [

@@ -84,6 +84,40 @@ def test_a_name_that_no_metric_has_is_told_before_the_run() -> None:
         looked_at(ModelCheckpoint(monitor="val_loss"))
 
 
+def test_an_objective_that_nobody_logs_is_told_before_the_run() -> None:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    trainer = Trainer(accelerator="cpu", enable_model_summary=False, **quiet)
+    for name in ("val/knn_top", "val/acc", "lr/weights"):
+        with pytest.raises(UserError, match=rf"^objective={name}: nothing logs it: "):
+            Watched({}, 1, name).setup(trainer, LightningModule(), "fit")
+    trainer.datamodule = None  # type: ignore[attr-defined]
+    for name in ("val/knn_top1", "train/loss_epoch", "train/contrastive_top1", None):
+        Watched({}, 1, name).setup(trainer, LightningModule(), "fit")
+
+
+@pytest.mark.slow
+def test_the_objective_decides_what_is_best(make_config: Make, tmp_path: Path) -> None:
+    """Of a loss it is the lowest."""
+    quick = ["trainer.limit_train_batches=1", "epochs=3", "callbacks=none", "optimizer.lr=0.3"]
+    metrics = train(make_config(*quick, "objective=train/loss"))
+    run = RunFolder(tmp_path / "run")
+    assert run.read_result()["objective"] == "train/loss"
+    curve = dict(run.read_metrics()["train/loss"])
+    best = torch.load(run.best, weights_only=True)
+    assert best["global_step"] == 1 + min(curve, key=lambda step: curve[step])
+    assert "val/knn_top1" not in metrics
+
+
+@pytest.mark.slow
+def test_an_objective_that_did_not_come_is_told(make_config: Make) -> None:
+    message = r"^objective=val/knn_top1: this run logs .*: give one of them, or choose the monitors"
+    quick = ["callbacks=none", "trainer.limit_train_batches=1"]
+    with pytest.raises(UserError, match=message):
+        train(make_config(*quick, "objective=val/knn_top1"))
+    with pytest.raises(UserError, match=r"^objective=3: give the name of a logged metric, or null"):
+        train(make_config("objective=3"))
+
+
 def test_looking_where_nothing_is_measured_is_told() -> None:
     message = r"is looked at every epoch, but measured every 2: set monitor\.every_n_epochs=1"
     with pytest.raises(UserError, match=message):

@@ -14,9 +14,13 @@ from ssl_zoo.checkpoints.official.vits import (
     timm_vit,
     torchvision_vit,
 )
+from ssl_zoo.checkpoints.weights import shown
 from ssl_zoo.types import UserError
 
 _STEMS: dict[int, Stem] = {7: "imagenet", 3: "cifar"}
+# Beside a whole ResNet or ViT these are parts of another network, not heads: CLIP's and SigLIP's
+# pooling, stems of several convolutions.
+_OTHERS = ("attnpool.", "attn_pool.", "conv2.", "bn2.")
 _MAX_WIDTH = 8  # times the standard ResNet's; SwAV's widest has 5
 
 
@@ -34,6 +38,9 @@ def architecture(
     Raises:
         UserError: If the architecture is unknown.
     """
+    if others := [name for name in weights if name.startswith(_OTHERS)]:
+        first = ", ".join(map(shown, others[:2]))
+        raise UserError(f"{source} is not a known architecture: it has {first} besides")
     if is_torchvision_vit(weights):
         return torchvision_vit(weights, source, heads)
     if has(weights, "blocks."):

@@ -24,6 +24,7 @@ class Layout:
         marks: Beginnings of other names that must be there, where the prefix begins.
         without: One that must be absent, since it marks another repository.
         beside: Keys of the file that must be there.
+        never: Keys of the file that it does not write.
         preprocess: If it is not 224, 0.875 and ImageNet's statistics.
         cifar: The same, for networks with the 3x3 stem.
         cifar_variant: How a network with the 3x3 stem differs from ours.
@@ -35,6 +36,7 @@ class Layout:
     marks: tuple[str, ...] = ()
     without: str | None = None
     beside: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
     preprocess: dict[str, Any] = field(default_factory=dict)
     cifar: dict[str, Any] = field(default_factory=dict)
     cifar_variant: Variant | None = None
@@ -61,6 +63,8 @@ class Layout:
         root = self.root(prefix)
         if root is None or not all(key in content for key in self.beside):
             return False
+        if any(key in content for key in self.never):
+            return False
         if self.without is not None and has(state, root + self.without):
             return False
         return all(has(state, root + mark) for mark in self.marks)
@@ -70,6 +74,8 @@ _LIGHTNING = ("pytorch-lightning_version",)
 _OLD_CIFAR = {"mean": _CIFAR_MEAN, "std": (0.2023, 0.1994, 0.2010)}
 _STHALLES = {"image_size": 96, "crop_fraction": 1.0, **_NOT_NORMALIZED}
 _SOLO: dict[str, Any] = {
+    "beside": _LIGHTNING,
+    "never": ("hyper_parameters",),  # its modules do not call save_hyperparameters
     "cifar": {"mean": _CIFAR_MEAN, "std": (0.2470, 0.2435, 0.2616)},
     "cifar_variant": "solo_cifar",
 }
@@ -103,16 +109,8 @@ LAYOUTS = (
     ),
     Layout("SimCLR (sthalles, 2020)", "features.", marks=("l1.", "l2."), preprocess=_STHALLES),
     # a classifier beside the backbone is anybody's; with the projector they are solo-learn's
-    Layout(
-        "solo-learn", "backbone.", marks=("classifier.", "projector."), beside=_LIGHTNING, **_SOLO
-    ),
-    Layout(
-        "solo-learn (2021)",
-        "encoder.",
-        marks=("classifier.", "projector."),
-        beside=_LIGHTNING,
-        **_SOLO,
-    ),
+    Layout("solo-learn", "backbone.", marks=("classifier.", "projector."), **_SOLO),
+    Layout("solo-learn (2021)", "encoder.", marks=("classifier.", "projector."), **_SOLO),
     Layout("lightly", "backbone.", marks=("projection_head.layers.",), beside=_LIGHTNING),
 )
 # Never concluded: a haiku pickle; whatever no layout fits; and what nothing in a file tells, since

@@ -58,7 +58,8 @@ def load_official(content: Any, path: Path, hints: Hints | None = None) -> Loade
         return _load(HAIKU, state, "", ["target_params"], path, hints, "the online network")
     state = tensors_of(content)
     layout, prefix, why = find(content, state, path, hints)
-    beside = [shown(key) for key in content if not holds_tensors(content[key])]
+    items = content.items() if isinstance(content, Mapping) else ()
+    beside = [shown(key) for key, value in items if not holds_tensors(value)]
     return _load(layout, state, prefix, beside, path, hints, why)
 
 
@@ -84,7 +85,10 @@ def _load(
         config |= {"_target_": "ssl_zoo.backbones.ported_resnet", "variant": variant}
         notes.append(_VARIANTS[variant])
     elif cifar:
-        notes.append("a 3x3 stem that pads by 1, without max-pool (shapes do not tell)")
+        notes.append(
+            "a 3x3 stem that pads by 1, without max-pool (shapes do not tell: "
+            "ckpt_layout=solo_learn pads by 2)"
+        )
     if layout is PLAIN:
         notes.append(f"ImageNet's statistics by default{_CONVERTED if _is_fresh(inside) else ''}")
     backbone = build_backbone(config)

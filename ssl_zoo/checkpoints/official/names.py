@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from ssl_zoo.checkpoints.unpickle import Array
 
 State = dict[str, Tensor]
 
@@ -18,7 +21,7 @@ _WRAPPERS = frozenset(
         *("_forward_module", "_wrapped_module"),
     }
 )
-_DEEPEST = 8  # dicts within dicts; VISSL has five
+_DEEPEST = 8  # containers within containers; VISSL has five dicts
 
 # nn.Sequential(*resnet.children()), as torchvision orders them; the same without a max-pool; and as
 # lightly's own ResNet orders them
@@ -47,18 +50,19 @@ def has(state: Mapping[str, Any], prefix: str) -> bool:
 
 
 def tensors_of(content: Any) -> State:
-    """All tensors of a file, of dicts within dicts too, without the wrappers' parts of the names.
+    """All tensors and number arrays of a file, of containers within containers too.
 
     Args:
         content: As read from the file.
 
     Returns:
-        By the keys on the way, joined by dots: "state_dict.encoder_q.conv1.weight".
+        By the keys on the way, joined by dots, without the wrappers' parts:
+        "state_dict.encoder_q.conv1.weight".
     """
     state: State = {}
     for path, tensor in _walk(content, (), set()):
         name = ".".join(path)
-        kept = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        kept = unwrapped(name)
         # several repositories have ResNets with a `shortcut`
         for given in (kept, name):
             if (final := given.replace(".shortcut.", ".downsample.")) not in state:
@@ -67,17 +71,27 @@ def tensors_of(content: Any) -> State:
     return state
 
 
+def unwrapped(name: str) -> str:
+    """A name without the wrappers' parts."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
 def _walk(
     node: Any, path: tuple[str, ...], seen: set[int]
 ) -> Iterator[tuple[tuple[str, ...], Tensor]]:
     """Each tensor with the keys that lead to it; a dict that is there twice counts once."""
     if isinstance(node, Tensor):
         yield path, node
-    elif isinstance(node, Mapping) and len(path) < _DEEPEST and id(node) not in seen:
+    elif isinstance(node, Array) and node.value is not None:
+        native = node.value.dtype.newbyteorder("=")
+        yield path, torch.from_numpy(node.value.astype(native))
+    elif isinstance(node, Mapping | list | tuple) and len(path) < _DEEPEST and id(node) not in seen:
         seen.add(id(node))
-        for key, value in node.items():
-            if isinstance(key, str):
-                yield from _walk(value, (*path, key), seen)
+        # integers as keys of a dict are those of an optimizer's state
+        items = node.items() if isinstance(node, Mapping) else enumerate(node)
+        for key, value in items:
+            if isinstance(key, str) or not isinstance(node, Mapping):
+                yield from _walk(value, (*path, str(key)), seen)
 
 
 def holds_tensors(node: Any) -> bool:
@@ -86,7 +100,7 @@ def holds_tensors(node: Any) -> bool:
 
 
 def prefixes_of(state: State) -> list[str]:
-    """The prefixes below which a whole backbone lies; of none, those with a stage of one."""
+    """The prefixes below which a whole backbone lies; of none, the only one with a stage of one."""
     stages: dict[str, bool] = {}
     for name in state:
         for pattern, stem in _FAMILIES:
@@ -94,7 +108,8 @@ def prefixes_of(state: State) -> list[str]:
                 prefix = found[1]
                 stages[prefix] = stages.get(prefix, False) or f"{prefix}{stem}" in state
     whole = [prefix for prefix, is_whole in stages.items() if is_whole]
-    return whole or list(stages)
+    # several that are not whole are the stages of another network, such as Swin's
+    return whole or (list(stages) if len(stages) == 1 else [])
 
 
 def below(state: State, prefix: str) -> State:

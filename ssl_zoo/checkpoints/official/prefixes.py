@@ -11,7 +11,7 @@ import torch
 
 from ssl_zoo.checkpoints.hints import Hints
 from ssl_zoo.checkpoints.official.layouts import CHOICES, KNOWN, PLAIN, Layout, first_fit
-from ssl_zoo.checkpoints.official.names import State, below, prefixes_of
+from ssl_zoo.checkpoints.official.names import State, below, prefixes_of, unwrapped
 from ssl_zoo.checkpoints.unpickle import module_in
 from ssl_zoo.checkpoints.weights import shown
 from ssl_zoo.types import UserError
@@ -62,7 +62,8 @@ def _given(given: str, prefixes: list[str], state: State, path: Path) -> str:
     Its end, as in "teacher.backbone" of "state_dict.teacher.backbone.", counts first; then any
     part, as in "teacher".
     """
-    parts = [part for part in given.split(".") if part]
+    # as the names stand in the file, or as they are shown here
+    parts = [part for part in unwrapped(given).split(".") if part]
     split = {prefix: prefix.split(".")[:-1] for prefix in prefixes}
     ending = [one for one, have in split.items() if have[len(have) - len(parts) :] == parts]
     exact = [one for one, have in split.items() if have == parts]
@@ -128,6 +129,6 @@ def _unknown(content: Any, state: State, path: Path) -> str:
 
 def _tensors(state: State) -> str:
     """The names of the first tensors."""
-    names = ", ".join(map(shown, islice(state, _SHOWN)))
+    names = ", ".join(shown(name) or "one without a name" for name in islice(state, _SHOWN))
     more = f" and {len(state) - _SHOWN} more" if len(state) > _SHOWN else ""
     return f"its tensors are {names}{more}" if state else "it holds no tensors"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_zoo.types import BadValue, as_typed
+from ssl_zoo.types import BadValue, UserError, as_typed
 
 OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
 # The jitter's forms, torchvision's first; in the order of the jitter's operations.
@@ -212,6 +212,8 @@ def _check_blur_kernel(place: str, settings: ViewSettings) -> None:
     kernel, size = settings.blur_kernel, settings.size
     if kernel is not None and (not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0):
         raise BadValue(place, kernel, "an odd number, or null")
+    if kernel is None and size < 2:
+        raise UserError(f"views of {size} x {size} pixel are too small: use larger images")
     if settings.probability("blur") > 0 and settings.blur_width // 2 >= size:
         allowed = f"at most {2 * size - 1} for views of size {size}, unless blur is 0"
         raise BadValue(place, settings.blur_width, allowed)

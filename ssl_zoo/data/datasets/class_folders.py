@@ -6,6 +6,7 @@ import logging
 from unicodedata import normalize
 
 from ssl_zoo.data.datasets.layout import Labelled, Layout, Part, is_stray, unwrapped
+from ssl_zoo.data.datasets.split_names import is_annotations
 from ssl_zoo.data.listing import counted, shown, together
 from ssl_zoo.types import BadValue, UserError, listed
 
@@ -59,7 +60,8 @@ def with_classes(
         reason = f"images in {val.root.name}/: it has no class folders as train has"
         left_out = together(cleaned["train"].left_out, {reason: len(val.found.names)}, val.left_out)
         cleaned["train"] = cleaned["train"]._replace(left_out=left_out)
-        _log.warning("%s has no class folders: a part of train is val instead", val.root)
+        says = "a part of train is val instead, unless it gets the class folders of train"
+        _log.warning("%s has no class folders: %s", val.root, says)
     return Layout(cleaned["train"], cleaned.get("val"), cleaned.get("test")), classes
 
 
@@ -92,8 +94,13 @@ def _folders(found: list[str], depth: int) -> list[str]:
 
 def _classes(part: Part, required: bool, depth: int) -> list[str]:
     """Names of a split's classes, sorted; empty when it is unlabelled."""
-    folders = _folders(part.found.folders, depth)
     found = [top(name, depth) for name in part.found.names]
+    beside = {top(name, depth) for name, _ in part.found.others} - set(found)  # such as labels/
+    folders = [
+        name
+        for name in _folders(part.found.folders, depth)
+        if name not in beside or not is_annotations(name)
+    ]
     loose = found.count("")
     if len(folders) < 2 or not is_stray(loose, len(found)):
         if required:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssl_zoo.console import info
+from ssl_zoo.console import info, warn
 from ssl_zoo.data.datasets.class_folders import numbered, stop_at_empty, top, with_classes
 from ssl_zoo.data.datasets.layout import Part, find_layout
 from ssl_zoo.data.datasets.white_level import check_white
@@ -85,7 +85,7 @@ def folder(
     labels = numbered(classes)
     parts = {split: part for split, part in layout._asdict().items() if part is not None}
     trees = [tree_of(part.root, part.found.names, cache, white) for part in parts.values()]
-    _stop_at_same_files(trees)
+    _look_for_same_files(trees)
     headers = [scan_headers(tree, num_threads) for tree in trees]
     _say_unusual(trees, headers, white)
     if on_error == "stop":
@@ -125,9 +125,11 @@ def _check_options(
         raise BadValue("white", white, f"in 1 to {FULL_RANGE}, such as 4095 for 12 bits, or null")
 
 
-def _stop_at_same_files(trees: list[Tree]) -> None:
-    """Refuse a file that is in two splits by a link, symbolic or hard."""
-    known = [(tree, _inodes(tree)) for tree in trees] if len(trees) > 1 else []
+def _look_for_same_files(trees: list[Tree]) -> None:
+    """Refuse a file that is in two splits by a link, symbolic or hard; say if twice in one."""
+    known = [(tree, _inodes(tree)) for tree in trees]
+    for tree, numbers in known:
+        _say_repeated(tree, numbers)
     for (one, first), (other, second) in combinations(known, 2):
         shared, rows, others = np.intersect1d(first, second, return_indices=True)
         for number, i, j in zip(shared, rows, others, strict=True):
@@ -137,6 +139,23 @@ def _stop_at_same_files(trees: list[Tree]) -> None:
                     f"{path} and {twin} are the same file by a link: no image may be in two "
                     "splits, so remove one"
                 )
+
+
+def _say_repeated(tree: Tree, numbers: NDArray[np.uint64]) -> None:
+    first: dict[int, Path] = {}
+    again: list[tuple[Path, Path]] = []
+    for name, number in zip(tree.names, numbers.tolist(), strict=True):
+        path = tree.root / name
+        twin = first.setdefault(number, path)
+        if number and twin is not path and path.samefile(twin):
+            again.append((path, twin))
+    if again:
+        path, twin = again[0]
+        warn(
+            f"{path} and {twin} are the same file by a link, and count as two images; "
+            f"{len(again)} such in {tree.root}: remove the links, or a held-out part of train "
+            "may repeat what is trained on"
+        )
 
 
 def _inodes(tree: Tree) -> NDArray[np.uint64]:
@@ -156,7 +175,7 @@ def _say_unusual(trees: list[Tree], headers: list[Headers], white: int | None) -
     """Say what is not as one might think: frames that are not read, odd sizes, dark files."""
     say_frames([count for header in headers for count in header.frames])
     _say_odd_sizes(trees[0], headers[0])
-    check_white(trees[0], white)
+    check_white(trees[0], headers[0].deep, white)
 
 
 def _say_odd_sizes(tree: Tree, headers: Headers) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ssl_zoo.data.datasets.look_alikes import (
+    stop_at_annotations,
     stop_at_look_alikes,
     stop_at_shared,
     stop_at_splits_below,
@@ -70,6 +71,8 @@ def find_layout(
         if folders and not part.found.names:
             raise UserError(f"{part.root} is {split} and holds no image: fill or remove it")
         check_any(part.found, part.root)
+        if folders and labelled == "auto" and depth == 1:
+            stop_at_annotations(part.found, part.root)
         stop_at_splits_below(part.found, part.root, labelled, depth)
     read = [f"{prefix}{name}/" for name in folders.values()] or [prefix]
     rest = _outside(found, read, prefix)

@@ -51,7 +51,8 @@ def _stop_at_names(folders: list[str], place: Path) -> None:
 def _stop_at_parts(found: Found, place: Path) -> None:
     """Refuse folders that seem to be parts of one set, and would be classes."""
     folders = found.tops()
-    if same := _same_subfolders(found):
+    same = _same_subfolders(found)
+    if same and "train" not in map(role, same):  # those have splits inside, which is said later
         first = f"{folders[0]}/{same[0]}"
         raise UserError(
             f"the folders {listed(folders)} in {place} hold the same folders ({listed(same)}), as "
@@ -63,11 +64,16 @@ def _stop_at_parts(found: Found, place: Path) -> None:
             f"the folders {listed(folders)} in {place} look like pieces of one set: {_RENAME}, or "
             "set labelled=false to train on all of them, or labelled=true if they are classes"
         )
-    if pair := pictures_and_annotations(folders):
+    stop_at_annotations(found, place)
+
+
+def stop_at_annotations(found: Found, place: Path) -> None:
+    """Refuse pictures and what is drawn on them, which would be two classes."""
+    if pair := pictures_and_annotations(found.tops()):
         raise UserError(
             f"{place} has a folder {pair[0]} and a folder {pair[1]}, which look like pictures and "
-            f"what is drawn on them: give {place / pair[0]} as the root, or set labelled=true if "
-            "they are classes"
+            f"what is drawn on them: give {place / pair[0]} as the root, move {pair[1]} "
+            "elsewhere, or set labelled=true if they are classes"
         )
 
 

@@ -39,6 +39,7 @@ _ANNOTATIONS = {
     *("edges", "edge", "thumbnails", "thumbs", "segmentations", "gt", "groundtruth", "truth"),
     *("depth", "target", "targets", "trimaps"),
 }
+_DRAWN = {"masks", "segmentations", "annotations", "trimaps", "groundtruth"}  # whatever is beside
 _SIDES = (  # two parts of one set
     *({"query", "gallery"}, {"seen", "unseen"}, {"base", "novel"}, {"source", "target"}),
     *({"labeled", "unlabeled"}, {"labelled", "unlabelled"}, {"clean", "noisy"}, {"lr", "hr"}),
@@ -80,9 +81,10 @@ def are_pieces(names: Sequence[str]) -> bool:
     if {name.lower() for name in names} in _SIDES:
         return True
     number = r"\d+|[a-z]|[ivx]+|one|two|three|four|five"
-    found = [re.fullmatch(rf"([a-z]+?)[ ._-]*({number})", name.lower()) for name in names]
+    pattern = rf"((?:.*[^a-z])?(?:{'|'.join(sorted(_PIECES))}))[ ._-]*(?:{number})"
+    found = [re.fullmatch(pattern, name.lower()) for name in names]  # also images_part_1
     stems = {match and match.group(1) for match in found}
-    return len(names) > 1 and len(stems) == 1 and stems <= _PIECES
+    return len(names) > 1 and len(stems) == 1 and None not in stems
 
 
 def pictures_and_annotations(names: Sequence[str]) -> tuple[str, str] | None:
@@ -90,4 +92,13 @@ def pictures_and_annotations(names: Sequence[str]) -> tuple[str, str] | None:
     words = {name: {part.lower() for part in _PART.findall(name)} for name in names}
     drawn = [name for name, own in words.items() if own & _ANNOTATIONS]
     pictures = [name for name, own in words.items() if own & _PICTURES and name not in drawn]
+    if not pictures:  # CUB_200_2011 and segmentations
+        drawn = [name for name in names if re.sub(r"[ ._-]", "", name.lower()) in _DRAWN]
+        pictures = [name for name in names if name not in drawn]
     return (pictures[0], drawn[0]) if pictures and drawn else None
+
+
+def is_annotations(name: str) -> bool:
+    """Whether a folder's name is only that of what belongs to pictures: labels, Annotations."""
+    words = {part.lower() for part in _PART.findall(name)}
+    return bool(words) and words <= _ANNOTATIONS

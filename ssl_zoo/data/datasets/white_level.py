@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ssl_zoo.console import warn
 from ssl_zoo.data.decode import FULL_RANGE, highest_16_bit
 from ssl_zoo.data.trees import Tree
 
-_LOOKED_AT = 16  # files, spread over all
+_LOOKED_AT = 16  # files, spread over those of 16 bits
 
 
-def check_white(tree: Tree, white: int | None) -> None:
+def check_white(tree: Tree, deep: Sequence[int], white: int | None) -> None:
     """Warn if files of 16 bits use less than a quarter of the range, or more than all of it.
 
     Args:
         tree: Some of its files are read.
+        deep: The places of those of 16 bits among its names.
         white: As given; None = 65535.
     """
-    step = max(1, len(tree.names) // _LOOKED_AT)
-    some = tree.names[::step][:_LOOKED_AT]
+    step = max(1, len(deep) // _LOOKED_AT)
+    some = [tree.names[i] for i in deep[::step][:_LOOKED_AT]]
     found = [f for name in some if (f := highest_16_bit(tree.root / name)) is not None]
     if not found:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -97,11 +98,11 @@ class Boxes:
 
     def _size(self, record: Record) -> tuple[int, int] | None:
         path, stated = record.path, record.stated_size
-        if not path.is_file():
+        if not os.path.isfile(path):
             self.notes.refuse("no image", f"{record.place}: its image {path} is missing")
             return None
         try:
-            size, _, orientation = header(path)
+            size, _, orientation, _ = header(path)
         except UserError as error:
             self.notes.refuse("damaged", str(error))
             return None

@@ -15,6 +15,7 @@ from ssl_zoo.protocols.detection.notes import Notes
 from ssl_zoo.protocols.detection.records import (
     Object,
     Record,
+    class_name,
     flag,
     in_fractions,
     number,
@@ -29,12 +30,12 @@ _PARTS = ("images", "annotations", "categories")
 
 
 def coco_lists(folder: Path) -> dict[str, Path]:
-    """Files whose name has a word train, val or test, optionally followed by digits.
+    """Files whose name has a word train, trainval, val or test, optionally followed by digits.
 
     `instances_*` is preferred to others such as `person_keypoints_*`; two kinds hold no boxes.
     """
     lists = {}
-    for split in ("train", "val", "test"):
+    for split in ("train", "trainval", "val", "test"):
         word = re.compile(rf"(^|[_.-]){split}\d*([_.-]|$)")
         found = [
             path
@@ -46,7 +47,9 @@ def coco_lists(folder: Path) -> dict[str, Path]:
         found = [path for path in found if path.stem.startswith("instances")] or found
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
-            raise UserError(f"{folder}/annotations has several files for {split}: {names}")
+            raise UserError(
+                f"{folder}/annotations has several files for {split}, keep one: {names}"
+            )
         if found:
             lists[split] = found[0]
     return lists
@@ -83,7 +86,8 @@ def _parts(path: Path) -> list[list[Any]]:
         text = text_of(path.read_bytes())
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        cut = "; it ends too early" if error.pos >= len(text.rstrip()) - 1 else ""
+        end = text.rstrip()
+        cut = "; it ends too early" if error.pos >= len(end) - (end[-1:] not in "]}") else ""
         raise UserError(f"{refused}: {error}{cut}") from error
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{refused}: {error}") from error
@@ -168,8 +172,9 @@ def _folders(path: Path) -> list[Path]:
 
 def _image(folders: list[Path], name: str, place: str, files: Files, notes: Notes) -> Path:
     """The file of an image; where none is found, the place where it was looked for first."""
-    forms = (name, name.strip(), name.replace("\\", "/"), base_name(name), unquote(name))
-    for form in dict.fromkeys(forms):
+    decoded = unquote(name)
+    forms = (name, name.strip(), name.replace("\\", "/"), decoded)
+    for form in dict.fromkeys((*forms, base_name(name), base_name(decoded))):
         for folder in folders:
             if (file := files.like(folder / form)) is not None:
                 if file != folder / name:
@@ -188,14 +193,14 @@ def _names(path: Path, categories: list[Any], notes: Notes) -> dict[str, str]:
     keys: dict[str, str] = {}
     for place, key, category in _keyed(categories, "categories", str(path), notes):
         name = category.get("name")
-        if isinstance(name, int | float) and not isinstance(name, bool):
+        if not isinstance(name, str) and number(name) is not None:
             notes.guess("category names are numbers, read as text", f"{place} {name}")
             name = str(name)
         if not isinstance(name, str) or not name.strip():
             says = f"{place} (id {key}) has the name {shown(name)}: write a text"
             notes.refuse("category names", says)
             continue
-        name = name.strip()
+        name = class_name(name)
         if (other := names.setdefault(key, name)) != name:
             says = f"{path}: categories {other} and {name} have one id, {key}: give each its own"
             notes.refuse("category ids", says)

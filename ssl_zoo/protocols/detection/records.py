@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,11 @@ class Record(NamedTuple):
 def text_of(content: bytes) -> str:
     """A file's text in UTF-8, 16 or 32, with or without a byte order mark."""
     return content.decode(json.detect_encoding(content))
+
+
+def class_name(text: str) -> str:
+    """A class's name, the same for all Unicode forms of a text and for blanks around it."""
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def shown(value: Any) -> str:

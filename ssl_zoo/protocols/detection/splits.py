@@ -19,6 +19,7 @@ from ssl_zoo.protocols.detection.voc import read_voc, voc_lists
 from ssl_zoo.types import BadValue, UserError
 
 Format = Literal["auto", "voc", "coco"]
+_YOLO = ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt")
 
 
 class DetectionSplits(NamedTuple):
@@ -98,9 +99,10 @@ def _layout(folder: Path, format: Format) -> str:
     ]
     if len(found) != 1:
         state = "both" if found else "neither"
-        says = f"holds {state} of ImageSets/Main/*.txt (VOC) and annotations/*.json (COCO): " + (
-            "set format" if found else "give the folder that holds one"
-        )
+        fix = "set format" if found else "give the folder that holds one"
+        if not found and any(any(folder.glob(pattern)) for pattern in _YOLO):
+            fix = "YOLO's labels/*.txt are not read, convert them to COCO's JSON"
+        says = f"holds {state} of ImageSets/Main/*.txt (VOC) and annotations/*.json (COCO): {fix}"
         raise BadValue("root", folder, says=says)
     return found[0]
 

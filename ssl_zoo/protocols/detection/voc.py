@@ -11,6 +11,7 @@ from ssl_zoo.protocols.detection.notes import Notes
 from ssl_zoo.protocols.detection.records import (
     Object,
     Record,
+    class_name,
     flag,
     in_fractions,
     number,
@@ -20,7 +21,7 @@ from ssl_zoo.protocols.detection.records import (
 from ssl_zoo.types import UserError
 
 _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # of a.jpg, not of scan.001
-_FLAG = re.compile(r"\s+(-1|0|1)$")  # VOC's lists of one class say whether an image shows it
+_FLAG = re.compile(r"\s+(-1|0|\+?1)$")  # VOC's lists of one class say whether an image shows it
 _ENCODING = re.compile(rb"<\?xml[^>]*encoding=[\"']([\w.-]+)")
 
 
@@ -87,6 +88,7 @@ def _record(root: Path, name: str, file: Path, files: Files, notes: Notes) -> Re
         _object(node, f"{file}, object {i}", notes)
         for i, node in enumerate(tree.findall("object"), 1)
     ]
+    _check_places(tree, file, notes)
     image = _image(root / "JPEGImages", name, tree.findtext("filename", ""), files, notes)
     size = stated_size(tree.findtext("size/height"), tree.findtext("size/width"))
     return Record(str(file), image, size, [o for o in objects if o is not None])
@@ -102,6 +104,16 @@ def _parse(content: bytes) -> ElementTree.Element:
         return ElementTree.fromstring(text.strip().lstrip("\ufeff"))  # a text's encoding is known
 
 
+def _check_places(tree: ElementTree.Element, file: Path, notes: Notes) -> None:
+    """Refuse boxes that are not where VOC has them, which would be lost silently."""
+    boxes = sum(node.tag.lower() == "xmin" for node in tree.iter())
+    first = [node.find("bndbox/xmin") for node in tree.findall("object")]
+    read = sum(node is not None for node in first) + len(tree.findall("object/part/bndbox/xmin"))
+    if boxes > read:
+        says = f"{boxes - read} of its {boxes} boxes are not the one <bndbox> of an <object>"
+        notes.refuse("other places", f"{file}: {says} directly in <annotation>: move them there")
+
+
 def _image(folder: Path, name: str, stated: str, files: Files, notes: Notes) -> Path:
     """The image of an annotation: its name decides, then what the annotation says."""
     found = files.images(folder / name)
@@ -111,9 +123,12 @@ def _image(folder: Path, name: str, stated: str, files: Files, notes: Notes) -> 
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         notes.guess("names belong to several images, of which one is read", names)
-    file = found[0] if found else files.like(folder / said) if said else None
-    if file is None:
+    if not found and said:
+        like = files.like(folder / said)
+        found = files.images(folder / said) if like is None else [like]  # also without its ending
+    if not found:
         return folder / f"{name}.jpg"
+    file = found[0]
     if file.stem != base_name(name):
         what = "images have another name than their annotation, by their case or its filename"
         notes.guess(what, f"{name}: {file.name}")
@@ -122,7 +137,7 @@ def _image(folder: Path, name: str, stated: str, files: Files, notes: Notes) -> 
 
 def _object(node: ElementTree.Element, place: str, notes: Notes) -> Object | None:
     """Corners are pixels, counted from 1, inside the box: xmin=1, xmax=W is the whole width."""
-    name = node.findtext("name", "").strip()
+    name = class_name(node.findtext("name", ""))
     if not name:
         notes.refuse("no name", f"{place} has no name")
         return None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from ssl_zoo.checkpoints import Source, build_backbone
+from ssl_zoo.checkpoints.exported import OnnxBackbone
 from ssl_zoo.checkpoints.preparation import Preparation
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
@@ -94,6 +95,8 @@ def candidates(
         assert source.pretrained is not None
         backbone, seen = source.pretrained.backbone.to(device), source.seen_classes
         fields = _prepared(prepared, make_data) | shared
+        if isinstance(backbone, OnnxBackbone):  # onnxruntime computes in what the file holds
+            fields["precision"] = "32-true"
         candidate = Candidate(name, backbone, seen_classes=seen, **fields)
         yield candidate
         members.append(candidate)

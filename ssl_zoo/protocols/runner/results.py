@@ -126,6 +126,7 @@ class Results:
 
     Attributes:
         written: What the file of each protocol holds.
+        majority: What the most frequent class alone would score, where classes are unequal.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Results:
         self.written: dict[str, Any] = {}
         self.paths: dict[str, Path] = {}
         self._ids: dict[str, str] = {}
-        self._majority: str | None = None
+        self.majority: str | None = None
 
     def placed(self, candidate: Candidate, name: str, pictures: bool) -> Candidate:
         """The candidate, with its files placed beside the results of a protocol.
@@ -203,7 +204,7 @@ class Results:
         if not protocol.own_data:
             write_per_class(self.paths[name], result["rows"], candidate.data)
         if MAJORITY_SHARE in row:
-            self._majority = _majority_of(candidate.data)
+            self.majority = _majority_of(candidate.data)
 
     def _head(self, name: str, protocol: Protocol, candidate: Candidate) -> dict[str, Any]:
         settings, output = self.config["protocol"][name], self.sources[0].output
@@ -254,8 +255,8 @@ class Results:
             for p, k in columns.values()
         )
         print_table(f"{title}: shares in %" if shares else title, ["", *columns], table)
-        if self._majority:
-            print(self._majority)
+        if self.majority:
+            print(self.majority)
         print("written to " + ", ".join(map(str, self.paths.values())))
 
 

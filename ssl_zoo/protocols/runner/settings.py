@@ -10,16 +10,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ssl_zoo.checkpoints import Source
-from ssl_zoo.console import print_table
-from ssl_zoo.multirun import SEED, by_setting, mean_and_s, settings_of, varied
+from ssl_zoo.console import print_table, warn
+from ssl_zoo.multirun import SEED, by_setting, settings_of_runs, spread_of, varied
 from ssl_zoo.protocols.base import Protocol
 from ssl_zoo.protocols.runner.candidates import row_names
 from ssl_zoo.protocols.runner.results import Results, title_of, write_result
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.types import as_typed
+from ssl_zoo.types import listed
 from ssl_zoo.writing import write_text
-
-_ABSENT = object()
 
 
 class Scored(NamedTuple):
@@ -49,11 +47,33 @@ def report_settings(
     runs = [run_of(source.ckpt) for source in sources]
     if not all(run.read_result() for run in runs):
         return
+    named = dict(zip(row_names(list(sources)), runs, strict=True))
+    tell_repeated(named)
     for name, protocol in protocols.items():
         rows = results.written[name]["rows"]
-        named = zip(row_names(list(sources)), runs, strict=True)
-        scored = [Scored(row, run, rows[row]) for row, run in named]
+        scored = [Scored(row, run, rows[row]) for row, run in named.items()]
         keep_settings(results.paths[name], results.written[name], scored, protocol, name)
+
+
+def tell_repeated(runs: Mapping[str, RunFolder]) -> None:
+    """Say which runs repeat the seed of another one of their setting: n is too large, s too small.
+
+    Args:
+        runs: By their rows' names.
+    """
+    names, settings = list(runs), settings_of_runs(list(runs.values()))
+    repeated: list[str] = []
+    for _, positions in by_setting(settings, varied(settings)):
+        first: dict[str, str] = {}
+        for i in positions:
+            seed, name = settings[i].get(SEED), names[i]
+            if seed is not None and (other := first.setdefault(seed, name)) != name:
+                repeated.append(f"{name} repeats {other}")
+    if repeated:
+        warn(
+            f"runs with the same settings and seed: {listed(repeated)}; mean, s and n count each "
+            "of them: remove one, or give it another seed"
+        )
 
 
 def keep_settings(
@@ -89,7 +109,7 @@ def keep_settings(
 def _lines(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     """For each setting its runs, and each score's mean and s; scores of other ids stand apart."""
     ours = [one for one in scored if one.run is not None]
-    settings = _settings([one.run for one in ours if one.run is not None])
+    settings = settings_of_runs([one.run for one in ours if one.run is not None])
     lines = []
     for values, positions in by_setting(settings, varied(settings)):
         runs = [ours[i] for i in positions]
@@ -101,15 +121,17 @@ def _lines(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 
 def _line(values: dict[str, str], runs: Sequence[Scored]) -> dict[str, Any]:
     first = runs[0].row
-    scores: dict[str, dict[str, float | None]] = {}
+    scores: dict[str, dict[str, Any]] = {}
     for key, value in first.items():
         each = [one.row.get(key) for one in runs]
         numbers = [v for v in each if isinstance(v, int | float) and not isinstance(v, bool)]
         if len(numbers) == len(runs):
-            mean, s = mean_and_s(numbers)
+            spread = spread_of(numbers)
             # a count that all share stays a count
             whole = isinstance(value, int) and len(set(numbers)) == 1
-            scores[key] = {"mean": value if whole else mean, "s": s}
+            interval = None if spread.interval is None else list(spread.interval)
+            mean = value if whole else spread.mean
+            scores[key] = {"mean": mean, "s": spread.s, "interval": interval}
     return {
         "settings": values,
         "runs": [one.name for one in runs],
@@ -117,35 +139,6 @@ def _line(values: dict[str, str], runs: Sequence[Scored]) -> dict[str, Any]:
         "protocol_id": first.get("protocol_id"),
         "scores": scores,
     }
-
-
-def _settings(runs: Sequence[RunFolder]) -> list[dict[str, str]]:
-    """The settings of runs, as typed; of a knob that not all were given, as in their configs."""
-    typed = [settings_of(run.read_result().get("overrides", [])) for run in runs]
-    keys = dict.fromkeys(key for values in typed for key in values)
-    some = [key for key in (*keys, SEED) if not all(key in values for values in typed)]
-    if not some:
-        return typed
-    configs = [run.read_config() if run.config.is_file() else {} for run in runs]
-    for key in some:
-        nodes = [_node(config, key) for config in configs]
-        for values, node in zip(typed, nodes, strict=True):
-            value = _option(node) if isinstance(node, dict) else str(as_typed(node))
-            if node is not _ABSENT and value:
-                values[key] = value
-    return typed
-
-
-def _option(node: dict[str, Any]) -> str:
-    """What a group was set to: its name, or else the part that it builds; "" if it has neither."""
-    part = node.get("_target_") or (node.get("module") or {}).get("_target_") or ""
-    return str(node.get("name") or part.rpartition(".")[2])
-
-
-def _node(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config.get(part, _ABSENT) if isinstance(config, dict) else _ABSENT
-    return config
 
 
 # ---- their texts ----
@@ -159,12 +152,17 @@ def _as_csv(lines: Sequence[Mapping[str, Any]], protocol: Protocol) -> str:
     text = StringIO(newline="")
     table = csv.writer(text)
     knobs = _knobs(lines)
-    scores = [column for key in protocol.columns for column in (key, f"{key}_s")]
+    parts = ("", "_s", "_low", "_high")  # the last two: the 95% interval
+    scores = [f"{key}{part}" for key in protocol.columns for part in parts]
     table.writerow(["runs", *knobs, "n", "protocol_id", *scores])
     for line in lines:
         values = [line["settings"].get(knob, "") for knob in knobs]
         spread = [line["scores"].get(key, {}) for key in protocol.columns]
-        numbers = [one.get(part) for one in spread for part in ("mean", "s")]
+        numbers = [
+            number
+            for one in spread
+            for number in (one.get("mean"), one.get("s"), *(one.get("interval") or (None, None)))
+        ]
         cells = ["" if number is None else number for number in numbers]
         table.writerow([" ".join(line["runs"]), *values, line["n"], line["protocol_id"], *cells])
     return text.getvalue()
@@ -188,7 +186,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 6 else f"{names[0]}, {names[1]} ... {names[-1]}"
 
 
-def _cell(spread: Mapping[str, float | None] | None) -> str:
+def _cell(spread: Mapping[str, Any] | None) -> str:
     """61.3 ± 0.4: shares in per cent; a count unchanged."""
     if spread is None or spread["mean"] is None:
         return ""

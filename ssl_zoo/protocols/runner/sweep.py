@@ -14,7 +14,7 @@ from ssl_zoo.console import info, warn
 from ssl_zoo.multirun import is_sweep, results_in
 from ssl_zoo.protocols.base import FLOORS, Protocol
 from ssl_zoo.protocols.runner.results import Results, free_path, protocol_id
-from ssl_zoo.protocols.runner.settings import Scored, keep_settings, run_of
+from ssl_zoo.protocols.runner.settings import Scored, keep_settings, run_of, tell_repeated
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.types import UserError
 
@@ -45,30 +45,44 @@ class Sweep(NamedTuple):
     Attributes:
         folder: Where the comparison is written.
         members: The finished runs, and sources that were given beside sweeps.
+        suffix: Distinguishes the comparison's files from those of the folder's sweep alone.
     """
 
     folder: Path
     members: list[Member]
+    suffix: str
 
 
 def runs_of(ckpts: Sequence[str]) -> Sweep | None:
     """The runs in the folders of sweeps among the sources; None if none is such a folder.
 
     Raises:
-        UserError: If a folder holds no finished run.
+        UserError: If a folder holds no finished run, or a run is given twice.
     """
     folders = [path for ckpt in ckpts if _holds_runs(path := Path(ckpt).expanduser())]
     if not folders:
         return None
     members: list[Member] = []
+    distinct = len({path.name for path in folders}) == len(folders)
     for ckpt in ckpts:
         path = Path(ckpt).expanduser()
         if path not in folders:
             members.append(Member(ckpt, ckpt))
             continue
-        prefix = "" if len(ckpts) == 1 else f"{path.name}/"
+        prefix = "" if len(ckpts) == 1 else f"{path.name if distinct else path}/"
         members += [Member(prefix + name, str(path / name)) for name in _finished(path)]
-    return Sweep(folders[0], members)
+    _check_once(members)
+    suffix = "" if len(ckpts) == 1 else f"_{'_'.join(Path(ckpt).stem for ckpt in ckpts)[:60]}"
+    return Sweep(folders[0], members, suffix)
+
+
+def _check_once(members: Sequence[Member]) -> None:
+    """Refuse a run that is given twice, beside its sweep for instance: it would count twice."""
+    seen: set[Path] = set()
+    for member in members:
+        if (path := Path(member.ckpt).expanduser().resolve()) in seen:
+            raise UserError(f"ckpt names {member.ckpt} twice: name each run once")
+        seen.add(path)
 
 
 def _holds_runs(path: Path) -> bool:
@@ -88,6 +102,8 @@ def _finished(folder: Path) -> list[str]:
         elif not (run.last.is_file() or run.best.is_file()):
             left_out[name] = "without a checkpoint"
     finished = [name for name, _ in began if name not in left_out]
+    below = [path.name for path in sorted(folder.iterdir()) if _holds_runs(path)]
+    left_out |= dict.fromkeys(below, "a folder of runs")
     listed = ", ".join(f"{name} is {why}" for name, why in left_out.items())
     said = f"{folder} holds {len(began)} runs, {len(finished)} of them finished"
     if not finished:
@@ -115,6 +131,7 @@ def score_each(cfg: DictConfig, sweep: Sweep, score: Score) -> dict[str, Any]:
     scored: list[_Done] = []
     protocols: dict[str, Protocol] = {}
     refused: list[UserError] = []
+    majorities: dict[str, None] = {}  # a line for each data set
     hints = hints_of(to_plain(cfg))
     for member in sweep.members:
         try:
@@ -131,10 +148,14 @@ def score_each(cfg: DictConfig, sweep: Sweep, score: Score) -> dict[str, Any]:
             warn(f"{member.name} is left out: {error}")
             continue
         scored.append(_Done(member, results.written, results.suffix))
+        majorities |= dict.fromkeys(filter(None, [results.majority]))
         info(f"{member.name}: {_headlines(results.written, protocols)}")
     if not scored:
         raise refused[0]
-    return {name: _together(cfg, sweep, scored, p, name) for name, p in protocols.items()}
+    tell_repeated({one.member.name: run for one in scored if (run := one.member.run) is not None})
+    together = {name: _together(cfg, sweep, scored, p, name) for name, p in protocols.items()}
+    print(*majorities, sep="\n", end="\n" if majorities else "")
+    return together
 
 
 class _Done(NamedTuple):
@@ -180,7 +201,7 @@ def _together(
     result["rows"] = {one.name: one.row for one in runs} | floors
     placed = config["out"] is not None
     folder = Path(config["out"]).expanduser() if placed else RunFolder(sweep.folder).evaluation
-    path = folder / f"{name}{'' if placed else scored[0].suffix}.json"
+    path = folder / f"{name}{'' if placed else sweep.suffix + scored[0].suffix}.json"
     keep_settings(free_path(path, result), result, runs, protocol, name, floors)
     return result
 

@@ -127,6 +127,20 @@ def test_a_program_is_told_by_what_only_it_writes(case: str, tmp_path: Path) -> 
     assert "a 3x3 stem that pads by 1" in loaded.report
 
 
+@pytest.mark.parametrize("prefix", ["backbone.", "encoder."])
+def test_settings_that_solo_learn_does_not_save(prefix: str, tmp_path: Path) -> None:
+    """A Lightning module of one's own with the same heads, which calls save_hyperparameters."""
+    heads = some("classifier.weight", "projector.0.weight")
+    content = lightning(prefixed(cifar_resnet(), prefix) | heads)
+    content["hyper_parameters"] = {"lr": 0.1}
+    said = r"pads by 2 if .*: give ckpt_layout=solo_learn or ckpt_layout=plain$"
+    with pytest.raises(UserError, match=said):
+        load(content, tmp_path)
+    loaded = load(content, tmp_path, ckpt_layout="plain")
+    assert torch.equal(features(loaded.backbone), features(cifar_resnet()))
+    assert "shapes do not tell: ckpt_layout=solo_learn pads by 2" in loaded.report
+
+
 def test_the_layout_can_be_said(tmp_path: Path) -> None:
     own = cifar_resnet(padding=2)
     content = NOT_THEIRS["lightning"]()

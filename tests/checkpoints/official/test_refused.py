@@ -112,6 +112,28 @@ def test_another_resnet(change: str, tmp_path: Path) -> None:
     refused(state, tmp_path, "is not a known architecture: ")
 
 
+@pytest.mark.parametrize("more", ["attnpool.positional_embedding", "conv2.weight", "bn2.bias"])
+def test_a_resnet_with_more_than_heads(more: str, tmp_path: Path) -> None:
+    """CLIP's, whose stem has three convolutions and whose pooling is attention."""
+    refused(resnet().state_dict() | some(more), tmp_path, f"it has {more} besides$")
+
+
+def test_a_vit_that_pools_by_attention(tmp_path: Path) -> None:
+    state = vit().state_dict() | some("attn_pool.latent", "head.weight")
+    refused(state, tmp_path, r"is not a known architecture: it has attn_pool\.latent besides$")
+
+
+@pytest.mark.parametrize("stages", [r"layers.{}.blocks.0.norm1", r"stages.{}.blocks.0.norm1"])
+def test_stages_are_not_backbones(stages: str, tmp_path: Path) -> None:
+    """Swin and ResNet-v2 have parts that look like a ViT's blocks."""
+    state = some(*[f"{stages.format(i)}.weight" for i in range(4)])
+    refused(state, tmp_path, "its layout is unknown")
+
+
+def test_one_tensor(tmp_path: Path) -> None:
+    refused(torch.ones(3), tmp_path, "its tensors are one without a name$")
+
+
 @pytest.mark.parametrize("change", ["width", "tokens", "depth", "scale"])
 def test_another_vit(change: str, tmp_path: Path) -> None:
     state = vit().state_dict()

@@ -106,6 +106,14 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "model_ema": lambda: under("model_ema", state=at("module.")),
     "model.state_dict": lambda: under("model", "state_dict"),
     "checkpoint": lambda: under("checkpoint", "model_state"),
+    "a tuple": lambda: (at("module."), {"lr": 0.1}),
+    "a list within": lambda: {"models": [at(""), some("head.weight")], "epoch": 3},
+    # as numpy's arrays
+    "arrays": lambda: {"model": {name: value.numpy() for name, value in at("").items()}},
+    "some arrays": lambda: {n: v.numpy() if "bn" in n else v for n, v in at("net.").items()},
+    "arrays of the other byte order": lambda: {
+        n: v.numpy().astype(v.numpy().dtype.newbyteorder(">")) for n, v in at("").items()
+    },
     # programs
     "averaged": averaged,
     "openmmlab": lambda: openmmlab("backbone.", neck=some("neck.fc.weight")),
@@ -118,7 +126,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "numbered inside": lambda: training(numbered(resnet(), "module.net.encoder.")),
     "the same twice": lambda: {"model": at(""), "model_ema": at("")},
 }
-FIRST = ["compiled stages", "student.backbone", "model_ema", "averaged", "vissl"]
+FIRST = ["compiled stages", "student.backbone", "averaged", "vissl", "a tuple", "some arrays"]
 
 
 @pytest.mark.parametrize("case", only(FIRST, WRAPPED))
@@ -193,6 +201,15 @@ def test_no_prefix_is_a_prefix_too(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"2 whole backbones, under no prefix, ema\.: choose"):
         load(content, tmp_path)
     loaded = load(content, tmp_path, ckpt_prefix="")
+    assert torch.equal(features(loaded.backbone), features(resnet()))
+
+
+@pytest.mark.parametrize("given", ["ema.module.net.", "ema._orig_mod.net", "ema.net"])
+def test_a_prefix_as_it_stands_in_the_file(given: str, tmp_path: Path) -> None:
+    """The names that are shown lack the wrappers' parts."""
+    wrapper = given.split(".")[1] if given.count(".") > 1 else "module"
+    content = {"model": wrong(resnet(), "net."), "ema": at(f"{wrapper}.net.")}
+    loaded = load(content, tmp_path, ckpt_prefix=given)
     assert torch.equal(features(loaded.backbone), features(resnet()))
 
 

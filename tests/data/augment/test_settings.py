@@ -55,6 +55,11 @@ def test_bad_knobs_are_named(knobs: dict[str, Any], place: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_too_small_images_are_blamed_and_not_the_blur() -> None:
+    with pytest.raises(UserError, match=r"^views of 1 x 1 pixel are too small: use larger images$"):
+        Augmentation(1)
+
+
 def test_blur_kernel_follows_the_size() -> None:
     images, index = random_images(2, 24, 24), torch.arange(2)
     only_blur: dict[str, Any] = {"num_views": 1, "order": ["blur"], "blur": 1.0}

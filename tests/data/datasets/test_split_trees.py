@@ -98,7 +98,7 @@ def test_a_wrapper_around_classes(root: Path) -> None:
         (["data/left", "data/right"], "hold the same folders (cat, dog)"),
         (["trainA", "trainB", "testA", "testB"], "look like splits"),
         (["fruit_train", "fruit_test"], "look like splits"),
-        (["bottle/train", "bottle/test", "cable/train", "cable/test"], "hold the same folders"),
+        (["bottle/train", "bottle/test", "cable/train", "cable/test"], "bottle holds the splits"),
         (["x/train", "x/test", "y/other"], "holds the splits test, train"),
         (["train/a/train", "train/a/val", "train/b"], "holds the splits train, val"),
         (["Test", "Valid"], "has a folder Test but no folder train"),
@@ -135,6 +135,8 @@ def test_what_cannot_be_told_is_refused_in_one_line(
         (["images/1.png", "masks/1.png"], "look like pictures and what is drawn on them"),
         (["JPEGImages/1.png", "SegmentationClass/1.png"], "look like pictures and what is drawn"),
         (["rgb/1.png", "depth/1.png", "notes/2.png"], "give {root}/rgb as the root"),
+        (["CUB_200/images/1.png", "segmentations/1.png"], "give {root}/CUB_200 as the root"),
+        (["HAM_images_part_1/1.png", "HAM_images_part_2/2.png"], "look like pieces of one set"),
     ],
 )
 def test_parts_of_one_set_are_no_classes(root: Path, names: list[str], line: str) -> None:
@@ -146,7 +148,14 @@ def test_parts_of_one_set_are_no_classes(root: Path, names: list[str], line: str
 
 
 @pytest.mark.parametrize(
-    "names", [("class1", "class2"), ("inputs_a", "b"), ("setter", "pointer"), ("trains", "buses")]
+    "names",
+    [
+        ("class1", "class2"),
+        ("inputs_a", "b"),
+        ("setter", "pointer"),
+        ("trains", "buses"),
+        ("mask", "no_mask"),
+    ],
 )
 def test_names_that_only_seem_so_are_classes(root: Path, names: tuple[str, ...]) -> None:
     write_tree(root, *(f"{name}/{i}.png" for name in names for i in range(2)))
@@ -185,6 +194,45 @@ def test_a_file_that_is_linked_into_two_splits_is_refused(root: Path, link: Any)
     link(root / "train/cat/1.png", root / "test/dog/9.png")
     line = f"{root}/train/cat/1.png and {root}/test/dog/9.png are the same file by a link: no image"
     with pytest.raises(UserError, match=re.escape(line)):
+        open_folder(root)
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_file_that_is_linked_inside_of_a_split_is_said(
+    root: Path, link: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_splits(root, "train", "test")
+    link(root / "train/cat/1.png", root / "train/dog/9.png")
+    assert len(open_folder(root).train) == 7
+    (line,) = [message for message in caplog.messages if "same file by a link" in message]
+    assert f"{root}/train/dog/9.png and {root}/train/cat/1.png" in line
+
+
+def test_masks_inside_of_splits_are_no_class(root: Path) -> None:
+    write_tree(
+        root,
+        *(
+            f"{s}/{f}/{i}.png"
+            for s in ("train", "val")
+            for f in ("images", "masks")
+            for i in (1, 2)
+        ),
+    )
+    with pytest.raises(UserError, match=rf"{root}/train has a folder images and a folder masks"):
+        open_folder(root)
+    assert open_folder(root, labelled=True).class_names == ["images", "masks"]
+
+
+def test_files_of_labels_beside_the_images_make_no_class(root: Path) -> None:
+    """As detection's exports have them: train/images and train/labels."""
+    write_tree(root, "train/images/1.png", "train/images/2.png", "test/images/3.png")
+    for split in ("train", "test"):
+        (root / split / "labels").mkdir()
+        (root / split / "labels/1.txt").write_text("0 .1 .1 .1 .1")
+    splits = open_folder(root)
+    assert (splits.class_names, len(splits.train)) == ([], 2)
+    (root / "train/labels").rename(root / "train/apple")
+    with pytest.raises(UserError, match=r"class folders without images in .*train: apple"):
         open_folder(root)
 
 

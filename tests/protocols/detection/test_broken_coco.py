@@ -77,6 +77,10 @@ def add(part: str, copied: int, **values: Any) -> Change:
         (lambda c: each(c, "images", "file_name", lambda n: f"./{n}"), None),
         (lambda c: each(c, "images", "file_name", lambda n: f"http://x.org/{n}"), r"3 file names"),
         (lambda c: each(c, "images", "file_name", str.upper), r"3 file names .*A\.PNG, read from"),
+        (
+            lambda c: each(c, "images", "file_name", lambda n: f"old/%{ord(n[0]):02x}{n[1:]}"),
+            r"3 file names .*old/%61\.png, read from .*a\.png",
+        ),
     ],
 )
 def test_another_way_to_write_the_same_file_reads_the_same(
@@ -226,6 +230,10 @@ def in_fractions(content: Content) -> None:
         (set_in("annotations", 2, bbox=[]), r"\[2\] needs a bbox of four numbers .* not \[\]"),
         (set_in("annotations", 2, bbox=[1, 2, 3, "x"]), r"\[2\] needs a bbox of four numbers"),
         (set_in("annotations", 2, bbox=[1, 2, float("nan"), 3]), r"\[2\] needs a bbox .*NaN"),
+        (set_in("categories", 0, name=float("nan")), r"\(id 7\) has the name NaN: write a text"),
+        (set_in("categories", 0, name=float("inf")), r"\(id 7\) has the name Infinity: write"),
+        (set_in("images", 1, file_name="x" * 5000), r"image x+: its image .* is missing"),
+        (set_in("images", 1, file_name="x\0.png"), r"its image .* is missing"),
         (set_in("annotations", 2, bbox=[1, 2, 3, 4, 0.5]), r"\[2\] needs a bbox of four numbers"),
         (set_in("annotations", 2, iscrowd="some"), r"\[2\]: iscrowd is \"some\": write 0 or 1"),
         (set_in("annotations", 2, iscrowd=2), r"\[2\]: iscrowd is 2: write 0 or 1"),
@@ -268,3 +276,40 @@ def test_a_file_that_is_not_coco_is_named(coco: Path, content: bytes, message: s
         read_detection(coco)
     assert str(error.value).startswith(str(train_file(coco)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("end", "cut"), [("}", False), (",]}", False), (",", True), ("", True)])
+def test_a_file_is_called_cut_only_if_it_ends_too_early(coco: Path, end: str, cut: bool) -> None:
+    train_file(coco).write_text('{"images": [], "annotations": [' + end)
+    with pytest.raises(UserError, match="not COCO's JSON") as error:
+        read_detection(coco)
+    assert ("it ends too early" in str(error.value)) == cut
+
+
+def test_a_class_name_is_one_in_every_unicode_form(coco: Path) -> None:
+    """Train and test by different tools, one of which takes letters and accents apart."""
+    for split, form in (("train", "NFD"), ("val", "NFC"), ("test", "NFKD")):
+        content = coco_json(SCENES[split])
+        each(
+            content, "categories", "name", lambda name, f=form: unicodedata.normalize(f, name + "ü")
+        )
+        (coco / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
+    assert read_detection(coco).class_names == ["blueü", "redü"]
+    rewrite(
+        coco,
+        lambda c: (
+            set_in("categories", 0, name="é")(c),
+            set_in("categories", 1, name="e\u0301")(c),
+        ),
+    )
+    with pytest.raises(UserError, match=r"categories 7 and 3 have one name, é"):
+        read_detection(coco)
+
+
+def test_trainval_is_a_list_of_train(coco: Path) -> None:
+    train_file(coco).rename(coco / "annotations/instances_trainval2017.json")
+    (coco / "annotations/person_keypoints_train2017.json").unlink()
+    (coco / "images/train2017").rename(coco / "images/trainval2017")
+    splits = read_detection(coco)
+    assert sorted(image.path.stem for image in splits.train + splits.val) == ["a", "b", "c"]
+    assert len(splits.val) == 1  # of trainval, as in VOC's layout

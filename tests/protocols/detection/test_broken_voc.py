@@ -75,6 +75,7 @@ def encoded(encoding: str, declared: str) -> Spoil:
         (lambda root: listed(f"{root}/Annotations/a.xml\nb\nc")(root), r"1 lines .*read as a$"),
         (listed("../Annotations/a.xml\nb\nc"), r"1 lines .*read as a$"),
         (listed("a  1\nb -1\nc  0\n"), r"3 lines of lists"),
+        (listed("a  1\nb\t-1\nc +1\n"), r"3 lines of lists"),
         (listed("A\nb\nc"), r"1 lines of lists .*: A, read as a$"),
         (listed("a\nb\nc\na\n\nb.png\n"), r"2 lines of lists repeat an image, which is read once"),
         (listed("\ufeffa\r\nb\r\nc\r\n"), None),
@@ -228,6 +229,18 @@ def one_image(root: Path) -> None:
     replaced("a", "<annotation>", "<annotation><filename>c.png</filename>")(root)
 
 
+def in_list_of_objects(root: Path) -> None:
+    replaced("a", "</size>", "</size><objects>")(root)
+    replaced("a", "</annotation>", "</objects></annotation>")(root)
+
+
+def two_boxes(root: Path) -> None:
+    """In one object."""
+    box = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
+    file = root / "Annotations/a.xml"
+    file.write_text(file.read_text().replace("</object>", f"<bndbox>{box}</bndbox></object>", 1))
+
+
 def no_images(root: Path) -> None:
     for name in SCENES["train"]:
         (root / f"JPEGImages/{name}.png").unlink()
@@ -253,6 +266,9 @@ def no_images(root: Path) -> None:
         (replaced("a", "<xmin>5</xmin>", "<xmin>5,5</xmin>"), r"bndbox/xmin is 5,5, not a number"),
         (replaced("a", "<xmin>5</xmin>", "<xmin>inf</xmin>"), r"bndbox/xmin is inf, not a number"),
         (replaced("a", "<name>red</name>", "<name> </name>"), r"a\.xml, object 1 has no name"),
+        (in_list_of_objects, r"a\.xml: 2 of its 2 boxes are not the one <bndbox> of an <object>"),
+        (replaced("a", "object>", "Object>"), r"a\.xml: 2 of its 2 boxes .* move them there"),
+        (two_boxes, r"a\.xml: 1 of its 3 boxes are not the one <bndbox>"),
         (one_image, r"c\.png is in train and in train: fix the lists"),
         (listed(""), "no image of train has a box|val_fraction"),
     ],
@@ -270,3 +286,27 @@ def test_an_exchanged_size_is_told(voc: Path) -> None:
     replaced("b", "<width>64</width>", "<width>32</width>")(voc)
     with pytest.raises(UserError, match=r"height and width are exchanged: correct them"):
         read_detection(voc)
+
+
+def test_boxes_of_parts_are_not_those_of_objects(voc: Path) -> None:
+    """VOC's people have a head, hands and feet, whose boxes were never scored."""
+    before = all_boxes(read_detection(voc).train)
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    parts = f"<part><name>head</name>{box}</part>" * 2
+    replaced("a", "<object>", f"<object>{parts}")(voc)
+    assert all_boxes(read_detection(voc).train) == before
+
+
+def test_an_image_is_found_by_a_filename_without_ending(voc: Path) -> None:
+    """As early versions of LabelImg write it."""
+    (voc / "JPEGImages/a.png").rename(voc / "JPEGImages/scan 7.png")
+    replaced("a", "<annotation>", "<annotation><filename>scan 7</filename>")(voc)
+    assert read_detection(voc).train[0].path.name == "scan 7.png"
+
+
+@pytest.mark.parametrize("place", ["labels/a.txt", "labels/train/a.txt", "train/labels/a.txt"])
+def test_yolos_labels_are_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(UserError, match=r"YOLO's labels/\*\.txt are not read, convert them"):
+        read_detection(tmp_path)
