@@ -3,14 +3,18 @@
 from ssl_zoo.config.build import flatten, instantiate, to_plain
 from ssl_zoo.config.changes import (
     CHANGEABLE,
+    changeable,
     changed_config,
     check_changes,
     differences,
+    differing,
+    in_words,
     unread_of,
     wiring_of,
 )
 from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
-from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli, told
+from ssl_zoo.config.cli import command_of, explain, fail, nearest, remove_if_empty, run_cli, told
+from ssl_zoo.config.grid import axes_of, fixed, is_place, jobs_of, settings, without_repeats
 from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
 from ssl_zoo.config.places import with_absolute_places
@@ -54,6 +58,8 @@ __all__ = [
     "TRAIN_ROOTS",
     "TRUST_VARIABLE",
     "ErrorAt",
+    "axes_of",
+    "changeable",
     "changed_config",
     "check_changes",
     "check_choices",
@@ -66,13 +72,19 @@ __all__ = [
     "check_types",
     "chosen_method",
     "chosen_options",
+    "command_of",
     "differences",
+    "differing",
     "explain",
     "fail",
     "first_comment",
+    "fixed",
     "flatten",
     "hydra_folder",
+    "in_words",
     "instantiate",
+    "is_place",
+    "jobs_of",
     "naming_knobs",
     "nearest",
     "norm_splits",
@@ -84,6 +96,7 @@ __all__ = [
     "remove_if_empty",
     "run_cli",
     "scaled_lr",
+    "settings",
     "slots_of",
     "sweep_group",
     "task_overrides",
@@ -97,4 +110,5 @@ __all__ = [
     "unread_overrides",
     "wiring_of",
     "with_absolute_places",
+    "without_repeats",
 ]

@@ -27,7 +27,7 @@ from ssl_zoo.config import (
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.fingerprint import is_other_data, split_changes
-from ssl_zoo.run_folder import RunFolder, moved
+from ssl_zoo.run_folder import ENDED, RunFolder, moved
 from ssl_zoo.training.steps import count_steps
 from ssl_zoo.types import UserError
 
@@ -81,7 +81,7 @@ def resumed(folder: RunFolder, changes: Sequence[str]) -> Resumed:
     earlier = folder.read_result()
     again = Resumed(folder, config, saved.get("wiring"), earlier, list(changes))
     longer = config["epochs"] > old.get("epochs", 0)
-    if earlier.get("status") == "finished" and not longer:
+    if earlier.get("status") in ENDED and not longer:
         unused = f", {' '.join(changes)} changes nothing" if changes else ""
         info(f"{folder} is finished: nothing left to do{unused}")
         again.metrics = dict(earlier["metrics"])

@@ -28,7 +28,9 @@ class SweepSummary(Callback):
     """Enters the jobs that failed before they had a result; the others enter themselves."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if config.hydra.mode.name == "MULTIRUN" and job_return.status == JobStatus.FAILED:
+        kept = getattr(job_return._return_value, "kept", False)  # by the run that failed
+        failed = job_return.status == JobStatus.FAILED and not kept
+        if config.hydra.mode.name == "MULTIRUN" and failed:
             folder = Path(config.hydra.sweep.dir)
             _keep_failure(RunFolder(folder / config.hydra.sweep.subdir), config, job_return)
             summarize(folder)
