@@ -6,6 +6,7 @@ what a job leaves behind, and a process that is killed takes all jobs with it. I
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -38,6 +39,7 @@ from ssl_zoo.types import UserError
 PROGRAM = "ssl_zoo.training.sweep_process"  # of each job
 _SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _SAME_SIGNAL_SECONDS = 1.0
+_log = logging.getLogger(__name__)
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -58,6 +60,7 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
         n_jobs = self.joblib.get("n_jobs", -1)
         at_once = len(gpus) if gpus and n_jobs == -1 else effective_n_jobs(n_jobs)
         at_once = max(1, min(at_once, len(configs)))
+        _log.info("Launching %d jobs, %d at once", len(configs), at_once)
         machine = Machine(cpu_count(), gpus, at_once)
         with _stopping() as stop:
             start = delayed(self._run)
@@ -93,7 +96,8 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
                 callbacks.on_job_start(config=config, task_function=self.task_function)
             process = _start(Path(name), env)
             stop.add(process)
-            process.communicate()
+            with process:  # closes its pipe, but not before its end
+                process.wait()
             outcome = Outcome.read(Path(name))
         if outcome is None and stop.signum is None:
             outcome = Outcome(None, _death(config, process))

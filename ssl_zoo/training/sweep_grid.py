@@ -66,12 +66,11 @@ def progress(folder: Path, jobs: Sequence[dict[str, Any]] | None) -> str:
         wanted = [_fixed(one, axes) for one in jobs]
         began = [r for r in began if _fixed(settings(r[1]["overrides"]), axes) in wanted]
     counts = Counter(_word(result["status"]) for _, result in began)
-    said = [f"{number} {word}" for word, number in sorted(counts.items(), key=_order)]
-    if jobs is None:
-        return ", ".join(said) or "no job has started"
-    if (left := len(jobs) - len(began)) > 0:
-        said.append(f"{left} not started")
-    return f"of {len(jobs)} jobs {', '.join(said)}"
+    done = f"{counts.pop('done', 0)} {'' if jobs is None else f'of {len(jobs)} '}jobs done"
+    said = [f"{number} {word}" for word, number in sorted(counts.items())]
+    if jobs is not None and len(jobs) > len(began):
+        said.append(f"{len(jobs) - len(began)} not started")
+    return ", ".join([done, *said])
 
 
 def _began(folder: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -84,10 +83,6 @@ def _fixed(one: dict[str, Any], axes: Iterable[str]) -> dict[str, Any]:
 
 def _word(status: str) -> str:
     return "done" if status in KEPT else status.replace("_", " ")
-
-
-def _order(item: tuple[str, int]) -> tuple[bool, str]:
-    return item[0] != "done", item[0]
 
 
 def _default(config: DictConfig, key: str) -> Any:
