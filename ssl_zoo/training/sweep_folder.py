@@ -42,6 +42,9 @@ class SweepFolder(Callback):
         failed: The errors of its jobs, by number.
     """
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "held"}  # for submitit
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.process = os.getpid()
         self.failed: dict[int, Exception] = {}

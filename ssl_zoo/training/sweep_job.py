@@ -153,7 +153,8 @@ class _Job:
                 return key in new
             return bool(OmegaConf.select(own, key) != OmegaConf.select(ours, key))
 
-        return [one for one in self.overrides if changeable(key := _key(one)) and is_new(key)]
+        last = {_key(one): one for one in self.overrides}
+        return [one for key, one in last.items() if changeable(key) and is_new(key)]
 
     def _typed(self, overrides: Iterable[str]) -> set[str]:
         return {one for one in overrides if fixed(_key(one), self.axes)}
