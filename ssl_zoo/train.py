@@ -37,7 +37,7 @@ from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.facts import say_start
 from ssl_zoo.training.folder import folder_of, held
-from ssl_zoo.training.statuses import BAD_INPUT, RESULTS, status_of
+from ssl_zoo.training.statuses import BAD_INPUT, RESULTS, status_of, was_stopped
 from ssl_zoo.training.sweep_folder import told_how_it_goes_on
 from ssl_zoo.training.sweep_job import apart, found_in_sweep, keep_failure
 from ssl_zoo.types import UserError, listed
@@ -129,9 +129,9 @@ def main(cfg: DictConfig) -> float | None:
         _take_back()  # where run_dir= is elsewhere
         objective = objective_of(metrics)
         return None if objective is None else metrics[objective.name]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _take_back()
-        if multirun:
+        if multirun and not was_stopped(error):
             _failed_job(cfg, error)
             return None
         if isinstance(error, BAD_INPUT):
@@ -139,12 +139,14 @@ def main(cfg: DictConfig) -> float | None:
         raise
 
 
-def _failed_job(cfg: DictConfig, error: Exception) -> None:
+def _failed_job(cfg: DictConfig, error: Exception | SystemExit) -> None:
     """Say once why a job failed; Hydra goes on with the others.
 
     Raises:
         Exception: The error, unless it is a result: NaN, or no memory left.
     """
+    if isinstance(error, SystemExit):  # of a part, and not for Hydra to end all jobs by
+        error = RuntimeError(f"a part of the run ended the process: sys.exit({error.code})")
     status = status_of(error)
     if not isinstance(error, BAD_INPUT) and status not in RESULTS:
         traceback.print_exception(error)

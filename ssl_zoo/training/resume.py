@@ -45,6 +45,7 @@ class Resumed:
         earlier: Its result.json.
         changes: Overrides that were given.
         metrics: Its last ones, if nothing is left to train; else None.
+        collapsed: How its embeddings had collapsed by then; "" if they had not.
         data: Its images, None if nothing is left to train.
         new_schedule: Whether its schedule has another length now.
     """
@@ -55,6 +56,7 @@ class Resumed:
     earlier: dict[str, Any]
     changes: list[str]
     metrics: dict[str, float] | None = None
+    collapsed: str = ""
     data: DataModule | None = None
     new_schedule: bool = False
 
@@ -89,7 +91,7 @@ def resumed(folder: RunFolder, changes: Sequence[str]) -> Resumed:
     reached = saved.get("reached", {})
     if reached.get("ended") and not longer:
         info(f"{folder} had ended at step {content['global_step']}: its report is all that is left")
-        again.metrics = dict(reached["metrics"])
+        again.metrics, again.collapsed = dict(reached["metrics"]), reached.get("collapsed", "")
         return again
     with _kept(folder.skipped), naming_knobs(_as_wired(again), task_overrides()):
         again.data = instantiate(OmegaConf.create(config).data)

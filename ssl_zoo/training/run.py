@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Callback, seed_everything
+from pytorch_lightning import seed_everything
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
@@ -116,6 +116,7 @@ def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
     again = resumed(folder, changes)
     if again.metrics is not None:
         if again.earlier.get("status") not in ENDED:  # killed before it said so
+            _keep_verdict(again.collapsed, again.folder)
             report_late(again.folder, again.config, again.earlier, again.metrics)
         return again.metrics
     with shared_cores():
@@ -244,7 +245,8 @@ def _fit(
     with refusals():
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
-    _keep_verdict(callbacks, folder)
+    monitors = [one for one in callbacks if isinstance(one, CollapseMonitor)]
+    _keep_verdict(next((monitor.verdict for monitor in monitors), ""), folder)
     if why := ended_early(trainer, method.facts.total_steps or 0):
         info(why)
     figures = save_last_figures(data, folder, features.latest_val, rhythm, start_of(config))
@@ -259,11 +261,10 @@ def _say_facts(facts: dict[str, Any], folder: RunFolder) -> None:
         folder.keep_facts(facts)
 
 
-def _keep_verdict(callbacks: list[Callback], folder: RunFolder) -> None:
+def _keep_verdict(collapsed: str, folder: RunFolder) -> None:
     """Keep in result.json how the embeddings have collapsed, if they have."""
-    verdicts = [c.verdict for c in callbacks if isinstance(c, CollapseMonitor) and c.verdict]
-    if verdicts and is_main_process():
-        folder.keep_facts(folder.read_result().get("facts", {}) | {"collapsed": verdicts[0]})
+    if collapsed and is_main_process():
+        folder.keep_facts(folder.read_result().get("facts", {}) | {"collapsed": collapsed})
 
 
 def _method(job: Job, cfg: DictConfig, data: DataModule) -> Method:

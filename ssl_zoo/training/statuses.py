@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import sys
+from signal import SIGINT, SIGTERM
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -32,6 +33,13 @@ def status_of(error: BaseException) -> str:
     if isinstance(error, NotFinite):
         return NAN
     return OUT_OF_MEMORY if any(map(_is_out_of_memory, _causes(error))) else FAILED
+
+
+def was_stopped(error: BaseException) -> bool:
+    """Whether a signal ended a run, not an error."""
+    if isinstance(error, SystemExit) and error.code in (128 + SIGINT, 128 + SIGTERM):
+        return True
+    return status_of(error) == INTERRUPTED
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -24,7 +24,7 @@ from ssl_zoo.launched import is_rank_zero
 from ssl_zoo.lock import NAME, locked
 from ssl_zoo.multirun import MARK, is_sweep
 from ssl_zoo.run_folder import RunFolder, new_folder
-from ssl_zoo.training.statuses import BAD_INPUT, Terminated
+from ssl_zoo.training.statuses import BAD_INPUT, Terminated, was_stopped
 from ssl_zoo.training.sweep import summarize
 from ssl_zoo.training.sweep_grid import check_same, progress
 from ssl_zoo.types import UserError, listed
@@ -112,7 +112,7 @@ def told_how_it_goes_on() -> Iterator[None]:
         _say_how(_here)
         sys.exit(128 + signal.SIGTERM)
     except SystemExit as stop:
-        if stop.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        if was_stopped(stop):
             _say_how(_here)
         raise
 

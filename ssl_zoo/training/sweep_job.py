@@ -36,7 +36,8 @@ from ssl_zoo.training.statuses import FAILED, INTERRUPTED
 from ssl_zoo.types import UserError
 
 _log = logging.getLogger("ssl_zoo")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 @dataclass

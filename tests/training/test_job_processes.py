@@ -72,8 +72,9 @@ def test_a_job_waits_until_its_gpus_are_free() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "gpus"), [("0,3", ["0", "3"]), ("GPU-ab, GPU-cd", ["GPU-ab", "GPU-cd"]), ("", []), ("-1", [])]
-)  # fmt: skip
+    ("given", "gpus"),
+    [("0,3", ["0", "3"]), ("GPU-ab, GPU-cd", ["GPU-ab", "GPU-cd"]), ("", []), ("-1", [])],
+)
 def test_the_gpus_that_the_user_left_visible(
     given: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
