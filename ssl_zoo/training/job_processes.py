@@ -19,11 +19,14 @@ from shutil import which
 from tempfile import TemporaryDirectory
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from joblib import Parallel, cpu_count, delayed, effective_n_jobs
 from omegaconf import DictConfig, open_dict
@@ -49,6 +52,13 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
     Knobs are the plugin's: `hydra.launcher.n_jobs` jobs at once; -1 is one for each GPU, or for
     each core where there are no GPUs.
     """
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.composed = _Composed(hydra_context.config_loader)
+        hydra_context.config_loader = self.composed  # type: ignore[assignment]
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -76,8 +86,7 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
 
     def _config(self, number: int, overrides: Sequence[str]) -> DictConfig:
         """A job's config, composed before the first one starts: later edits do not reach it."""
-        loader = self.hydra_context.config_loader
-        config: DictConfig = loader.load_sweep_config(self.config, list(overrides))
+        config = self.composed.take(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{number}"
             config.hydra.job.num = number
@@ -119,6 +128,33 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
                 yield self.hydra_context.callbacks
             finally:
                 HydraConfig.instance().cfg = before
+
+
+class _Composed:
+    """A loader of configs that keeps those which Hydra's sweeper composed to check them.
+
+    Args:
+        loader: Hydra's.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._loader = loader
+        self._kept: dict[tuple[str, ...], DictConfig] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of pickle, before there is a loader
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> Any:
+        config = self._loader.load_sweep_config(master_config, sweep_overrides)
+        self._kept[tuple(sweep_overrides)] = config
+        return config
+
+    def take(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        """A job's config, which nobody else is given."""
+        kept = self._kept.pop(tuple(overrides), None)
+        return kept or self._loader.load_sweep_config(master_config, list(overrides))
 
 
 def replace_joblib_launcher() -> None:
