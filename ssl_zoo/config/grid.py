@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Sequence
+from shutil import which
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -36,7 +37,8 @@ def check_launcher(args: Sequence[str]) -> None:
     line = next((arg for arg in args if arg.startswith("hydra/launcher=")), None)
     if line is None:
         return
-    if not {"-m", "--multirun", "hydra.mode=MULTIRUN"} & {*args}:
+    shown = bool({"--cfg", "-c"} & {*args})
+    if not shown and not {"-m", "--multirun", "hydra.mode=MULTIRUN"} & {*args}:
         raise UserError(f"{line} starts the jobs of a multirun: add -m")
     package = _LAUNCHERS.get(line.partition("=")[2])
     try:
@@ -47,6 +49,11 @@ def check_launcher(args: Sequence[str]) -> None:
         raise UserError(
             f"{line} needs {plugin}, which is not installed: {how_to_install(plugin)}"
         ) from error
+    if not shown and line.endswith("=submitit_slurm") and which("srun") is None:
+        raise UserError(
+            f"{line}: there is no srun here: start it where SLURM's commands are, or choose "
+            "hydra/launcher=submitit_local"
+        )
 
 
 def is_place(key: str) -> bool:

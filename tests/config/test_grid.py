@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
@@ -57,8 +58,10 @@ def test_what_may_change_distinguishes_jobs_only_where_it_is_swept() -> None:
 
 @pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm"])
 def test_a_launcher_that_is_not_installed_names_its_extra(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "srun").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}")
     plugin = "submitit" if "submitit" in name else "joblib"
     args = ["-m", f"hydra/launcher={name}", "seed=0,1"]
     check_launcher(args)
@@ -66,6 +69,12 @@ def test_a_launcher_that_is_not_installed_names_its_extra(
     expected = rf"^hydra/launcher={name} needs .*: pip install \"ssl_zoo\[{plugin}\]\"$"
     with pytest.raises(UserError, match=expected):
         check_launcher(args)
+
+
+def test_slurm_s_launcher_needs_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"^hydra/launcher=submitit_slurm: there is no srun here"):
+        check_launcher(["-m", "hydra/launcher=submitit_slurm"])
 
 
 def test_a_launcher_of_one_run_is_refused() -> None:
