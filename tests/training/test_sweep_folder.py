@@ -62,7 +62,7 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
     (tmp_path / "runs" / "mine").mkdir()
     (tmp_path / "runs" / "mine" / "notes.txt").touch()
     before = contents(tmp_path)
-    other = "runs/grid holds runs of another config: batch_size=32 (was 128): give what they have"
+    other = "runs/grid holds runs of another config: batch_size=32 (was its default): give"
     said = {
         "sweep=grid batch_size=32": f"error: {other}",
         "sweep=runs/grid batch_size=32": f"error: {other}",
