@@ -82,7 +82,7 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
     with locked(folder):
         process = sweep(tmp_path, *QUICK, "sweep=grid")
         errors = process.communicate()[1]
-    assert errors.startswith("error: runs/grid is being written by process ")
+    assert f"error: {folder} is being written by process " in errors
     assert errors.count("\n") == 1, errors
     process = sweep(tmp_path, *QUICK, "sweep=grid")  # jobs that failed are run again
     errors = process.communicate()[1]
