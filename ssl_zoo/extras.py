@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from ssl_zoo.types import UserError
 
 _EXTRAS = {
+    "hydra-joblib-launcher": "joblib",
+    "hydra-submitit-launcher": "submitit",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",

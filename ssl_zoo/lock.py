@@ -63,6 +63,11 @@ def writer_of(folder: Path) -> Writer | None:
     return holder if holder is not None and _is_alive(holder, folder / NAME) else None
 
 
+def last_writer_of(folder: Path) -> Writer | None:
+    """The process that the lock of a folder names, which may be dead; None without a lock."""
+    return _read(folder / NAME)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[str]:
     """Hold the lock of a folder, which must exist.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from ssl_zoo.config import (
     CONFIG_DIR,
@@ -37,6 +37,9 @@ from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.facts import say_start
 from ssl_zoo.training.folder import folder_of, held
+from ssl_zoo.training.statuses import BAD_INPUT, RESULTS, status_of, was_stopped
+from ssl_zoo.training.sweep_folder import told_how_it_goes_on
+from ssl_zoo.training.sweep_job import apart, found_in_sweep, keep_failure
 from ssl_zoo.types import UserError, listed
 
 register_resolvers()
@@ -58,6 +61,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     check_dataset(cfg)
     check_knobs(cfg)
     to_plain(cfg)  # a missing value is reported before torch is imported
+    found = found_in_sweep(cfg)
+    if found is not None:
+        done = found.metrics
+        return resume(found.folder.path, *found.changes, trust=cfg.trust) if done is None else done
     _prepare_torch()
     with trusting(cfg.trust), folder_of(cfg) as folder:
         dry = ", which a dry run does not make" if cfg.dry_run else ""
@@ -116,17 +123,38 @@ def main(cfg: DictConfig) -> float | None:
     """Train one run; what sweepers see is its objective: `objective=`, else the first logged."""
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
-        metrics = train(cfg)
+        with apart() if multirun else nullcontext():
+            check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
+            metrics = train(cfg)
         _take_back()  # where run_dir= is elsewhere
         objective = objective_of(metrics, cfg.get("objective"))
         return None if objective is None else metrics[objective.name]
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (Exception, SystemExit) as error:
         _take_back()
-        if not multirun:
+        if multirun and not was_stopped(error):
+            _failed_job(cfg, error)
+            return None
+        if isinstance(error, BAD_INPUT):
             fail(error)
-        told(error, HydraConfig.get().job.num)
-        raise  # Hydra goes on with the other jobs, and raises the first error again at the end
+        raise
+
+
+def _failed_job(cfg: DictConfig, error: Exception | SystemExit) -> None:
+    """Say once why a job failed; Hydra goes on with the others.
+
+    Raises:
+        Exception: The error, unless it is a result: NaN, or no memory left.
+    """
+    if isinstance(error, SystemExit):  # of a part, and not for Hydra to end all jobs by
+        error = RuntimeError(f"a part of the run ended the process: sys.exit({error.code})")
+    status = status_of(error)
+    if not isinstance(error, BAD_INPUT) and status not in RESULTS:
+        traceback.print_exception(error)
+    told(error, HydraConfig.get().job.num)
+    if status in RESULTS:
+        return
+    keep_failure(cfg, error)
+    raise error
 
 
 def _take_back() -> None:
@@ -137,7 +165,8 @@ def _take_back() -> None:
 
 def command() -> None:
     """The command line; bad input gives one line on stderr and exit code 2."""
-    run_cli(main, "train", resume)
+    with told_how_it_goes_on():
+        run_cli(main, "train", resume)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,10 @@ class BadValue(UserError):
         return f"{name}={as_typed(self.value)}{self.separator}{self.says}"
 
 
+class NotFinite(UserError):
+    """A loss that is NaN or infinite ended a run: a result, with a status of its own."""
+
+
 def as_typed(value: object) -> object:
     """A value as written on a command line: true, null, [1, 2]."""
     if value is None or isinstance(value, bool):

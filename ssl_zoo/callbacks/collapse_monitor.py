@@ -23,12 +23,16 @@ class CollapseMonitor(Callback):
         min_rank: Likewise below this fraction of the embedding's width.
         min_steps: No warning before this step, since an untrained network's embeddings are also
             similar.
+
+    Attributes:
+        verdict: How the embeddings had collapsed at the end of the last epoch; "" if they had not.
     """
 
     def __init__(self, min_std: float = 0.1, min_rank: float = 0.05, min_steps: int = 200) -> None:
         self.min_std, self.min_rank, self.min_steps = min_std, min_rank, min_steps
         self.recent: list[Tensor] = []
         self.warned = False
+        self.verdict = ""
 
     def on_train_batch_end(
         self,
@@ -61,11 +65,11 @@ class CollapseMonitor(Callback):
         std, rank = measures[COLLAPSE_STD.name], measures[EFFECTIVE_RANK.name]
         width = self.recent[0].shape[1]
         healthy = std >= self.min_std and rank >= self.min_rank * width  # False for NaN
-        if not healthy and not self.warned and trainer.global_step >= self.min_steps:
+        collapsed = not healthy and trainer.global_step >= self.min_steps
+        says = f"std {std:.3f} (1 = healthy), effective rank {rank:.1f} of {width}"
+        self.verdict = says if collapsed else ""
+        if collapsed and not self.warned:
             self.warned = True
-            line = (
-                f"the embeddings have collapsed: std {std:.3f} (1 = healthy), effective rank "
-                f"{rank:.1f} of {width}, epoch {trainer.current_epoch + 1}"
-            )
+            line = f"the embeddings have collapsed: {says}, epoch {trainer.current_epoch + 1}"
             warn(line)
             alert(trainer, "the embeddings have collapsed", line)

@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from ssl_zoo.callbacks.due import alert, log_due
-from ssl_zoo.types import MultiViewBatch, UserError
+from ssl_zoo.types import MultiViewBatch, NotFinite, UserError
 
 
 class FiniteLoss(Callback):
@@ -34,7 +34,7 @@ class FiniteLoss(Callback):
     ) -> None:
         if log_due(trainer, batch_idx) and not math.isfinite(loss := float(outputs["loss"])):
             cause = _cause(batch, trainer.global_step)
-            error = UserError(f"the loss is {loss} at step {trainer.global_step}: {cause}")
+            error = NotFinite(f"the loss is {loss} at step {trainer.global_step}: {cause}")
             alert(trainer, "the run has stopped: its loss is not finite", str(error))
             raise error
 

@@ -12,6 +12,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from ssl_zoo.callbacks.collapse_monitor import CollapseMonitor
 from ssl_zoo.callbacks.due import stepped
 from ssl_zoo.console import interject
 from ssl_zoo.launched import is_rank_zero
@@ -91,7 +92,10 @@ class Checkpoints(Checkpoint):
         """What the run has reached: one killed before it says "finished" does not train on."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         ended = trainer.should_stop or trainer.global_step >= trainer.estimated_stepping_batches
-        checkpoint.setdefault("ssl_zoo", {})["reached"] = {"ended": ended, "metrics": metrics}
+        monitors = [c for c in trainer.callbacks if isinstance(c, CollapseMonitor)]  # type: ignore[attr-defined]
+        collapsed = next((monitor.verdict for monitor in monitors), "")
+        reached = {"ended": ended, "metrics": metrics, "collapsed": collapsed}
+        checkpoint.setdefault("ssl_zoo", {})["reached"] = reached
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -3,14 +3,18 @@
 from ssl_zoo.config.build import flatten, instantiate, to_plain
 from ssl_zoo.config.changes import (
     CHANGEABLE,
+    changeable,
     changed_config,
     check_changes,
     differences,
+    differing,
+    in_words,
     unread_of,
     wiring_of,
 )
 from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
-from ssl_zoo.config.cli import explain, fail, nearest, remove_if_empty, run_cli, told
+from ssl_zoo.config.cli import command_of, explain, fail, nearest, remove_if_empty, run_cli, told
+from ssl_zoo.config.grid import axes_of, fixed, is_place, jobs_of, settings, without_repeats
 from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
 from ssl_zoo.config.places import with_absolute_places
@@ -62,6 +66,8 @@ __all__ = [
     "TRAIN_ROOTS",
     "TRUST_VARIABLE",
     "ErrorAt",
+    "axes_of",
+    "changeable",
     "changed_config",
     "check_changes",
     "check_choices",
@@ -75,15 +81,21 @@ __all__ = [
     "chosen_method",
     "chosen_names",
     "chosen_options",
+    "command_of",
     "copies",
     "copies_again",
     "differences",
+    "differing",
     "explain",
     "fail",
     "first_comment",
+    "fixed",
     "flatten",
     "hydra_folder",
+    "in_words",
     "instantiate",
+    "is_place",
+    "jobs_of",
     "likeliest_options",
     "naming_knobs",
     "nearest",
@@ -97,6 +109,7 @@ __all__ = [
     "remove_if_empty",
     "run_cli",
     "scaled_lr",
+    "settings",
     "shown",
     "slots_of",
     "sweep_group",
@@ -111,4 +124,5 @@ __all__ = [
     "unread_overrides",
     "wiring_of",
     "with_absolute_places",
+    "without_repeats",
 ]

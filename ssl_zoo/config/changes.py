@@ -31,7 +31,7 @@ def check_changes(changes: Iterable[str]) -> None:
     Raises:
         UserError: Naming it, and what may change.
     """
-    refused = [change for change in changes if not _may(change.partition("=")[0].lstrip("+"))]
+    refused = [change for change in changes if not changeable(change.partition("=")[0].lstrip("+"))]
     if refused:
         raise UserError(
             f"resume continues with the run's own config: remove {', '.join(refused)}; what may "
@@ -39,7 +39,8 @@ def check_changes(changes: Iterable[str]) -> None:
         )
 
 
-def _may(key: str) -> bool:
+def changeable(key: str) -> bool:
+    """Whether a run that goes on may change this knob."""
     return key in CHANGEABLE or key.startswith("logger.")
 
 
@@ -151,19 +152,31 @@ def _equal_norms(config: dict[str, Any], place: str, devices: Any) -> int | None
     return max(1, int(parts * before // devices))
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], wiring: Mapping[str, str]) -> list[str]:
-    """The knobs whose values differ, as in "epochs=6 (was 3)"; loggers as one.
+def differing(
+    old: dict[str, Any], new: dict[str, Any], wiring: Mapping[str, str]
+) -> dict[str, tuple[Any, Any]]:
+    """The knobs whose values differ, each with its old and its new one; loggers as one.
 
     Args:
         old: Resolved.
         new: Resolved.
         wiring: Places that only repeat a knob, see `wiring_of`.
     """
-    flat = [flatten(_by_name(config)) for config in (old, new)]
-    keys = [key for key in {**flat[0], **flat[1]} if flat[0].get(key) != flat[1].get(key)]
-    repeated = dependent(wiring, [key for key in keys if _may(key)])
+    before, after = (flatten(_by_name(config)) for config in (old, new))
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    repeated = dependent(wiring, [key for key in keys if changeable(key)])
     knobs = [k for k in keys if not any(overlap(k, place) for place in repeated)]
-    said = [f"{k}={as_typed(flat[1].get(k))} (was {as_typed(flat[0].get(k))})" for k in knobs]
+    return {key: (before.get(key), after.get(key)) for key in knobs}
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], wiring: Mapping[str, str]) -> list[str]:
+    """`differing` in words, as in "epochs=6 (was 3)"."""
+    return in_words(differing(old, new, wiring))
+
+
+def in_words(knobs: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Knobs with their old and new values, the first few, and how many more there are."""
+    said = [f"{key}={as_typed(new)} (was {as_typed(old)})" for key, (old, new) in knobs.items()]
     return said[:_SHOWN] + ([f"{len(said) - _SHOWN} more"] if len(said) > _SHOWN else [])
 
 

@@ -37,6 +37,7 @@ from ssl_zoo.config.choices import (
     slots_of,
 )
 from ssl_zoo.config.compose import composed
+from ssl_zoo.config.grid import check_launcher
 from ssl_zoo.config.groups import (
     AGENTS,
     all_groups,
@@ -224,6 +225,17 @@ def told(error: Exception, job: int) -> None:
     error.told = True  # type: ignore[attr-defined]
 
 
+def command_of(sweep: str) -> str:
+    """This command line as it is pasted to go on with its sweep.
+
+    Args:
+        sweep: The name of the sweep's folder, or its path.
+    """
+    placed = ("sweep=", "+sweep=", "hydra.sweep.dir=", "+hydra.sweep.dir=")
+    kept = [shlex.quote(arg) for arg in sys.argv[1:] if not arg.startswith(placed)]
+    return " ".join(["python train.py", *kept, typed("sweep", sweep)])
+
+
 def fail(error: Exception, config_name: str = "train") -> NoReturn:
     """End the process with one line on stderr and exit code 2."""
     if getattr(error, "told", False):
@@ -246,6 +258,7 @@ def run_cli(
     try:
         sys.argv[1:] = plain_texts(flags_first(sys.argv[1:], partial(meant, config_name)))
         search(sys.argv[1:])
+        check_launcher(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)
         line = resume_line(sys.argv[1:]) if resume else None

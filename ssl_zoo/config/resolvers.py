@@ -71,8 +71,10 @@ def output_dir(name: str, dry_run: bool = False) -> str:
 
 
 def sweep_dir(name: Any, time: str) -> str:
-    """The folder of a multirun: runs/NAME by sweep=NAME, else runs/sweep_TIME."""
-    return f"runs/sweep_{time}" if name is None else f"runs/{name}"
+    """The folder of a multirun: runs/NAME by sweep=NAME, PATH by sweep=PATH, else a new one."""
+    if name is None:
+        return f"runs/sweep_{time}"
+    return os.path.expanduser(name) if "/" in str(name) else f"runs/{name}"
 
 
 def norm_splits(devices: int | str) -> int:

@@ -69,6 +69,11 @@ def seconds_of(folder: RunFolder) -> Callable[[], float]:
     return lambda: earlier + monotonic() - start
 
 
+def end_status(folder: RunFolder) -> str:
+    """What a run that reached its last step ended with."""
+    return "collapsed" if folder.read_result().get("facts", {}).get("collapsed") else "finished"
+
+
 def save_first_views(data: DataModule, folder: RunFolder) -> dict[str, Path]:
     """The first batch's images and views as a picture."""
     if not is_main_process():
@@ -164,7 +169,7 @@ def report_late(
         metrics: Of its last step.
     """
     result = Result(folder, config, earlier)
-    result.write("finished", metrics)
+    result.write(end_status(folder), metrics)
     with suppress(UserError):  # the images may be gone; the curves are in metrics.csv too
         data = instantiate(OmegaConf.create(config).data)
         rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])

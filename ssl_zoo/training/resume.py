@@ -27,7 +27,7 @@ from ssl_zoo.config import (
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.fingerprint import is_other_data, split_changes
-from ssl_zoo.run_folder import RunFolder, moved
+from ssl_zoo.run_folder import ENDED, RunFolder, moved
 from ssl_zoo.training.steps import count_steps
 from ssl_zoo.types import UserError
 
@@ -45,6 +45,7 @@ class Resumed:
         earlier: Its result.json.
         changes: Overrides that were given.
         metrics: Its last ones, if nothing is left to train; else None.
+        collapsed: How its embeddings had collapsed by then; "" if they had not.
         data: Its images, None if nothing is left to train.
         new_schedule: Whether its schedule has another length now.
         step: Optimizer steps done.
@@ -56,6 +57,7 @@ class Resumed:
     earlier: dict[str, Any]
     changes: list[str]
     metrics: dict[str, float] | None = None
+    collapsed: str = ""
     data: DataModule | None = None
     new_schedule: bool = False
     step: int = 0
@@ -84,7 +86,7 @@ def resumed(folder: RunFolder, changes: Sequence[str]) -> Resumed:
     again = Resumed(folder, config, saved.get("wiring"), earlier, list(changes))
     again.step = int(content["global_step"])
     longer = config["epochs"] > old.get("epochs", 0)
-    if earlier.get("status") == "finished" and not longer:
+    if earlier.get("status") in ENDED and not longer:
         unused = f", {' '.join(changes)} changes nothing" if changes else ""
         info(f"{folder} is finished: nothing left to do{unused}")
         again.metrics = dict(earlier["metrics"])
@@ -92,7 +94,7 @@ def resumed(folder: RunFolder, changes: Sequence[str]) -> Resumed:
     reached = saved.get("reached", {})
     if reached.get("ended") and not longer:
         info(f"{folder} had ended at step {content['global_step']}: its report is all that is left")
-        again.metrics = dict(reached["metrics"])
+        again.metrics, again.collapsed = dict(reached["metrics"]), reached.get("collapsed", "")
         return again
     with _kept(folder.skipped), naming_knobs(_as_wired(again), task_overrides()):
         again.data = instantiate(OmegaConf.create(config).data)

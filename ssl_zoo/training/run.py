@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from ssl_zoo import loggers as run_loggers
-from ssl_zoo.callbacks import CleanFeatures, Forecast, Interrupted
+from ssl_zoo.callbacks import CleanFeatures, CollapseMonitor, Forecast, Interrupted
 from ssl_zoo.checkpoints import FORMAT
 from ssl_zoo.config import (
     RUN_PACKAGES,
@@ -27,6 +27,7 @@ from ssl_zoo.config import (
     naming_knobs,
     preset_line,
     shown,
+    sweep_group,
     task_overrides,
     to_plain,
     trust_for,
@@ -40,7 +41,7 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.methods import Method
-from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.run_folder import ENDED, RunFolder
 from ssl_zoo.training import dashboard
 from ssl_zoo.training.build import (
     build_callbacks,
@@ -54,6 +55,7 @@ from ssl_zoo.training.facts import in_words, of_summary, run_facts
 from ssl_zoo.training.launcher import Job, launch, processes_to_start
 from ssl_zoo.training.report import (
     Result,
+    end_status,
     report,
     report_late,
     save_first_views,
@@ -63,6 +65,7 @@ from ssl_zoo.training.report import (
     used_by_evaluation,
 )
 from ssl_zoo.training.resume import NewSchedule, Resumed, resumed
+from ssl_zoo.training.statuses import INTERRUPTED, status_of
 from ssl_zoo.training.steps import rhythm_of
 from ssl_zoo.training.tried import take_dry_run, thrown_away
 from ssl_zoo.training.watched import ended_early
@@ -115,7 +118,8 @@ def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
     keep_freed_memory()
     again = resumed(folder, changes)
     if again.metrics is not None:
-        if again.earlier.get("status") != "finished":  # killed before it said so
+        if again.earlier.get("status") not in ENDED:  # killed before it said so
+            _keep_verdict(again.collapsed, again.folder)
             report_late(again.folder, again.config, again.earlier, again.metrics)
         return again.metrics
     with shared_cores():
@@ -146,31 +150,32 @@ def _run(
         result.write("running")
         metrics = _train(config, folder, composed, again)
     except Interrupted as stop:
-        result.write("interrupted")
-        trust = trust_for(config, RUN_PACKAGES)
-        goes_on = f"continue with: python train.py {typed('resume', str(folder))}{trust}"
-        info(f"{stop}; {goes_on if folder.last.is_file() else 'nothing was saved yet'}")
+        result.write(INTERRUPTED)
+        info(f"{stop}{_how_it_goes_on(config, folder)}")
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
         sys.exit(128 + stop.signum)
     except BaseException as error:
-        if _by_hand(error):
-            result.write("interrupted")
-        else:
-            result.write("failed", error=str(error))
+        status = status_of(error)
+        result.write(status, error=None if status == INTERRUPTED else str(error))
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise UserError(f"no space left on the disk of {error.filename or folder}") from error
         raise
     finally:
         release(config["compile"])
-    result.write("finished", metrics)
+    result.write(end_status(folder), metrics)
     report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))
     return metrics
 
 
-def _by_hand(error: BaseException) -> bool:
-    """Whether Ctrl-C ended it; Lightning exits where it comes to know of one."""
-    return any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
+def _how_it_goes_on(config: dict[str, Any], folder: RunFolder) -> str:
+    """The rest of the line about a run that was stopped; a sweep says how all of it goes on."""
+    if sweep_group() is not None:
+        return ""
+    if not folder.last.is_file():
+        return "; nothing was saved yet"
+    trust = trust_for(config, RUN_PACKAGES)
+    return f"; continue with: python train.py {typed('resume', str(folder))}{trust}"
 
 
 def _train(
@@ -254,6 +259,8 @@ def _fit(
     with refusals():
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
+    monitors = [one for one in callbacks if isinstance(one, CollapseMonitor)]
+    _keep_verdict(next((monitor.verdict for monitor in monitors), ""), folder)
     if why := ended_early(trainer, method.facts.total_steps or 0):
         info(why)
     figures = save_last_figures(data, folder, features.latest_val, rhythm, start_of(config))
@@ -269,6 +276,12 @@ def _say_facts(facts: dict[str, Any], folder: RunFolder) -> None:
     info(in_words(facts))
     if is_main_process():
         folder.keep_facts(facts)
+
+
+def _keep_verdict(collapsed: str, folder: RunFolder) -> None:
+    """Keep in result.json how the embeddings have collapsed, if they have."""
+    if collapsed and is_main_process():
+        folder.keep_facts(folder.read_result().get("facts", {}) | {"collapsed": collapsed})
 
 
 def _method(job: Job, cfg: DictConfig, data: DataModule) -> Method:

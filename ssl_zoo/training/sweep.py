@@ -52,7 +52,9 @@ class SweepSummary(Callback):
         _at_end(Path(config.hydra.sweep.dir), os.getpid())
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if config.hydra.mode.name == "MULTIRUN" and job_return.status == JobStatus.FAILED:
+        kept = getattr(job_return._return_value, "kept", False)  # by the run that failed
+        failed = job_return.status == JobStatus.FAILED and not kept
+        if config.hydra.mode.name == "MULTIRUN" and failed:
             folder = Path(config.hydra.sweep.dir)
             _keep_failure(RunFolder(folder / config.hydra.sweep.subdir), config, job_return)
             summarize(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from helpers.configs import TINY
 from helpers.paths import ROOT
 from helpers.runs import reached
 from helpers.wandb_reader import read_run
+from ssl_zoo.lock import locked
 from ssl_zoo.run_folder import RunFolder
 
 
@@ -45,7 +45,7 @@ QUICK = ["method=simclr,byol", "dataset=shapes,digits", "epochs=0"]
 
 
 @pytest.mark.slow
-def test_a_sweep_is_one_folder_whatever_it_varies_and_is_not_repeated(tmp_path: Path) -> None:
+def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_path: Path) -> None:
     first = sweep(tmp_path, *QUICK, "sweep=grid")
     printed, errors = first.communicate()
     folder = tmp_path / "runs" / "grid"
@@ -62,19 +62,38 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_is_not_repeated(tmp_path: 
         ("3", "failed", "byol", "digits"),
     ]
 
-    (folder / "0" / "result.json").write_text(json.dumps({"status": "finished", "metrics": {}}))
+    (tmp_path / "runs" / "mine").mkdir()
+    (tmp_path / "runs" / "mine" / "notes.txt").touch()
     before = contents(tmp_path)
+    other = "runs/grid holds runs of another config: batch_size=32 (was its default): give"
     said = {
-        "sweep=grid": f"error: sweep=grid: {Path('runs/grid')} exists, choose another name",
+        "sweep=grid batch_size=32": f"error: {other}",
+        "sweep=runs/grid batch_size=32": f"error: {other}",
+        "sweep=mine": "error: sweep=mine: runs/mine exists, and is not the folder of a sweep",
+        "sweep=runs/mine": "error: sweep=runs/mine: runs/mine exists, and is not the folder",
+        "sweep=runs/none": "error: sweep=runs/none: give one name, the folder is runs/NAME; a path",
         "hydra.sweep.dir=runs/grid": "error: hydra.sweep.dir=runs/grid holds runs already",
     }
     for place in said:
-        process = sweep(tmp_path, *QUICK, place)
+        process = sweep(tmp_path, *QUICK, *place.split())
         errors = process.communicate()[1]
         assert process.returncode == 2
         assert errors.startswith(said[place])
         assert errors.count("\n") == 1, errors
     assert contents(tmp_path) == before
+
+    with locked(folder):
+        process = sweep(tmp_path, *QUICK, "sweep=grid")
+        errors = process.communicate()[1]
+    assert f"error: {folder} is being written by process " in errors
+    assert errors.count("\n") == 1, errors
+    process = sweep(tmp_path, *QUICK, "sweep=grid")  # jobs that failed are run again
+    errors = process.communicate()[1]
+    assert (process.returncode, errors.count("error: job ")) == (2, 4), errors
+    assert "runs/grid: 4 of 4 jobs failed: 0, 1, 2, 3; the same command" in errors
+    assert [(row["job"], row["status"]) for row in rows(folder)] == [
+        (str(number), "failed") for number in range(4)
+    ]
 
 
 BAD = {

@@ -15,7 +15,7 @@ from ssl_zoo.multirun import is_sweep, results_in
 from ssl_zoo.protocols.base import FLOORS, Protocol
 from ssl_zoo.protocols.runner.results import Results, free_path, protocol_id
 from ssl_zoo.protocols.runner.settings import Scored, keep_settings, run_of, tell_repeated
-from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.run_folder import ENDED, RunFolder
 from ssl_zoo.types import UserError
 
 Score = Callable[[DictConfig, list[Source]], tuple[Results, dict[str, Protocol]]]
@@ -97,7 +97,7 @@ def _finished(folder: Path) -> list[str]:
     began = results_in(folder)
     for name, result in began:
         run = RunFolder(folder / name)
-        if result.get("status") != "finished":
+        if result.get("status") not in ENDED:
             left_out[name] = str(result.get("status"))
         elif not (run.last.is_file() or run.best.is_file()):
             left_out[name] = "without a checkpoint"

@@ -1,0 +1,109 @@
+"""What a sweep's folder holds, beside what a multirun is about to run. Imports no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_zoo.config import axes_of, fixed, settings
+from ssl_zoo.multirun import results_in
+from ssl_zoo.run_folder import KEPT, RunFolder
+from ssl_zoo.training.sweep_job import axes_in
+from ssl_zoo.types import UserError, as_typed
+
+_ABSENT = object()
+
+
+def check_same(folder: Path, config: DictConfig) -> None:
+    """Refuse a multirun in the folder of another experiment.
+
+    What is swept, now or until now, may be anything; what all runs there have in common must stay,
+    but for the knobs that a run that goes on may change.
+
+    Args:
+        folder: The sweep's, which exists.
+        config: Of the multirun, with its `hydra`.
+
+    Raises:
+        UserError: Naming what differs.
+    """
+    given = list(config.hydra.overrides.task)
+    axes = axes_of(given) | axes_in(folder)
+    ours = settings(given)
+    runs = [(name, settings(result["overrides"])) for name, result in _began(folder)]
+    keys = dict.fromkeys([*ours, *(key for _, theirs in runs for key in theirs)])
+    changed = []
+    for key in keys:
+        if key in axes or not fixed(key, ()):
+            continue
+        new = ours.get(key, _default(config, key))
+        old = [theirs[key] if key in theirs else _saved(folder / n, key) for n, theirs in runs]
+        # runs that differ in it: an axis of an earlier command
+        if old and all(one == old[0] for one in old) and old[0] != new:
+            changed.append(f"{key}={_shown(new)} (was {_shown(old[0])})")
+    if changed:
+        key = changed[0].partition("=")[0]
+        raise UserError(
+            f"{folder} holds runs of another config: {', '.join(changed)}: give what they have, "
+            f"choose another sweep=NAME, or sweep both, as in {key}=A,B"
+        )
+
+
+def progress(folder: Path, jobs: Sequence[dict[str, Any]] | None) -> str:
+    """How far the jobs of a multirun are, in words.
+
+    Args:
+        folder: The sweep's.
+        jobs: What each is set to; None where that is not known.
+    """
+    began = _began(folder)
+    if jobs is not None:
+        axes = {key for one in jobs for key in one if any(one[key] != x.get(key) for x in jobs)}
+        wanted = [_fixed(one, axes) for one in jobs]
+        began = [r for r in began if _fixed(settings(r[1]["overrides"]), axes) in wanted]
+    counts = Counter(_word(result["status"]) for _, result in began)
+    done = f"{counts.pop('done', 0)} {'' if jobs is None else f'of {len(jobs)} '}jobs done"
+    said = [f"{number} {word}" for word, number in sorted(counts.items())]
+    if jobs is not None and len(jobs) > len(began):
+        said.append(f"{len(jobs) - len(began)} not started")
+    return ", ".join([done, *said])
+
+
+def _began(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, result) for name, result in results_in(folder) if "overrides" in result]
+
+
+def _fixed(one: dict[str, Any], axes: Iterable[str]) -> dict[str, Any]:
+    return {key: value for key, value in one.items() if fixed(key, axes)}
+
+
+def _word(status: str) -> str:
+    return "done" if status in KEPT else status.replace("_", " ")
+
+
+def _default(config: DictConfig, key: str) -> Any:
+    """What a knob or a group is that the command line does not name."""
+    choices = config.hydra.runtime.choices
+    return _plain(
+        choices[key] if key in choices else OmegaConf.select(config, key, default=_ABSENT)
+    )
+
+
+def _saved(folder: Path, key: str) -> Any:
+    """What a knob is in a run that did not name it; a group is not told from its parts."""
+    run = RunFolder(folder)
+    if not run.config.is_file():
+        return _ABSENT
+    return _plain(OmegaConf.select(OmegaConf.create(run.read_config()), key, default=_ABSENT))
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _shown(value: Any) -> Any:
+    return "its default" if value is _ABSENT else as_typed(value)

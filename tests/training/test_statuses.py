@@ -1,0 +1,65 @@
+"""What a run ended with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.errors import InstantiationException
+
+from helpers.programs import run_train
+from ssl_zoo.protocols.runner.sweep import runs_of
+from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.statuses import Terminated, status_of
+from ssl_zoo.types import NotFinite, UserError
+
+
+def raised(by: BaseException, cause: BaseException) -> BaseException:
+    try:
+        raise by from cause
+    except BaseException as error:
+        return error
+
+
+def no_memory() -> BaseException:
+    """As torch says it on a CPU."""
+    try:
+        torch.empty(2**47)
+    except RuntimeError as error:
+        return error
+    raise AssertionError
+
+
+STATUSES = {
+    "nan": [NotFinite("the loss is nan")],
+    "out_of_memory": [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried"), "cpu"],
+    "interrupted": [KeyboardInterrupt(), Terminated()],
+    "failed": [UserError("nan"), RuntimeError("out of cookies"), SystemExit(3)],
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_status_of_an_error(status: str) -> None:
+    for error in STATUSES[status]:
+        one = no_memory() if isinstance(error, str) else error
+        assert isinstance(one, BaseException)
+        assert status_of(one) == status, error
+
+
+def test_the_cause_behind_an_error_counts() -> None:
+    assert status_of(raised(InstantiationException("x"), no_memory())) == "out_of_memory"
+    assert status_of(raised(UserError("x"), ValueError("y"))) == "failed"
+
+
+def test_a_run_that_has_collapsed_says_so_and_counts_as_ended(tmp_path: Path) -> None:
+    never = ["callbacks.collapse_monitor.min_std=2", "callbacks.collapse_monitor.min_steps=0"]
+    run = RunFolder(run_train(tmp_path / "0", *never))
+    result = run.read_result()
+    assert result["status"] == "collapsed"
+    assert result["facts"]["collapsed"].startswith("std ")
+    assert result["metrics"]["val/knn_top1"] > 0
+    assert run.unfinished() == ""
+    sweep = runs_of([str(tmp_path)])
+    assert sweep is not None
+    assert [member.name for member in sweep.members] == ["0"]
