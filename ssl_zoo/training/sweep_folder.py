@@ -54,6 +54,9 @@ def _claimed(config: DictConfig) -> Path:
     if named and placed:
         raise UserError(f"{named} and {placed} both name the sweep's folder: remove one")
     folder = Path(config.hydra.sweep.dir)
+    if placed and "goes_on" in config.hydra.sweeper:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
     if placed:
         return _unused(folder)
     if not named or (config.sweep is None and named.endswith("=null")):
@@ -65,6 +68,8 @@ def _claimed(config: DictConfig) -> Path:
         folder.parent.mkdir(exist_ok=True)
         folder.mkdir()
     except FileExistsError as error:
+        if "goes_on" in config.hydra.sweeper:
+            return folder
         raise UserError(
             f"sweep={name}: {folder} exists, choose another name or remove it"
         ) from error

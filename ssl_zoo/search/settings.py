@@ -1,0 +1,126 @@
+"""The settings of a search, checked: those of conf/hydra/sweeper/optuna.yaml. No torch."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_zoo.config import flatten, own_folders
+from ssl_zoo.metric_names import METRICS, OBJECTIVES
+from ssl_zoo.types import UserError
+
+_KEY = "hydra.sweeper"
+_WORDS = {"max": "maximize", "min": "minimize"}
+_BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+class Settings(NamedTuple):
+    """What a search is told beside its overrides.
+
+    Attributes:
+        n_trials: Of the whole search, those that failed not counted.
+        n_jobs: Trials at a time.
+        direction: maximize or minimize.
+        objective: The metric that is searched for; None = the first objective that is logged.
+        study_name: None = one of its own.
+        storage: None = a journal in the sweep's folder.
+        max_failure_rate: The share of failed trials at which the search stops.
+        params: Overrides, from the config.
+        sampler: Its config.
+        pruner: Its config.
+    """
+
+    n_trials: int
+    n_jobs: int
+    direction: str
+    objective: str | None
+    study_name: str | None
+    storage: str | None
+    max_failure_rate: float
+    params: list[str]
+    sampler: dict[str, Any]
+    pruner: dict[str, Any]
+
+
+def settings_of(config: DictConfig) -> Settings:
+    """Read them.
+
+    Args:
+        config: Of the multirun, with `hydra`.
+
+    Raises:
+        UserError: If a value makes no sense.
+    """
+    node: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    for name in ("n_trials", "n_jobs"):
+        if not isinstance(node[name], int) or isinstance(node[name], bool) or node[name] < 1:
+            raise UserError(f"{_KEY}.{name}={node[name]}: must be a whole number, at least 1")
+    rate = node["max_failure_rate"]
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+        raise UserError(f"{_KEY}.max_failure_rate={rate}: must be between 0 and 1")
+    if node["n_jobs"] > 1 and config.hydra.launcher._target_ == _BASIC:
+        raise UserError(
+            f"{_KEY}.n_jobs={node['n_jobs']}: this launcher runs one after another: add "
+            "hydra/launcher=joblib, or start the same command with the same sweep=NAME once more"
+        )
+    if not isinstance(node["params"] or {}, dict):
+        raise UserError(f"{_KEY}.params={node['params']}: give KNOB: VALUE pairs")
+    params = [f"{key}={value}" for key, value in flatten(node["params"] or {}).items()]
+    return Settings(
+        n_trials=node["n_trials"],
+        n_jobs=node["n_jobs"],
+        direction=_direction(node["direction"], config.get("objective")),
+        objective=config.get("objective"),
+        study_name=_text(node, "study_name"),
+        storage=_text(node, "storage"),
+        max_failure_rate=float(rate),
+        params=params,
+        sampler=node["sampler"],
+        pruner=node["pruner"],
+    )
+
+
+def _text(node: dict[str, Any], name: str) -> str | None:
+    value = node[name]
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise UserError(f"{_KEY}.{name}={value}: give a name, or null")
+    return value
+
+
+def _direction(given: Any, objective: str | None) -> str:
+    metric = next((m for m in METRICS if m.name == objective), None) if objective else OBJECTIVES[0]
+    own = _WORDS[metric.objective] if metric and metric.objective else None
+    if given not in (None, *_WORDS.values()):
+        raise UserError(f"{_KEY}.direction={given}: maximize or minimize")
+    if own and given not in (None, own):
+        assert metric is not None
+        raise UserError(
+            f"{_KEY}.direction={given} would search for the worst {metric.name}: leave it out"
+        )
+    if not (own or given):
+        raise UserError(f"objective={objective}: say which is better: {_KEY}.direction=minimize")
+    return str(own or given)
+
+
+def command_again(config: DictConfig, folder: Path) -> str:
+    """The command line that goes on with the search in a folder."""
+    set_here = ("hydra.mode=", "hydra.sweep.dir=", "sweep=")
+    given = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
+    kept = [one for one in given if not one.lstrip("+").startswith(set_here)]
+    is_named = folder.parent == Path("runs").absolute()
+    place = f"sweep={folder.name}" if is_named else f"hydra.sweep.dir={folder}"
+    return shlex.join(["python", "train.py", *config_dir(given), "-m", *kept, place])
+
+
+def config_dir(given: list[str]) -> list[str]:
+    """--config-dir as it was given, which is none of the overrides."""
+    folders = [place.removeprefix("file://") for place in own_folders if place[:7] == "file://"]
+    return [
+        text
+        for folder in folders
+        if not any(folder in one for one in given)
+        for text in ("--config-dir", folder)
+    ]
