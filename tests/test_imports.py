@@ -41,14 +41,15 @@ ALLOWED = {
     "figures": BASE,
     "data": BASE,
     "methods": BASE | {"losses", "modules"},
-    "callbacks": BASE | {"evaluation", "run_folder"},
+    "search": BASE | {"config", "run_folder", "multirun", "figures"},
+    "callbacks": BASE | {"evaluation", "run_folder", "search"},
     "checkpoints": BASE | {"config", "run_folder", "multirun", "backbones", "evaluation", "data"},
     "protocols": BASE
     | {"config", "run_folder", "backbones", "optim", "evaluation", "figures", "data"}
     | {"checkpoints", "multirun"},
     "training": BASE
     | {"config", "run_folder", "backbones", "modules", "evaluation", "figures", "data", "methods"}
-    | {"checkpoints", "callbacks", "multirun"},
+    | {"checkpoints", "callbacks", "multirun", "search"},
     "train": BASE | {"config", "run_folder", "training"},
     "evaluate": BASE | {"config", "protocols"},
     "cli": BASE | {"config"},
@@ -83,11 +84,12 @@ def test_arrows_point_one_way(room: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "run_folder", "multirun", "training.sweep", "train", "evaluate"]
+    "module",
+    ["config", "run_folder", "multirun", "training.sweep", "search", "train", "evaluate"],
 )
 def test_the_command_line_is_free_of_torch(module: str) -> None:
     """In a process of its own, since this one has torch."""
-    heavy = "{'torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'wandb'}"
+    heavy = "{'torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'wandb', 'optuna'}"
     code = f"import ssl_zoo.{module}, sys; sys.exit(str(sorted({heavy} & sys.modules.keys())))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.stderr.strip() == "[]"

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ssl_zoo.lock import writer_of
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.search.outcome import outcome_of, tell
+from ssl_zoo.search.outcome import Outcome, outcome_of, tell
 from ssl_zoo.search.settings import Settings
 from ssl_zoo.search.space import Space
 from ssl_zoo.search.workers import alone, is_working
@@ -70,8 +70,11 @@ class Claims:
             for trial in self.study.get_trials(deepcopy=False):
                 if len(jobs) < self.settings.n_jobs and self._is_left_behind(trial):
                     jobs += self._taken_over(trial)
-            free = min(self._new_ones(), self.settings.n_jobs - len(jobs))
-            return jobs + [self._claimed(self.study.ask(self.space.knobs)) for _ in range(free)]
+            while len(jobs) < self.settings.n_jobs and self._new_ones():
+                job = self._claimed(self.study.ask(self.space.knobs))
+                if not self._repeats(job):
+                    jobs.append(job)
+            return jobs
 
     def _new_ones(self) -> int:
         """How many points may still be asked for; those that failed are replaced."""
@@ -88,6 +91,20 @@ class Claims:
         trial.set_user_attr(_WORKER, self.me)
         run = RunFolder(self.folder / str(trial.number))
         return Job(trial.number, trial._trial_id, overrides, run)
+
+    def _repeats(self, job: Job) -> bool:
+        """Whether the point has been run already, as happens with choices: it has its value.
+
+        A run is a function of its config, so that to run it again would give the same.
+        """
+        for one in self.study.get_trials(deepcopy=False):
+            ended = one.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            if ended and one.user_attrs.get(_OVERRIDES) == job.overrides:
+                print(f"trial {job.number} is trial {one.number} again: not run twice", flush=True)
+                value = one.value if one.state == TrialState.COMPLETE else None
+                tell(self.study, job.number, job.trial, Outcome("repeated", one.state, value))
+                return True
+        return False
 
     def _is_left_behind(self, trial: FrozenTrial) -> bool:
         """Whether nobody runs a trial that has not ended."""

@@ -10,11 +10,11 @@ from optuna.trial import Trial, TrialState
 
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.search.link import was_pruned
 
 _GOES_ON = ("running", "interrupted")
-_FAILED = "failed"
+_FAILED, _FINISHED, _PRUNED = "failed", "finished", "pruned"
 NO_OBJECTIVE = "no objective was logged"
-PRUNED = "pruned"
 
 
 class Outcome(NamedTuple):
@@ -58,10 +58,12 @@ def outcome_of(run: RunFolder, objective: str | None) -> Outcome:
     first = objective_of(metrics)
     name = objective or (first.name if first else "")
     value = metrics.get(name)
-    if status == PRUNED or "error" in result or (value is not None and not math.isfinite(value)):
-        return Outcome(status, TrialState.PRUNED, None, seconds, error)
-    if value is None:
+    if value is None and status == _FINISHED:
         return Outcome(_FAILED, TrialState.FAIL, None, seconds, NO_OBJECTIVE)
+    if was_pruned(run.path) or status == _PRUNED:
+        return Outcome(_PRUNED, TrialState.PRUNED, None, seconds, metric=name)
+    if value is None or not math.isfinite(value) or error:
+        return Outcome(status, TrialState.PRUNED, None, seconds, error)
     return Outcome(status, TrialState.COMPLETE, float(value), seconds, metric=name)
 
 

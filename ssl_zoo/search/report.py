@@ -15,6 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ssl_zoo.metric_names import METRICS, OBJECTIVES, Metric
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.search.settings import Settings, config_dir
 from ssl_zoo.search.space import Space
 from ssl_zoo.writing import write_text
@@ -46,7 +47,7 @@ def write_table(study: Study, space: Space, folder: Path, objective: str | None)
         value = "" if trial.value is None else trial.value
         epochs = max(trial.intermediate_values, default="")
         seconds = trial.user_attrs.get("seconds", "")
-        table.writerow([trial.number, status_of(trial), value, *values, epochs, seconds])
+        table.writerow([trial.number, status_of(trial, folder), value, *values, epochs, seconds])
     write_text(folder / TABLE, text.getvalue())
 
 
@@ -58,9 +59,12 @@ def _text(space: Space, trial: FrozenTrial, key: str) -> str:
     return space.text(key, trial.params[key]) if key in trial.params else ""
 
 
-def status_of(trial: FrozenTrial) -> str:
+def status_of(trial: FrozenTrial, folder: Path) -> str:
     """The status of its run, which says more than Optuna's state."""
-    return str(trial.user_attrs.get("status", _STATES.get(trial.state, "waiting")))
+    state = _STATES.get(trial.state, "waiting")
+    if trial.state == TrialState.RUNNING:
+        return str(RunFolder(folder / str(trial.number)).read_result().get("status", state))
+    return str(trial.user_attrs.get("status", state))
 
 
 def write_pictures(study: Study, space: Space, folder: Path, objective: str | None) -> None:
@@ -90,6 +94,8 @@ def importance(study: Study) -> dict[str, float]:
 
 def _history(study: Study, trials: list[FrozenTrial], metric: Metric) -> Any:
     """Each trial's value, and the best so far."""
+    from matplotlib.ticker import MaxNLocator
+
     from ssl_zoo.figures.canvas import BLUE, GREY, ORANGE, RED, panel
 
     scale = 100 if metric.is_share else 1
@@ -111,7 +117,7 @@ def _history(study: Study, trials: list[FrozenTrial], metric: Metric) -> Any:
         axis.plot(without, [low] * len(without), "|", color=RED, markersize=10, label="no value")
     axis.set_xlabel("trial")
     axis.set_ylabel(f"{metric.name}, %" if metric.is_share else metric.name)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
     axis.legend(loc="best", fontsize=8)
     return figure
@@ -143,7 +149,7 @@ def say_best(study: Study, space: Space, folder: Path, settings: Settings) -> No
         UserError: If none has a value.
     """
     trials = study.get_trials(deepcopy=False)
-    counts = Counter(status_of(trial) for trial in trials)
+    counts = Counter(status_of(trial, folder) for trial in trials)
     said = ", ".join(f"{number} {status}" for status, number in counts.items())
     print(f"search in {folder}: {len(trials)} trials: {said}", flush=True)
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]

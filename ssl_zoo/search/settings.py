@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,8 +12,10 @@ from ssl_zoo.config import flatten, own_folders
 from ssl_zoo.metric_names import METRICS, OBJECTIVES
 from ssl_zoo.types import UserError
 
+Direction = Literal["maximize", "minimize"]
+
 _KEY = "hydra.sweeper"
-_WORDS = {"max": "maximize", "min": "minimize"}
+_WORDS: dict[str, Direction] = {"max": "maximize", "min": "minimize"}
 _BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -35,7 +37,7 @@ class Settings(NamedTuple):
 
     n_trials: int
     n_jobs: int
-    direction: str
+    direction: Direction
     objective: str | None
     study_name: str | None
     storage: str | None
@@ -90,7 +92,7 @@ def _text(node: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def _direction(given: Any, objective: str | None) -> str:
+def _direction(given: Any, objective: str | None) -> Direction:
     metric = next((m for m in METRICS if m.name == objective), None) if objective else OBJECTIVES[0]
     own = _WORDS[metric.objective] if metric and metric.objective else None
     if given not in (None, *_WORDS.values()):
@@ -100,9 +102,10 @@ def _direction(given: Any, objective: str | None) -> str:
         raise UserError(
             f"{_KEY}.direction={given} would search for the worst {metric.name}: leave it out"
         )
-    if not (own or given):
+    direction: Direction | None = own or given
+    if direction is None:
         raise UserError(f"objective={objective}: say which is better: {_KEY}.direction=minimize")
-    return str(own or given)
+    return direction
 
 
 def command_again(config: DictConfig, folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -94,7 +95,8 @@ def space_of(overrides: Iterable[str], config_loader: Any = None) -> Space:
             space.typed[key] = str(override.input_line).partition("=")[2]
             space.knobs[key] = _source(override, space.values)
         else:
-            space.typed[key] = override.get_value_element_as_str()
+            deletes = override.is_delete() and "=" not in str(override.input_line)
+            space.typed[key] = "" if deletes else override.get_value_element_as_str()
             space.knobs.pop(key, None)
     _check(space)
     return space
@@ -106,7 +108,7 @@ def _source(override: Override, values: dict[str, list[float]]) -> BaseDistribut
         return _interval(sweep, line)
     if not isinstance(sweep, RangeSweep):
         return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
-    numbers = sorted(override.sweep_iterator())  # type: ignore[type-var]
+    numbers = _numbers(sweep, line)
     if not numbers:
         raise UserError(f"{line} is an empty range")
     low, high, log = numbers[0], numbers[-1], _LOG in sweep.tags
@@ -119,8 +121,20 @@ def _source(override: Override, values: dict[str, list[float]]) -> BaseDistribut
         _check_log(low, line)
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=log, step=int(step))
-    values[override.get_key_element()] = [float(number) for number in numbers]  # type: ignore[arg-type]
-    return FloatDistribution(float(low), float(high), step=float(step))  # type: ignore[arg-type]
+    values[override.get_key_element()] = [float(number) for number in numbers]
+    return FloatDistribution(float(low), float(high), step=float(step))
+
+
+def _numbers(sweep: RangeSweep, line: str | None) -> list[int] | list[float]:
+    """Those of a range, without its end, in order; of decimal numbers as they are typed."""
+    ends = sweep.start, sweep.stop, sweep.step
+    if all(isinstance(end, int) for end in ends):
+        return sorted(range(*ends))  # type: ignore[arg-type]
+    if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
+        raise UserError(f"{line}: the ends of a range are numbers")
+    start, stop, step = (Decimal(repr(end)) for end in ends)
+    number = math.ceil((stop - start) / step) if step else 0
+    return sorted(float(start + i * step) for i in range(number))
 
 
 def _interval(sweep: IntervalSweep, line: str | None) -> BaseDistribution:

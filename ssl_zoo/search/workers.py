@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from ssl_zoo.lock import locked, writer_of
 
@@ -21,7 +22,7 @@ def worker(folder: Path) -> Iterator[str]:
     Yields:
         This process's name.
     """
-    name = f"{socket.gethostname()}-{os.getpid()}"
+    name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"  # numbers are used again
     mine = folder / _PLACE / name
     mine.mkdir(parents=True, exist_ok=True)
     try:
