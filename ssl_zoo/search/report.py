@@ -44,7 +44,7 @@ def write_table(study: Study, space: Space, folder: Path, objective: str | None)
     table.writerow(["trial", "status", _column(study, objective), *names, "epochs", "seconds"])
     for trial in study.get_trials(deepcopy=False):
         values = [_text(space, trial, key) for key in space.knobs]
-        value = "" if trial.value is None else trial.value
+        value = "" if (shown := value_of(trial)) is None else shown
         epochs = max(trial.intermediate_values, default="")
         seconds = trial.user_attrs.get("seconds", "")
         table.writerow([trial.number, status_of(trial, folder), value, *values, epochs, seconds])
@@ -67,6 +67,12 @@ def status_of(trial: FrozenTrial, folder: Path) -> str:
     return str(trial.user_attrs.get("status", state))
 
 
+def value_of(trial: FrozenTrial) -> float | None:
+    """A trial's value, of a pruned one its last; None where it ended with NaN, or failed."""
+    counts = trial.state == TrialState.COMPLETE or trial.user_attrs.get("status") == "pruned"
+    return trial.value if counts else None
+
+
 def write_pictures(study: Study, space: Space, folder: Path, objective: str | None) -> None:
     """Draw the course of the search, and which knobs its values depend on."""
     from ssl_zoo.figures import save
@@ -75,9 +81,12 @@ def write_pictures(study: Study, space: Space, folder: Path, objective: str | No
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         return
     save(_history(study, trials, metric_of(_column(study, objective))), folder / HISTORY)
-    if weights := importance(study):
-        done = sum(trial.state == TrialState.COMPLETE for trial in trials)
-        save(_importance(weights, done), folder / IMPORTANCE)
+    done = sum(trial.state == TrialState.COMPLETE for trial in trials)
+    label = f"share of the variance over {done} finished trials (fANOVA)"
+    if not (weights := importance(study)):
+        weights = {key.lstrip("+"): 0.0 for key in space.knobs}
+        label = f"not to be told from {done} finished trials: too few, or all alike"
+    save(_importance(weights, label), folder / IMPORTANCE)
 
 
 def importance(study: Study) -> dict[str, float]:
@@ -107,14 +116,16 @@ def _history(study: Study, trials: list[FrozenTrial], metric: Metric) -> Any:
     axis.step([*numbers, trials[-1].number], [*best, best[-1]], where="post", color=ORANGE)
     axis.plot([], [], color=ORANGE, label="best so far")
     axis.plot(numbers, [value for _, value in done], "o", color=BLUE, markersize=5, label="trial")
-    cut = [(t.number, scale * t.value) for t in trials if _cut_short(t) and t.value is not None]
+    values = {t.number: value_of(t) for t in trials if t.state.is_finished()}
+    cut = {n: v for n, v in values.items() if v is not None and n not in numbers}
     if cut:
-        x, y = zip(*cut, strict=True)
-        axis.plot(x, y, "x", color=GREY, markersize=5, label="pruned, its last value")
-    without = [t.number for t in trials if t.state.is_finished() and t.value is None]
+        last = [scale * value for value in cut.values()]
+        axis.plot([*cut], last, "x", color=GREY, markersize=5, label="pruned, its last value")
+    without = [number for number, value in values.items() if value is None]
     if without:
         low = axis.get_ylim()[0]
         axis.plot(without, [low] * len(without), "|", color=RED, markersize=10, label="no value")
+    axis.set_xlim(-0.5, max(trials[-1].number, 1) + 0.5)
     axis.set_xlabel("trial")
     axis.set_ylabel(f"{metric.name}, %" if metric.is_share else metric.name)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -123,11 +134,7 @@ def _history(study: Study, trials: list[FrozenTrial], metric: Metric) -> Any:
     return figure
 
 
-def _cut_short(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.PRUNED
-
-
-def _importance(weights: dict[str, float], trials: int) -> Any:
+def _importance(weights: dict[str, float], label: str) -> Any:
     """A bar for each knob, the largest on top."""
     from ssl_zoo.figures.canvas import BLUE, panel
 
@@ -137,7 +144,7 @@ def _importance(weights: dict[str, float], trials: int) -> Any:
     for row, (_, weight) in enumerate(ordered):
         axis.text(weight, row, f" {weight:.2f}", va="center", fontsize=9)
     axis.set_xlim(0, 1.1 * max(max(weights.values()), 0.01))
-    axis.set_xlabel(f"share of the variance over {trials} finished trials (fANOVA)")
+    axis.set_xlabel(label)
     axis.grid(axis="x", alpha=0.3)
     return figure
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 from ssl_zoo.lock import locked, writer_of
 
 _PLACE = "optuna_workers"  # a folder for each process, which it locks
+_TURN = ".optuna_turn"  # stays: to remove it would let two processes in
 
 
 @contextmanager
@@ -42,6 +43,6 @@ def is_working(folder: Path, name: str) -> bool:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One process after another; who is killed holds up nobody."""
-    with (folder / _PLACE / "turn").open("w") as file:
+    with (folder / _TURN).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -268,6 +268,7 @@ def test_the_end_of_a_search(
     point = f"method.temperature={best[3]} optimizer.lr={best[4]}"
     assert f"python train.py {point} seed=3 'backbone.widths=[8,16]'\n" in said
     assert f"python train.py -m {point} 'backbone.widths=[8,16]' seed=0,1,2\n" in said
+    assert not (tmp_path / "optuna_workers").exists()
     for name in ("history.png", "importance.png"):
         assert (tmp_path / name).stat().st_size > 5000
 
