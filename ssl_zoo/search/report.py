@@ -83,7 +83,7 @@ def write_pictures(study: Study, space: Space, folder: Path, objective: str | No
     save(_history(study, trials, metric_of(_column(study, objective))), folder / HISTORY)
     done = sum(trial.state == TrialState.COMPLETE for trial in trials)
     label = f"share of the variance over {done} finished trials (fANOVA)"
-    if not (weights := importance(study)):
+    if not (weights := importance(study) if done > 1 else {}):
         weights = {key.lstrip("+"): 0.0 for key in space.knobs}
         label = f"not to be told from {done} finished trials: too few, or all alike"
     save(_importance(weights, label), folder / IMPORTANCE)
