@@ -54,7 +54,7 @@ class Result:
         """Write it, and at a job's end update the summary of its sweep."""
         if not is_main_process():
             return
-        if status == "finished" and was_pruned(self.folder.path):
+        if metrics is not None and was_pruned(self.folder.path):  # it ended without an error
             status = "pruned"
         end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
         failure = {} if error is None else {"error": error}
