@@ -80,6 +80,8 @@ class Search:
         study = self._study()
         self._check_same(study)
         OmegaConf.save(self.config, self.folder / MARK)
+        if there := len(study.get_trials(deepcopy=False)):
+            print(f"{self.folder} goes on: {there} trials have begun", flush=True)
         try:
             with worker(self.folder) as me:
                 claims = Claims(study, self.space, self.folder, self.settings, self.points, me)

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from helpers.searches import KNOBS, Launcher, leave, searched, table
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.search import TrialLink
 from ssl_zoo.search.study import JOURNAL, opened
 from ssl_zoo.types import UserError
 
@@ -244,6 +245,14 @@ def test_settings_that_make_no_sense_are_refused(setting: str, says: str, tmp_pa
     with pytest.raises(UserError, match=says):
         searched(tmp_path / "new", setting)
     assert not any((tmp_path / "new").iterdir())
+
+
+def test_a_pruner_counts_in_the_epochs_of_a_run(tmp_path: Path) -> None:
+    searched(tmp_path, "sweeper/pruner=hyperband", "sweeper.n_trials=1")
+    link = TrialLink.of(tmp_path / "0")
+    assert link is not None
+    assert link.pruner["max_resource"] == 12  # the default of epochs
+    assert link.storage == str(tmp_path / JOURNAL)
 
 
 def test_knobs_come_from_the_config_too(tmp_path: Path) -> None:

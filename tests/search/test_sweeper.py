@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from helpers.paths import ROOT
+from ssl_zoo.config import explain
 from ssl_zoo.search import sweeper
 from ssl_zoo.types import UserError
 
@@ -70,7 +74,30 @@ def test_where_both_are_installed_ours_searches_and_says_so(hydras: Path, tmp_pa
     assert not (tmp_path / "x").exists()
 
 
-def test_a_plain_sweep_of_an_interval_and_a_search_without_m(tmp_path: Path) -> None:
-    code, said = started("hydra/sweeper=optuna", "method.temperature=interval(0.02,1)")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["hydra/sweeper=optuna"], "error: method.temperature=interval(0.02,1) is a run for each"),
+        (["-m"], "error: an interval is searched over: add hydra/sweeper=optuna"),
+        (["-m", "hydra/sweeper=optuna", "seed=0,1"], "would choose the luckiest one"),
+        (["-m", "hydra/sweeper=optuna", "hydra/sweeper/sampler=qmd"], "did you mean qmc?"),
+    ],
+)
+def test_what_a_user_reads_who_mistypes_a_search(
+    args: list[str], says: str, tmp_path: Path
+) -> None:
+    place = f"hydra.sweep.dir={tmp_path / 'x'}"
+    code, said = started(*args, "method.temperature=interval(0.02,1)", place)
     assert code == 2
-    assert "add -m" in said
+    assert says in said
+    assert said.count("error:") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_interval_in_a_plain_sweep_is_told_the_way() -> None:
+    with pytest.raises(HydraException) as refused:
+        BasicSweeper.split_arguments(
+            OverridesParser.create().parse_overrides(["a=interval(0,1)"]), None
+        )
+    assert explain(refused.value, "train").startswith("an interval is searched over")
