@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config import CONFIG_DIR, register_resolvers
@@ -62,23 +63,22 @@ class Launcher:
             leave(run, overrides, self.status(number))
 
 
-def _of_hydra(setting: str) -> str:
-    plus, name = ("+", setting[1:]) if setting.startswith("+") else ("", setting)
-    return f"{plus}hydra{'/' if '/' in name.partition('=')[0] else '.'}{name}"
-
-
 @cache
 def _composed(settings: tuple[str, ...]) -> DictConfig:
     register_resolvers()
     with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        given = ["hydra/sweeper=optuna", *map(_of_hydra, settings)]
+        given = ["hydra/sweeper=optuna", *(f"hydra/{one}" for one in settings)]
         return compose("train", given, return_hydra_config=True)
 
 
 def config_of(folder: Path, *settings: str) -> DictConfig:
     """The multirun's config; the settings are below `hydra`, such as sweeper.n_trials=3."""
-    cfg = _composed(settings).copy()
+    of_groups = tuple(one for one in settings if "/" in one.partition("=")[0])
+    cfg = _composed(of_groups).copy()
     OmegaConf.set_readonly(cfg, False)
+    plain = [f"hydra.{one}" for one in settings if one not in of_groups]
+    for one in OverridesParser.create().parse_overrides(plain):
+        OmegaConf.update(cfg, one.key_or_group, one.value())
     OmegaConf.update(cfg, "hydra.sweep.dir", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     return cfg

@@ -77,7 +77,10 @@ def test_a_search_goes_on_and_ends_like_one_that_was_not_killed(
     assert len(searched(tmp_path, "sweeper.n_trials=8").lines) == 2
 
 
-@pytest.mark.parametrize("status", ["finished", "pruned", "nan"])
+@pytest.mark.parametrize(
+    "status",
+    ["finished", *(pytest.param(one, marks=pytest.mark.slow) for one in ("pruned", "nan"))],
+)
 def test_a_run_that_had_ended_before_the_kill_is_told_and_not_run_again(
     status: str, tmp_path: Path
 ) -> None:
@@ -89,7 +92,7 @@ def test_a_run_that_had_ended_before_the_kill_is_told_and_not_run_again(
     assert study_of(tmp_path).trials[2].state == state
 
 
-@pytest.mark.parametrize("known", [0, 1])
+@pytest.mark.parametrize("known", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_process_killed_while_it_asked_leaves_a_trial_that_goes_on(
     known: int, whole: Path, tmp_path: Path
 ) -> None:
@@ -120,6 +123,7 @@ def test_two_processes_share_the_trials(tmp_path: Path) -> None:
     assert statuses(tmp_path) == ["finished"] * 4
 
 
+@pytest.mark.slow
 def test_a_trial_whose_run_is_still_written_is_left_alone(tmp_path: Path) -> None:
     """A worker was killed, and the job that it had given to a cluster runs on."""
     with pytest.raises(Killed):
@@ -142,6 +146,7 @@ def test_failures_are_no_results_and_divergence_is_one(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_search_whose_trials_fail_stops(tmp_path: Path) -> None:
     launcher = Launcher(status=lambda _: "failed")
     with pytest.raises(UserError, match=r"the search stops: 3 of 3 trials failed.*: it broke"):
@@ -199,6 +204,7 @@ def test_a_folder_is_known_by_its_run_and_not_by_its_number(tmp_path: Path) -> N
         searched(tmp_path, *SIX)
 
 
+@pytest.mark.slow
 def test_a_grid_runs_each_point_once(tmp_path: Path) -> None:
     grid = ("optimizer.lr=1e-3,1e-2", "method.temperature=range(0.1,0.4,0.1)")
     launcher = Launcher(status=lambda number: "failed" if number == 1 else "finished")
@@ -220,6 +226,7 @@ def test_a_point_is_not_run_twice(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "6 trials: 2 finished, 4 repeated" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_storage_is_shared_by_folders(tmp_path: Path) -> None:
     there = (f"sweeper.storage={tmp_path / 'all.log'}", "sweeper.study_name=x")
     with pytest.raises(Killed):
@@ -247,6 +254,7 @@ def test_settings_that_make_no_sense_are_refused(setting: str, says: str, tmp_pa
     assert not any((tmp_path / "new").iterdir())
 
 
+@pytest.mark.slow
 def test_a_pruner_counts_in_the_epochs_of_a_run(tmp_path: Path) -> None:
     searched(tmp_path, "sweeper/pruner=hyperband", "sweeper.n_trials=1")
     link = TrialLink.of(tmp_path / "0")
@@ -256,13 +264,14 @@ def test_a_pruner_counts_in_the_epochs_of_a_run(tmp_path: Path) -> None:
 
 
 def test_knobs_come_from_the_config_too(tmp_path: Path) -> None:
-    params = "+sweeper.params={method.temperature: 'interval(0.02,1)', optimizer.lr: 0.1}"
+    params = "sweeper.params={method.temperature: 'interval(0.02,1)', optimizer.lr: 0.1}"
     launcher = searched(tmp_path, params, "sweeper.n_trials=1", knobs=["optimizer.lr=0.2"])
     temperature, rate = launcher.lines[0]
     assert temperature.startswith("method.temperature=0.")
     assert rate == "optimizer.lr=0.2"
 
 
+@pytest.mark.slow
 def test_the_end_of_a_search(
     tmp_path: Path, pictures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,26 +92,27 @@ def test_a_search_with_joblib(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_a_search_prunes(tmp_path: Path) -> None:
-    pruned = ["hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1"]
+    median = ["hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1"]
     folder = tmp_path / "s"
-    knobs = ["optimizer.lr=1e-2,1e-9,1e-8,1e-7", "hydra/sweeper/sampler=grid"]
-    line = ["-m", "hydra/sweeper=optuna", *CHEAP, *knobs, "dataset.splits.num_train=600"]
-    run = start(*line, *pruned, "epochs=4", f"hydra.sweep.dir={folder}")
+    line = [*SEARCH, *median, "epochs=3", "hydra.sweeper.n_trials=6", f"hydra.sweep.dir={folder}"]
+    run = start(*line)
     output = run.communicate()[0]
     assert run.returncode == 0, output
-    statuses = [row[1] for row in table(folder)[1:]]
-    assert "pruned" in statuses
-    assert "failed" not in statuses
-    assert f"{statuses.count('pruned')} pruned" in output
-    again = start(*line, *pruned, "epochs=4", f"hydra.sweep.dir={folder}")
-    assert trained(again.communicate()[0]) == 0
+    rows = table(folder)[1:]
+    pruned = [row for row in rows if row[1] == "pruned"]
+    assert pruned
+    assert all(int(row[-1]) < 3 for row in pruned)
+    assert all(int(row[-1]) == 3 for row in rows if row[1] == "finished")
+    assert len(pruned) + [row[1] for row in rows].count("finished") == 6
+    assert f"{len(pruned)} pruned" in output
+    assert trained(start(*line).communicate()[0]) == 0
 
 
 @pytest.mark.soak
 def test_ctrl_c_says_how_the_search_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "my search"
-    run = start(*SEARCH, "epochs=30", "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={folder}")
-    while not reached(folder / "0", 4):
+    run = start(*SEARCH, "epochs=4", "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={folder}")
+    while not reached(folder / "0", 5):
         assert run.poll() is None, run.communicate()[0]
     run.send_signal(signal.SIGINT)
     output = run.communicate()[0]
@@ -119,11 +120,11 @@ def test_ctrl_c_says_how_the_search_goes_on(tmp_path: Path) -> None:
     (said,) = [line for line in output.splitlines() if line.startswith("the search goes on with: ")]
     python, program, *args = shlex.split(said.partition(": ")[2])
     assert [python, program] == ["python", "train.py"]
-    args = [arg.replace("epochs=30", "epochs=2") for arg in args]
+    args = [arg.replace("epochs=4", "epochs=2") for arg in args]
     refused = start(*args)
-    assert "epochs=2 (was 30)" in refused.communicate()[0]
+    assert "epochs=2 (was 4)" in refused.communicate()[0]
     assert refused.returncode == 2
-    args[args.index("epochs=2")] = "epochs=30"
+    args[args.index("epochs=2")] = "epochs=4"
     again = start(*args, "hydra.sweeper.n_trials=1")
     output = again.communicate()[0]
     assert again.returncode == 0, output

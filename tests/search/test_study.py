@@ -51,6 +51,7 @@ def test_a_start_again_repeats_no_point(tmp_path: Path) -> None:
     assert other[0] != whole[0]
 
 
+@pytest.mark.slow
 def test_what_optuna_refuses_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"hydra.sweeper.sampler: .*halton"):
         NumberedSampler({**QMC, "qmc_type": "lattice"}, None)
