@@ -12,7 +12,7 @@ from ssl_zoo.lock import writer_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.search.outcome import Outcome, outcome_of, tell
 from ssl_zoo.search.settings import Settings
-from ssl_zoo.search.space import Space
+from ssl_zoo.search.space import Space, what_counts
 from ssl_zoo.search.workers import alone, is_working
 from ssl_zoo.types import UserError
 
@@ -97,9 +97,10 @@ class Claims:
 
         A run is a function of its config, so that to run it again would give the same.
         """
+        point = what_counts(job.overrides)
         for one in self.study.get_trials(deepcopy=False):
             ended = one.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            if ended and one.user_attrs.get(_OVERRIDES) == job.overrides:
+            if ended and what_counts(one.user_attrs.get(_OVERRIDES, [])) == point:
                 print(f"trial {job.number} is trial {one.number} again: not run twice", flush=True)
                 value = one.value if one.state == TrialState.COMPLETE else None
                 tell(self.study, job.number, job.trial, Outcome("repeated", one.state, value))
@@ -138,8 +139,9 @@ def _check_run(job: Job) -> None:
         UserError: If the folder holds another one.
     """
     found = job.run.read_result().get("overrides")
-    if found is not None and found != job.overrides:
-        odd = sorted({*found} ^ {*job.overrides})
+    if found is None:
+        return
+    if odd := sorted({*what_counts(found)} ^ {*what_counts(job.overrides)}):
         raise UserError(
             f"{job.run} is not the run of trial {job.number}, {', '.join(odd)} differ: move it away"
         )

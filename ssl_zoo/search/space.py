@@ -17,8 +17,11 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from ssl_zoo.config import CHANGEABLE
 from ssl_zoo.types import UserError
 
+# What may differ when a search goes on: the place and the machine, not the length of a run.
+_OF_THE_PLACE = {*CHANGEABLE, "sweep", "trust"} - {"epochs"}
 _LOG = "log"  # the tag
 _GRID_EXAMPLE = "'method.temperature=choice(0.1,0.2)'"
 
@@ -75,6 +78,17 @@ class Space:
 
 def _line(key: str, value: str) -> str:
     return key if key.startswith("~") and not value else f"{key}={value}"
+
+
+def is_place(key: str) -> bool:
+    """Whether a knob is of the place and the machine, and not of what a run computes."""
+    name = key.lstrip("+~")
+    return name in _OF_THE_PLACE or name.startswith("logger.")
+
+
+def what_counts(overrides: Iterable[str]) -> list[str]:
+    """Overrides without those of the place."""
+    return [one for one in overrides if not is_place(one.partition("=")[0])]
 
 
 def space_of(overrides: Iterable[str], config_loader: Any = None) -> Space:

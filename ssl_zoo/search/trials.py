@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from ssl_zoo.config import CHANGEABLE, override
+from ssl_zoo.config import override
 from ssl_zoo.metric_names import OBJECTIVES
 from ssl_zoo.multirun import MARK, results_in
 from ssl_zoo.search.claims import Claims, Job
@@ -19,13 +19,11 @@ from ssl_zoo.search.link import TrialLink
 from ssl_zoo.search.outcome import NO_OBJECTIVE, Outcome, outcome_of, tell
 from ssl_zoo.search.report import say_best, write_pictures, write_table
 from ssl_zoo.search.settings import command_again, settings_of
-from ssl_zoo.search.space import space_of
+from ssl_zoo.search.space import is_place, space_of
 from ssl_zoo.search.study import JOURNAL, NumberedSampler, is_grid, opened, pruner_of
 from ssl_zoo.search.workers import worker
 from ssl_zoo.types import UserError
 
-# What may differ when a search goes on: the place and the machine, not the length of a run.
-_OF_THE_PLACE = {*CHANGEABLE, "sweep", "trust"} - {"epochs"}
 _BEGAN = "overrides"  # the study's, as typed
 _FEW = 3  # failures that may be chance
 
@@ -128,7 +126,7 @@ class Search:
         said = [
             f"{key}={now.get(key, '(not given)')} (was {began.get(key, 'not given')})"
             for key in {**began, **now}
-            if began.get(key) != now.get(key) and not _is_place(key)
+            if began.get(key) != now.get(key) and not is_place(key)
         ]
         if said:
             raise UserError(
@@ -188,7 +186,3 @@ class Search:
                 f"the search stops: {len(failed)} of {len(self.ended)} trials failed, the last "
                 f"with: {failed[-1]}"
             )
-
-
-def _is_place(key: str) -> bool:
-    return key.lstrip("+") in _OF_THE_PLACE or key.lstrip("+").startswith("logger.")

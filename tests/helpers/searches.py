@@ -78,7 +78,7 @@ def config_of(folder: Path, *settings: str) -> DictConfig:
     OmegaConf.set_readonly(cfg, False)
     plain = [f"hydra.{one}" for one in settings if one not in of_groups]
     for one in OverridesParser.create().parse_overrides(plain):
-        OmegaConf.update(cfg, one.key_or_group, one.value())
+        OmegaConf.update(cfg, one.key_or_group, one.value(), force_add=True)
     OmegaConf.update(cfg, "hydra.sweep.dir", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     return cfg

@@ -92,6 +92,16 @@ def test_a_run_that_had_ended_before_the_kill_is_told_and_not_run_again(
     assert study_of(tmp_path).trials[2].state == state
 
 
+@pytest.mark.slow
+def test_a_trial_goes_on_though_the_place_is_another(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        here = ["sweep=a", *KNOBS]
+        searched(tmp_path, *SIX, knobs=here, launcher=killed(Launcher(), True))
+    there = [*KNOBS, "sweep='runs/a b'", "dataset.num_workers=2", "logger.csv.x=1"]
+    assert len(searched(tmp_path, *SIX, knobs=there).lines) == 4
+    assert statuses(tmp_path) == ["finished"] * 6
+
+
 @pytest.mark.parametrize("known", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_process_killed_while_it_asked_leaves_a_trial_that_goes_on(
     known: int, whole: Path, tmp_path: Path
