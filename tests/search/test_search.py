@@ -94,8 +94,8 @@ def test_a_run_that_had_ended_before_the_kill_is_told_and_not_run_again(
 
 @pytest.mark.slow
 def test_a_trial_goes_on_though_the_place_is_another(tmp_path: Path) -> None:
+    here = ["sweep=a", *KNOBS]
     with pytest.raises(Killed):
-        here = ["sweep=a", *KNOBS]
         searched(tmp_path, *SIX, knobs=here, launcher=killed(Launcher(), True))
     there = [*KNOBS, "sweep='runs/a b'", "dataset.num_workers=2", "logger.csv.x=1"]
     assert len(searched(tmp_path, *SIX, knobs=there).lines) == 4
