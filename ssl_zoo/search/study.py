@@ -23,6 +23,7 @@ from ssl_zoo.types import UserError, first_line
 
 JOURNAL = "optuna_journal.log"
 _REFUSALS = (TypeError, ValueError)
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # each trial's run says what it does
 
 
 def opened(storage: str) -> BaseStorage:
@@ -31,7 +32,6 @@ def opened(storage: str) -> BaseStorage:
     Raises:
         UserError: If it cannot be opened.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # one line a trial is the run's own
     try:
         if "://" in storage:
             return optuna.storages.get_storage(storage)
