@@ -12,6 +12,7 @@ _EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "optuna": "optuna",
     "pillow_heif": "heic",
     "pyarrow": "parquet",
     "pycocotools": "detection",

@@ -19,7 +19,7 @@ from ssl_zoo.writing import write_text
 # Statuses of a result.json. Those of a run that reached its last step:
 ENDED = ("finished", "collapsed")
 # Those that another try would only repeat: what a sweep that goes on keeps.
-KEPT = (*ENDED, NAN := "nan")
+KEPT = (*ENDED, "pruned", NAN := "nan")
 OUT_OF_MEMORY = "out_of_memory"
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there is one
 

@@ -42,7 +42,8 @@ ALLOWED = {
     "figures": BASE,
     "data": BASE,
     "methods": BASE | {"losses", "modules"},
-    "callbacks": BASE | {"evaluation", "modules", "run_folder"},
+    "search": BASE | {"config", "run_folder", "multirun", "figures"},
+    "callbacks": BASE | {"evaluation", "modules", "run_folder", "search"},
     "loggers": BASE | {"evaluation", "run_folder"},
     "checkpoints": BASE | {"config", "run_folder", "multirun", "backbones", "evaluation", "data"},
     "protocols": BASE
@@ -50,7 +51,7 @@ ALLOWED = {
     | {"checkpoints", "loggers", "multirun"},
     "training": BASE
     | {"config", "run_folder", "backbones", "modules", "evaluation", "figures", "data", "methods"}
-    | {"checkpoints", "callbacks", "loggers", "multirun", "summary"},
+    | {"checkpoints", "callbacks", "loggers", "multirun", "search", "summary"},
     "train": BASE | {"config", "run_folder", "training"},
     "evaluate": BASE | {"config", "protocols"},
     "table": BASE | {"config", "run_folder", "summary"},
@@ -86,11 +87,12 @@ def test_arrows_point_one_way(room: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "run_folder", "multirun", "training.sweep", "table", "train", "evaluate"]
+    "module",
+    ["config", "run_folder", "multirun", "training.sweep", "search", "table", "train", "evaluate"],
 )
 def test_the_command_line_is_free_of_torch(module: str) -> None:
     """In a process of its own, since this one has torch."""
-    heavy = "{'torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'wandb'}"
+    heavy = "{'torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'wandb', 'optuna'}"
     code = f"import ssl_zoo.{module}, sys; sys.exit(str(sorted({heavy} & sys.modules.keys())))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.stderr.strip() == "[]"

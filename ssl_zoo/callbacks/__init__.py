@@ -15,6 +15,7 @@ from ssl_zoo.callbacks.retrieval_monitor import RetrievalMonitor
 from ssl_zoo.callbacks.save_checkpoints import SAME_SIGNAL_SECONDS, Checkpoints, Interrupted
 from ssl_zoo.callbacks.throughput import Throughput
 from ssl_zoo.callbacks.train_metrics import TrainMetrics
+from ssl_zoo.callbacks.trial_report import TrialReport
 
 __all__ = [
     "SAME_SIGNAL_SECONDS",
@@ -34,4 +35,5 @@ __all__ = [
     "RetrievalMonitor",
     "Throughput",
     "TrainMetrics",
+    "TrialReport",
 ]

@@ -15,11 +15,11 @@ from ssl_zoo.config.changes import (
 from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
 from ssl_zoo.config.cli import command_of, explain, fail, nearest, remove_if_empty, run_cli, told
 from ssl_zoo.config.grid import axes_of, fixed, is_place, jobs_of, settings, without_repeats
-from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, read_option
+from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, own_folders, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
 from ssl_zoo.config.places import with_absolute_places
 from ssl_zoo.config.presets import preset_line
-from ssl_zoo.config.quoting import typed
+from ssl_zoo.config.quoting import override, typed
 from ssl_zoo.config.resolvers import (
     LR_RULES,
     hydra_folder,
@@ -103,6 +103,8 @@ __all__ = [
     "options_by_group",
     "options_of",
     "overridden_keys",
+    "override",
+    "own_folders",
     "preset_line",
     "read_option",
     "register_resolvers",

@@ -81,6 +81,10 @@ def explain(error: BaseException, config_name: str) -> str:
     several = re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", str(error))
     if several:
         return _several(several.group(1), several.group(2), config_name)
+    if "does not support sweep type" in str(error):
+        return (
+            "an interval is searched over: add hydra/sweeper=optuna, or give values: KNOB=0.1,0.2"
+        )
     if isinstance(error, MissingConfigException):
         line = _no_option(str(error))
     elif isinstance(error, ConfigCompositionException):

@@ -16,7 +16,13 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 
-from ssl_zoo.callbacks import Checkpoints, CleanFeatures, FiniteLoss, TrainMetrics
+from ssl_zoo.callbacks import (
+    Checkpoints,
+    CleanFeatures,
+    FiniteLoss,
+    TrainMetrics,
+    TrialReport,
+)
 from ssl_zoo.checkpoints import hints_of
 from ssl_zoo.config import instantiate
 from ssl_zoo.console import info
@@ -27,6 +33,7 @@ from ssl_zoo.loggers import CSVLog
 from ssl_zoo.methods import Method
 from ssl_zoo.methods.checks import built
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.search import TrialLink
 from ssl_zoo.training.checks import (
     check_kind,
     check_library,
@@ -139,6 +146,8 @@ def build_callbacks(cfg: DictConfig, features: CleanFeatures, folder: RunFolder)
     callbacks = [FiniteLoss(), TrainMetrics(), *others, watched, *stoppers]
     if cfg.trainer.fast_dev_run:
         return callbacks
+    if link := TrialLink.of(folder.path):  # the run is of a search
+        callbacks.append(TrialReport(link, folder.path, cfg.monitor.every_n_epochs))
     return [*callbacks, Checkpoints(folder, cfg.save_every_n_minutes, cfg.get("objective"))]
 
 

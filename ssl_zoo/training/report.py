@@ -21,6 +21,7 @@ from ssl_zoo.figures import MOST_ROWS, draw_curves, draw_map, draw_views, save
 from ssl_zoo.metric_names import KNN_AT_START, KNN_TOP1, METRICS
 from ssl_zoo.multirun import is_sweep
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.search import was_pruned
 from ssl_zoo.training.steps import Rhythm, rhythm_of
 from ssl_zoo.training.sweep import summarize
 from ssl_zoo.types import UserError
@@ -56,6 +57,8 @@ class Result:
         """Write it, and at a job's end update the summary of its sweep."""
         if not is_main_process():
             return
+        if metrics is not None and was_pruned(self.folder.path):  # it ended without an error
+            status = "pruned"
         end = {"status": status, "seconds": round(self.seconds(), 1), "metrics": metrics or {}}
         failure = {} if error is None else {"error": error}
         self.folder.write_result(self.head | end | failure)

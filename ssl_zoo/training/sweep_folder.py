@@ -163,11 +163,14 @@ def _claimed(config: DictConfig, held: ExitStack) -> tuple[Path, bool]:
         raise UserError(f"{named} and {placed} both name the sweep's folder: remove one")
     folder = Path(config.hydra.sweep.dir)
     if placed:
-        folder = _unused(folder)
+        folder = folder if "goes_on" in config.hydra.sweeper else _unused(folder)
     elif not named or (config.sweep is None and named.endswith("=null")):
         folder = new_folder(folder)
     else:
         _make(folder, named, config.sweep)
+    if "goes_on" in config.hydra.sweeper:  # several processes share it, and it checks itself
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder, False
     if left := held.enter_context(locked(folder)):
         _say(left)
     if placed or not any(path.name not in (NAME, MARK) for path in folder.iterdir()):

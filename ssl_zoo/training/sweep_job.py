@@ -72,6 +72,8 @@ def found_in_sweep(cfg: DictConfig) -> Found | None:
     if cfg.dry_run or cfg.trainer.fast_dev_run:
         return None
     hydra = HydraConfig.get()
+    if "goes_on" in hydra.sweeper:  # a search knows the run of each trial
+        return None
     own, sweep = RunFolder(hydra.runtime.output_dir), Path(hydra.sweep.dir)
     runs = [run for run in _runs_in(sweep) if run.read_result() or run.config.is_file()]
     runs.sort(key=lambda run: run.path.absolute() != own.path.absolute())  # likely its own

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping as LightningsEarlyStopping
 
-from ssl_zoo.callbacks import EarlyStopping
+from ssl_zoo.callbacks import EarlyStopping, TrialReport
 from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.config import nearest
 from ssl_zoo.console import warn
@@ -113,5 +113,6 @@ def ended_early(trainer: Trainer, total_steps: int) -> str | None:
     return f"{done}, before the learning rate's schedule ended: a run of fewer epochs ends with it"
 
 
-def _stoppers(trainer: Trainer) -> list[LightningsEarlyStopping]:
-    return [c for c in trainer.callbacks if isinstance(c, LightningsEarlyStopping)]  # type: ignore[attr-defined]
+def _stoppers(trainer: Trainer) -> list[LightningsEarlyStopping | TrialReport]:
+    kinds = (LightningsEarlyStopping, TrialReport)
+    return [c for c in trainer.callbacks if isinstance(c, kinds)]  # type: ignore[attr-defined]
