@@ -139,11 +139,11 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
         ("method=moco batch_size=32 accumulate=4", r"num_splits=8 .* 8 images .* two or more"),
         (
             "method/loss=nt_logistic method.loss.margin=0.1",
-            r"margin=0\.1 is read by mode=semi_hard only, not by all$",
+            r"margin=0\.1 is read by method.loss.mode=semi_hard only, not by all$",
         ),
         (
             "method/loss=nt_logistic method.loss.num_subsampled=4",
-            r"num_subsampled=4 is read by mode=subsample only, not by all$",
+            r"num_subsampled=4 is read by method.loss.mode=subsample only, not by all$",
         ),
         (
             "method.same_view_negatives=false method/negatives=queue",

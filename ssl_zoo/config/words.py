@@ -127,13 +127,6 @@ _OPTIONS = {
         "rich_progress_bar": "callbacks=default, which has a bar",
     },
     "experiment": {"example": "experiment=simclr_quick"},
-    "hydra/launcher": {
-        "joblib": "pip install hydra-joblib-launcher",
-        **dict.fromkeys(
-            ("submitit_local", "submitit_slurm"), "pip install hydra-submitit-launcher"
-        ),
-    },
-    "hydra/sweeper": {"optuna": "pip install hydra-optuna-sweeper"},
 }
 
 # Arguments of Lightning's Trainer that the run sets itself, and what to use instead.

@@ -109,8 +109,6 @@ ANSWERED = {
     "debug=fdr": "give debug=fast",
     "debug=profiler": "give debug=profile",
     "debug=fastt": "did you mean fast?",
-    "-m seed=0,1 hydra/launcher=joblib": "give pip install hydra-joblib-launcher",
-    "-m seed=0,1 hydra/sweeper=optuna": "give pip install hydra-optuna-sweeper",
     "patience=3": "give callbacks.early_stopping.patience=3",
     "entity=me": "give logger.wandb.entity=me",
 }
