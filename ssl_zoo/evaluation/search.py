@@ -317,7 +317,7 @@ def _products(queries: Tensor, rows: Tensor, ends: Tensor, row: Tensor) -> Tenso
     """
     shape, none = (len(queries), len(rows)), rows.new_zeros(len(row))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", "Sparse (CSR tensor support|invariant checks)")
         pairs = torch.sparse_csr_tensor(ends, row, none, shape, check_invariants=False)
         products: Tensor = torch.sparse.sampled_addmm(pairs, queries, rows.T, beta=0).values()
     return products
