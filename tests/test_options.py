@@ -213,7 +213,7 @@ def test_the_other_datasets_compose(make_config: Make, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    only(["simclr_quick", "moco_cifar10", "metric_learning_omniglot"], options("experiment")),
+    only(["simclr_quick", "metric_learning_omniglot"], options("experiment")),
 )
 def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: str) -> None:
     base = [f"experiment={name}", "batch_size=16", "name=test"]
@@ -249,7 +249,7 @@ def test_ablations_step(make_config: Make, name: str) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["accumulate=2"],
+        pytest.param(["accumulate=2"], marks=pytest.mark.slow),
         pytest.param(["clip_norm=1.0"], marks=pytest.mark.slow),
         ["precision=bf16-mixed"],
         pytest.param(["precision=auto"], marks=pytest.mark.slow),

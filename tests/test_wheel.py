@@ -38,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("ssl_zoo", "conf"):
+    for name in ("ssl_zoo", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -52,10 +52,13 @@ def test_the_wheel_holds_every_config_and_module(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
     configs = {f"ssl_zoo/{p.relative_to(ROOT)}" for p in (ROOT / "conf").rglob("*.yaml")}
-    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "ssl_zoo").rglob("*.py")}
+    packages = [ROOT / "ssl_zoo", ROOT / "hydra_plugins"]
+    modules = {str(p.relative_to(ROOT)) for package in packages for p in package.rglob("*.py")}
     assert len(configs) > 150
     assert configs | modules | {"ssl_zoo/py.typed"} <= inside
-    assert {name.split("/")[0] for name in inside} == {"ssl_zoo", "ssl_zoo-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in inside} == {
+        *("ssl_zoo", "hydra_plugins", "ssl_zoo-0.1.0.dist-info")
+    }
 
 
 @pytest.mark.slow

@@ -27,7 +27,8 @@ class Collapse(Callback):
         pl_module.step = collapsed  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("collapsed", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("collapsed", [False, True])
 def test_a_collapse_is_told(
     make_config: Make,
     monkeypatch: pytest.MonkeyPatch,

@@ -140,6 +140,7 @@ def test_a_legend_up_to_20_classes(classes: int) -> None:
     np.testing.assert_allclose(axis.collections[0].get_facecolor()[0, :3], to_rgb(GREY))
 
 
+@pytest.mark.slow
 def test_map_files(tmp_path: Path) -> None:
     x, label = blobs()
     one = figures.save(figures.draw_map(x, label, ["a", "b", "c"]), tmp_path / "new" / "map.png")

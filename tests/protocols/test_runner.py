@@ -97,6 +97,7 @@ def test_ids_follow_what_defines_a_score(runs: list[Path]) -> None:
     assert len({first, *ids}) == 1 + len(changes)
 
 
+@pytest.mark.slow
 def test_scores_that_are_not_comparable_are_in_columns_of_their_own(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ def rows_of(folder: Path, name: str) -> list[tuple[int, int, int]]:
     return [(int(row["step"]), int(row["epoch"]), int(row["images_seen"])) for row in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", only([1000], [3, 1000]))
 def test_an_epoch_shorter_than_the_logging_interval_has_curves(
     make_config: Make, tmp_path: Path, every: int

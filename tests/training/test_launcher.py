@@ -16,12 +16,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from helpers.configs import Make
 from helpers.ranks import runs
+from ssl_zoo import loggers as run_loggers
 from ssl_zoo.callbacks import Interrupted
 from ssl_zoo.config import trusting
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training import launcher
-from ssl_zoo.training import loggers as run_loggers
 from ssl_zoo.training.build import build_loggers
 from ssl_zoo.training.launcher import Job, RankFailed, launch, processes_to_start, report_outcome
 from ssl_zoo.types import UserError
@@ -215,7 +215,8 @@ def test_loggers_are_silent_on_other_ranks(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     loggers = build_loggers(make_config(*several), folder)
-    run_loggers.start(loggers, {"a": {"b": 1}})
-    run_loggers.finish(loggers, exit_code=0)
+    with run_loggers.closed_at_end() as closed:
+        closed += loggers
+        run_loggers.start(closed, {"a": {"b": 1}})
     assert list(tmp_path.iterdir()) == []
     assert loggers, "callbacks such as LearningRateMonitor need one on every rank"

@@ -43,6 +43,7 @@ def opened(cfg: DictConfig, message: str) -> None:
         start(build_loggers(cfg, RunFolder(cfg.run_dir)), {})
 
 
+@pytest.mark.slow
 def test_wandb_holds_its_knobs(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
