@@ -42,10 +42,10 @@ class TrialReport(Callback):
         from ssl_zoo.search.study import trial_of  # imports Optuna
 
         logged, epochs = trainer.callback_metrics, trainer.current_epoch + 1
-        metric = objective_of(logged)
-        name = self.link.objective or (metric.name if metric else "")
-        if name not in logged:
+        metric = objective_of(logged, self.link.objective)
+        if metric is None:
             return None
+        name = metric.name
         trial = trial_of(self.link)
         if epochs not in trial.storage.get_trial(self.link.trial).intermediate_values:
             trial.report(float(logged[name]), epochs)  # not again what a resumed run repeats

@@ -23,7 +23,6 @@ _ON_GPU = 8  # times as many similarities at once: smaller products leave it idl
 _COARSE_FROM = 2**12  # rows of a bank for which candidates in bfloat16 pay
 _MOST = 4  # groups with candidates, times k: with more, all rows are compared as fast
 _ROUNDING = 2.0**-8  # of bfloat16, relative
-_Pick = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -94,33 +93,32 @@ def _places(lost: Tensor, group: int) -> Tensor:
     return _arranged(lost[:, None], group).flatten().nonzero().flatten()
 
 
-def _best_groups(parts: Tensor, k: int, pick: _Pick) -> tuple[Tensor, Tensor]:
+def _best_groups(parts: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Values (n, k * G) and numbers of the rows of the k groups with the largest maxima.
 
     The k largest of all rows are among them: any other row is below k maxima, or equals some of
     them and comes later. Rows are in the order of the bank.
     """
     group = parts.shape[1]
-    index = pick(parts.amax(1), k)[1].sort(1).values
+    index = top_k(parts.amax(1), k)[1].sort(1).values
     value = parts.gather(2, index[:, None].expand(-1, group, -1)).transpose(1, 2).flatten(1)
     return value, index
 
 
-def _largest(parts: Tensor, k: int, pick: _Pick = top_k) -> tuple[Tensor, Tensor]:
+def _largest(parts: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of (n, G, S), descending: values and numbers, two (n, k).
 
     Args:
         parts: (n, G, S).
         k: At most the number of rows.
-        pick: `top_k`, which takes ties by number, or torch's own, which takes any.
     """
     group, num_groups = parts.shape[1:]
     if group == 1:
-        return pick(parts[:, 0], k)
+        return top_k(parts[:, 0], k)
     if 2 * k > num_groups:  # most groups would be among the best
-        return pick(parts.transpose(1, 2).flatten(1), k)
-    value, groups = _best_groups(parts, k, pick)
-    value, place = pick(value, k)
+        return top_k(parts.transpose(1, 2).flatten(1), k)
+    value, groups = _best_groups(parts, k)
+    value, place = top_k(value, k)
     return value, groups.gather(1, place // group) * group + place % group
 
 
@@ -164,9 +162,8 @@ class Bank:
         """How many queries to hand to `nearest` in one call."""
         block = self.blocks[0]  # none is larger
         floats = _CHUNK_FLOATS * (_ON_GPU if block.rows.is_cuda else 1)
-        return max(
-            1, (floats if self.coarse is None else 2 * floats) // (block.group * block.num_groups)
-        )
+        held = floats if self.coarse is None else 2 * floats  # bfloat16 is half as large
+        return max(1, held // (block.group * block.num_groups))
 
     def nearest(self, queries: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Similarity and number of the k nearest rows, nearest first: two (n, k).
@@ -263,10 +260,11 @@ class _Coarse:
         own_too = k if own is None else k + 1
         bound = best.topk(own_too, sorted=False).values.amin(1).view(torch.bfloat16).float()
         least = (bound - 2 * self._error(queries, rounded, bound)) * (1 - _ROUNDING)
-        groups = best >= least.bfloat16().view(torch.int16)[:, None]
+        floor = least.bfloat16().view(torch.int16)
+        groups = best >= floor[:, None]
         few &= (least > 0) & (groups.sum(1) <= _MOST * k)
         query, group = (groups & few[:, None]).nonzero().T
-        candidate = parts[query, :, group] >= least.bfloat16().view(torch.int16)[query, None]
+        candidate = parts[query, :, group] >= floor[query, None]
         one, place = candidate.nonzero().T
         row = group[one] * block.group + place
         count = query[one].bincount(minlength=len(queries))

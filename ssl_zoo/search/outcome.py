@@ -55,8 +55,8 @@ def outcome_of(run: RunFolder, objective: str | None) -> Outcome:
     if status == _FAILED:
         return Outcome(status, TrialState.FAIL, None, seconds, error)
     metrics = result.get("metrics", {})
-    first = objective_of(metrics)
-    name = objective or (first.name if first else "")
+    metric = objective_of(metrics, objective)
+    name = metric.name if metric else ""
     value = metrics.get(name)
     if value is None and status == _FINISHED:
         return Outcome(_FAILED, TrialState.FAIL, None, seconds, NO_OBJECTIVE)

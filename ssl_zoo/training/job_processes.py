@@ -31,10 +31,11 @@ from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from joblib import Parallel, cpu_count, delayed, effective_n_jobs
 from omegaconf import DictConfig, open_dict
 
-from ssl_zoo.config import TRUST_VARIABLE, told, trusted_packages
+from ssl_zoo.config import told
 from ssl_zoo.config.groups import own_folders
 from ssl_zoo.lock import last_writer_of
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.training.child import start_child
 from ssl_zoo.training.statuses import FAILED
 from ssl_zoo.training.sweep_process import Outcome, Task, place_of
 from ssl_zoo.types import UserError
@@ -103,7 +104,9 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
                 return returned
             with self._known_to_hydra(config) as callbacks:
                 callbacks.on_job_start(config=config, task_function=self.task_function)
-            process = _start(Path(name), env)
+            # bars of several jobs in one terminal: lines instead
+            env = {"TTY_COMPATIBLE": os.environ.get("TTY_COMPATIBLE", "0"), **env}
+            process = start_child(PROGRAM, Path(name), env)
             stop.add(process)
             with process:  # closes its pipe, but not before its end
                 process.wait()
@@ -265,23 +268,6 @@ def _stopping() -> Iterator[_Stop]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _start(place: Path, part: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A job, in a session of its own: a terminal's Ctrl-C reaches this process only."""
-    env = os.environ | part
-    env["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    env[TRUST_VARIABLE] = ",".join(trusted_packages())
-    env.setdefault("TTY_COMPATIBLE", "0")  # bars of several jobs in one terminal: lines instead
-    sys.stdout.flush()
-    sys.stderr.flush()
-    safe = ["-P"] if sys.version_info >= (3, 11) else []  # no file in cwd hides a module
-    return subprocess.Popen(
-        [sys.executable, *safe, "-m", PROGRAM, str(place)],
-        env=env,
-        stdin=subprocess.PIPE,  # a job ends when its other end closes: when this process ends
-        start_new_session=True,
-    )
 
 
 def _death(config: DictConfig, process: subprocess.Popen[bytes]) -> UserError:

@@ -10,7 +10,6 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -31,14 +30,13 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from ssl_zoo.callbacks import SAME_SIGNAL_SECONDS, Interrupted
 from ssl_zoo.config import (
     RUN_PACKAGES,
-    TRUST_VARIABLE,
     instantiate,
     trust_for,
-    trusted_packages,
     typed,
 )
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.build import REFUSALS
+from ssl_zoo.training.child import start_child
 from ssl_zoo.types import UserError, first_line
 from ssl_zoo.writing import write_atomically
 
@@ -149,7 +147,11 @@ def launch(job: Job, processes: int) -> dict[str, float]:
         ranks: list[subprocess.Popen[bytes]] = []
         try:
             for local_rank in range(processes):
-                ranks.append(_start(place, _environment(local_rank, processes, num_nodes, store)))
+                ranks.append(
+                    start_child(
+                        PROGRAM, place, _environment(local_rank, processes, num_nodes, store)
+                    )
+                )
             with _passing_signals(ranks) as received:
                 ended = _wait(ranks)
         finally:
@@ -165,35 +167,20 @@ def _store() -> TCPStore:
 def _environment(
     local_rank: int, processes: int, num_nodes: int, store: TCPStore | None
 ) -> dict[str, str]:
-    """What torchrun would set, with what this process may import and trusts."""
+    """What torchrun would set."""
     node = int(os.environ.get("NODE_RANK", 0))
     threads = max(1, torch.get_num_threads() // processes)  # torchrun's default is 1
-    env = os.environ | {
+    env = {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         "RANK": str(node * processes + local_rank),
         "LOCAL_RANK": str(local_rank),
         "NODE_RANK": str(node),
         "WORLD_SIZE": str(num_nodes * processes),
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        TRUST_VARIABLE: ",".join(trusted_packages()),
     }
     if store is not None:
         env["MASTER_ADDR"], env["MASTER_PORT"] = "127.0.0.1", str(store.port)
         env["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # rank 0 need not open the port
     return env
-
-
-def _start(place: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A rank, in a session of its own: a terminal's Ctrl-C reaches this process only."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    safe = ["-P"] if sys.version_info >= (3, 11) else []  # no file in cwd hides a module
-    return subprocess.Popen(
-        [sys.executable, *safe, "-m", PROGRAM, str(place)],
-        env=env,
-        stdin=subprocess.PIPE,  # a rank ends when its other end closes: when this process ends
-        start_new_session=True,
-    )
 
 
 @contextmanager
