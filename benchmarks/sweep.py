@@ -1,7 +1,7 @@
 """Twenty small jobs with hydra/launcher=joblib on two cores, and the same one after another.
 
 The latter are `python train.py` with one thread each, imports included. Beside each other they may
-take 1.15 times half of that sum. `python benchmarks/sweep.py`
+take 1.15 times half of that sum. `python benchmarks/sweep.py`, about 11 minutes
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def main() -> None:
         seeds = ",".join(map(str, range(JOBS)))
         joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
         together = seconds(folder, "-m", *joblib, *SMALL, f"seed={seeds}", "sweep=joblib")
+        print(f"{JOBS} jobs, joblib on 2 cores: {together:.1f} s", flush=True)
         one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         alone = [
             seconds(folder, *SMALL, f"seed={seed}", f"run_dir=alone{seed}", **one_thread)
             for seed in range(JOBS)
         ]
-    print(f"{JOBS} jobs, joblib on 2 cores: {together:.1f} s")
     print(f"one after another, one thread each: {sum(alone):.1f} s, {sum(alone) / JOBS:.1f} s each")
     print(f"ratio to half the sum: {together / (sum(alone) / 2):.2f} (at most 1.15)")
 
