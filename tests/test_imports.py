@@ -26,6 +26,7 @@ BASE = {
     "console",
     "writing",
     "extras",
+    "stopping",
 }
 
 ALLOWED = {

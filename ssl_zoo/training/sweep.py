@@ -54,7 +54,7 @@ class SweepSummary(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         kept = getattr(job_return._return_value, "kept", False)  # by the run that failed
         failed = job_return.status == JobStatus.FAILED and not kept
-        if config.hydra.mode.name == "MULTIRUN" and failed:
+        if config.hydra.mode.name == "MULTIRUN" and failed and is_rank_zero():
             folder = Path(config.hydra.sweep.dir)
             _keep_failure(RunFolder(folder / config.hydra.sweep.subdir), config, job_return)
             summarize(folder)

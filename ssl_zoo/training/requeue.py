@@ -1,0 +1,105 @@
+"""What follows SIGUSR1 and SIGUSR2 on a cluster: a job that is queued again. Imports no torch.
+
+The run has saved by then. SIGTERM asks for nothing more: SLURM sends it to a job that is cancelled,
+and queues a preempted one again by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from ssl_zoo.config import task_overrides
+from ssl_zoo.launched import cluster_job, slurm_job
+from ssl_zoo.run_folder import KEPT, RunFolder
+from ssl_zoo.stopping import AHEAD, Stopped, stop_here
+from ssl_zoo.training.sweep_job import Found
+from ssl_zoo.types import UserError
+
+_log = logging.getLogger("ssl_zoo")
+
+
+class NotRequeued(UserError):
+    """The job was stopped, and whoever started it does not queue it again."""
+
+    kept = True  # result.json says `interrupted`, and shall
+
+
+def requeued(signum: int) -> str:
+    """Queue this SLURM job again, if the signal asks for it.
+
+    Returns:
+        What came of it, as the end of a line.
+    """
+    if signum not in AHEAD:
+        return ""
+    if not (job := slurm_job()):
+        return "; requeue=true: this is not a SLURM job, so nothing was queued again"
+    try:
+        command = ["scontrol", "requeue", job]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        why = "" if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
+    except OSError as error:
+        why = str(error)
+    if why:
+        return f"; SLURM job {job} was not queued again: {why}"
+    return f"; SLURM job {job} is queued again, and goes on with the same command"
+
+
+def hand_over(stop: Stopped) -> None:
+    """Leave the signal that stopped a job to whose it was before the job began, submitit.
+
+    It queues the job again, as `hydra.launcher.max_num_timeout` allows, and ends the process; in
+    tasks other than the first it does nothing.
+
+    Raises:
+        Stopped: With its exit code.
+        NotRequeued: If it does not queue the job again.
+    """
+    handler = signal.getsignal(stop.signum)
+    if stop.signum not in AHEAD or not callable(handler) or handler is stop_here:
+        return
+    try:
+        handler(stop.signum, None)
+    except SystemExit as end:
+        raise Stopped(stop.signum, end.code) from end
+    except Exception as error:
+        raise NotRequeued(f"{stop}, and not queued again: {error}") from error
+
+
+def found_after_restart(cfg: DictConfig) -> Found | None:
+    """The run that this command wrote before its job was started again; None if there is none.
+
+    A run is this command's by its job and its overrides. One that had saved nothing is trained in
+    its folder: `run_dir` in `cfg` becomes that.
+
+    Args:
+        cfg: As composed for a run.
+    """
+    job = cluster_job()
+    if not (job.name and job.restarts and HydraConfig.initialized()):
+        return None
+    if cfg.dry_run or cfg.trainer.fast_dev_run:
+        return None
+    place, overrides = Path(cfg.run_dir), task_overrides()
+    beside = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
+    for path in (place, *beside):
+        run = RunFolder(path)
+        result = run.read_result()
+        if (result.get("job"), result.get("overrides")) != (job.name, overrides):
+            continue
+        if result["status"] in KEPT:
+            _log.info("%s: %s is %s: kept", job.name, run, result["status"])
+            return Found(run, dict(result["metrics"]), [])
+        if run.last.is_file():
+            _log.info("%s was started again: %s goes on", job.name, run)
+            return Found(run, None, [])
+        _log.info("%s was started again: %s had saved nothing", job.name, run)
+        cfg.run_dir = str(path)
+        return None
+    return None
