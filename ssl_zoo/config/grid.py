@@ -22,6 +22,7 @@ _PLACE = ("run_dir", "name", "sweep", "resume", "trust", "dry_run")
 _LAUNCHERS = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",
     "submitit_local": "hydra_plugins.hydra_submitit_launcher",
+    "slurm": "hydra_plugins.hydra_submitit_launcher",
     "submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
 }
 
@@ -50,7 +51,7 @@ def check_launcher(args: Sequence[str]) -> None:
         raise UserError(
             f"{line} needs {plugin}, which is not installed: {how_to_install(plugin)}"
         ) from error
-    if not shown and line.endswith("=submitit_slurm") and which("srun") is None:
+    if not shown and line.endswith(("=slurm", "=submitit_slurm")) and which("srun") is None:
         raise UserError(
             f"{line}: there is no srun here: start it where SLURM's commands are, or choose "
             "hydra/launcher=submitit_local"

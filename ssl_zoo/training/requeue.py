@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -30,16 +31,22 @@ class NotRequeued(UserError):
     kept = True  # result.json says `interrupted`, and shall
 
 
-def requeued(signum: int) -> str:
-    """Queue this SLURM job again, if the signal asks for it.
+def say_stopped(line: str, signum: int, requeue: bool, say: Callable[[str], None]) -> None:
+    """Say how a run or sweep was stopped, and queue its SLURM job again if the signal asks for it.
 
-    Returns:
-        What came of it, as the end of a line.
+    SLURM then ends what is left of the job, maybe before scontrol has returned.
+
+    Args:
+        line: What to say.
+        signum: The signal.
+        requeue: Whether the user asks for it too.
+        say: What says a line.
     """
-    if signum not in AHEAD:
-        return ""
+    if not requeue or signum not in AHEAD:
+        return say(line)
     if not (job := slurm_job()):
-        return "; requeue=true: this is not a SLURM job, so nothing was queued again"
+        return say(f"{line}; requeue=true: this is not a SLURM job, so nothing is queued again")
+    say(f"{line}; queueing SLURM job {job} again")
     try:
         command = ["scontrol", "requeue", job]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -47,8 +54,7 @@ def requeued(signum: int) -> str:
     except OSError as error:
         why = str(error)
     if why:
-        return f"; SLURM job {job} was not queued again: {why}"
-    return f"; SLURM job {job} is queued again, and goes on with the same command"
+        say(f"SLURM job {job} was not queued again: {why}")
 
 
 def hand_over(stop: Stopped) -> None:

@@ -64,7 +64,7 @@ from ssl_zoo.training.report import (
     start_of,
     used_by_evaluation,
 )
-from ssl_zoo.training.requeue import requeued
+from ssl_zoo.training.requeue import say_stopped
 from ssl_zoo.training.resume import NewSchedule, Resumed, resumed
 from ssl_zoo.training.statuses import INTERRUPTED, status_of
 from ssl_zoo.training.steps import rhythm_of
@@ -155,7 +155,8 @@ def _run(
         metrics = _train(config, folder, composed, again)
     except (Interrupted, Stopped) as stop:
         result.write(INTERRUPTED)
-        info(f"{stop}{_how_it_goes_on(config, folder, stop.signum)}")
+        queue = bool(config.get("requeue")) and sweep_group() is None and is_main_process()
+        say_stopped(f"{stop}{_how_it_goes_on(config, folder)}", stop.signum, queue, info)
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
         # a launcher may end all processes by the first that fails, and rank 0 is the last to end
@@ -173,15 +174,14 @@ def _run(
     return metrics
 
 
-def _how_it_goes_on(config: dict[str, Any], folder: RunFolder, signum: int) -> str:
+def _how_it_goes_on(config: dict[str, Any], folder: RunFolder) -> str:
     """The rest of the line about a run that was stopped; a sweep says how all of it goes on."""
     if sweep_group() is not None:
         return ""
-    again = requeued(signum) if config.get("requeue") and is_main_process() else ""
     if not folder.last.is_file():
-        return f"; nothing was saved yet{again}"
+        return "; nothing was saved yet"
     trust = trust_for(config, RUN_PACKAGES)
-    return f"; continue with: python train.py {typed('resume', str(folder))}{trust}{again}"
+    return f"; continue with: python train.py {typed('resume', str(folder))}{trust}"
 
 
 def _train(

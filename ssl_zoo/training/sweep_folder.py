@@ -24,7 +24,7 @@ from ssl_zoo.lock import NAME, locked
 from ssl_zoo.multirun import MARK, is_sweep
 from ssl_zoo.run_folder import RunFolder, new_folder
 from ssl_zoo.stopping import AHEAD, listen
-from ssl_zoo.training.requeue import requeued
+from ssl_zoo.training.requeue import say_stopped
 from ssl_zoo.training.statuses import BAD_INPUT, was_stopped
 from ssl_zoo.training.sweep import summarize
 from ssl_zoo.training.sweep_grid import check_same, progress
@@ -122,8 +122,8 @@ def _say_how(sweeps: list[SweepFolder], signum: int) -> None:
     for sweep in sweeps:
         command = command_of(_short(sweep.folder))
         counts = progress(sweep.folder, sweep.jobs)
-        again = requeued(signum) if sweep.requeue else ""
-        _say(f"{sweep.folder}: {counts}; continue all of it with: {command}{again}")
+        line = f"{sweep.folder}: {counts}; continue all of it with: {command}"
+        say_stopped(line, signum, sweep.requeue, _say)
 
 
 def _say(line: str) -> None:

@@ -53,7 +53,8 @@ def check_tasks(cfg: DictConfig) -> None:
         if "NODE_RANK" not in os.environ:
             raise UserError(f"num_nodes={nodes} needs a process on each node: {wanted}")
         return
-    if tasks in (None, 1) or not isinstance(devices, int):
+    alone = tasks == 1 and nodes == 1  # it starts the processes of its devices itself
+    if tasks is None or alone or not isinstance(devices, int):
         return
     there = int(os.environ.get("SLURM_NNODES", nodes))
     if (there, tasks) != (nodes, devices * nodes):
