@@ -35,7 +35,6 @@ from ssl_zoo.lock import last_writer_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.stopping import STOPPING, Asked, Stopped
 from ssl_zoo.training.child import start_child
-from ssl_zoo.training.statuses import FAILED
 from ssl_zoo.training.sweep_process import Outcome, Task, place_of
 from ssl_zoo.types import UserError
 
@@ -274,8 +273,5 @@ def _death(config: DictConfig, process: subprocess.Popen[bytes]) -> UserError:
     for path in Path(config.hydra.sweep.dir).iterdir():
         writer = last_writer_of(path)
         if writer is not None and writer.pid == process.pid:
-            run = RunFolder(path)
-            if result := run.read_result():
-                run.write_result(result | {"status": FAILED, "error": why})
-                error.kept = True  # type: ignore[attr-defined]
+            error.kept = RunFolder(path).fail(why)  # type: ignore[attr-defined]
     return error

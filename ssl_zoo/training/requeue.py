@@ -6,7 +6,6 @@ and queues a preempted one again by itself.
 
 from __future__ import annotations
 
-import logging
 import signal
 import subprocess
 from collections.abc import Callable
@@ -16,13 +15,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ssl_zoo.config import task_overrides
+from ssl_zoo.console import info
 from ssl_zoo.launched import cluster_job, slurm_job
 from ssl_zoo.run_folder import KEPT, RunFolder
 from ssl_zoo.stopping import AHEAD, Stopped, stop_here
 from ssl_zoo.training.sweep_job import Found
 from ssl_zoo.types import UserError
-
-_log = logging.getLogger("ssl_zoo")
 
 
 class NotRequeued(UserError):
@@ -100,12 +98,12 @@ def found_after_restart(cfg: DictConfig) -> Found | None:
         if (result.get("job"), result.get("overrides")) != (job.name, overrides):
             continue
         if result["status"] in KEPT:
-            _log.info("%s: %s is %s: kept", job.name, run, result["status"])
+            info(f"{job.name}: {run} is {result['status']}: kept")
             return Found(run, dict(result["metrics"]), [])
         if run.last.is_file():
-            _log.info("%s was started again: %s goes on", job.name, run)
+            info(f"{job.name} was started again: {run} goes on")
             return Found(run, None, [])
-        _log.info("%s was started again: %s had saved nothing", job.name, run)
+        info(f"{job.name} was started again: {run} had saved nothing")
         cfg.run_dir = str(path)
         return None
     return None

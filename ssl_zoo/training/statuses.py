@@ -11,12 +11,12 @@ import sys
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_zoo.run_folder import NAN, OUT_OF_MEMORY
+from ssl_zoo.run_folder import FAILED, NAN, OUT_OF_MEMORY
 from ssl_zoo.stopping import Stopped
 from ssl_zoo.types import NotFinite, UserError
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)  # one line, no stack trace
-FAILED, INTERRUPTED = "failed", "interrupted"
+INTERRUPTED = "interrupted"
 RESULTS = (NAN, OUT_OF_MEMORY)  # of a job, and no failure of its sweep
 
 

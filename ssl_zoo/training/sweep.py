@@ -68,17 +68,14 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
     if job.result.exists():
         return
     result = {
-        "status": "failed",
         "name": config.name,
         "overrides": list(job_return.overrides or []),
         "seed": config.seed,
         "objective": config.get("objective"),
         "seconds": 0.0,
         "metrics": {},
-        "error": str(job_return._return_value),
     }
-    job.path.mkdir(parents=True, exist_ok=True)  # the job took it back, since nothing came of it
-    job.write_result(result)
+    job.fail(str(job_return._return_value), otherwise=result)
 
 
 def _at_end(folder: Path, process: int) -> None:

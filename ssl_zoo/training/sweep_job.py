@@ -34,7 +34,7 @@ from ssl_zoo.lock import Writer, writer_of
 from ssl_zoo.multirun import MARK
 from ssl_zoo.run_folder import ENDED, KEPT, RunFolder, moved, new_folder
 from ssl_zoo.stopping import STOPPING
-from ssl_zoo.training.statuses import FAILED, INTERRUPTED
+from ssl_zoo.training.statuses import INTERRUPTED
 from ssl_zoo.types import UserError
 
 _log = logging.getLogger("ssl_zoo")
@@ -203,8 +203,7 @@ def keep_failure(cfg: DictConfig, error: Exception) -> None:
     if "${" in str(raw["run_dir"]):
         return  # the job's own new folder
     run = RunFolder(cfg.run_dir)
-    if (result := run.read_result()) and writer_of(run.path) is None:
-        run.write_result(result | {"status": FAILED, "error": str(error)})
+    if writer_of(run.path) is None and run.fail(str(error)):
         error.kept = True  # type: ignore[attr-defined]
 
 
