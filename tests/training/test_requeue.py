@@ -134,19 +134,18 @@ def test_a_job_that_slurm_starts_again_goes_on_in_its_folder(tmp_path: Path, clu
 def test_a_named_folder_goes_on_too_and_one_that_saved_nothing_is_trained(
     tmp_path: Path, cluster: Path
 ) -> None:
-    slurm = {"SLURM_JOB_ID": "7", **HOME}
-    for folder in ("run_dir=here", "hydra.run.dir=here"):
-        command, here = [TRAIN, *LONG, folder], tmp_path / "here"
-        for restart in ("0", "1", "2"):
-            with started(*command, cwd=tmp_path, **slurm, SLURM_RESTART_COUNT=restart) as process:
-                while restart != "2" and not reached(here, 1 + 9 * int(restart)):
-                    assert process.poll() is None, process.communicate()[0]
-                if restart != "2":
-                    process.kill()  # before an epoch is saved, then after
-                output = process.communicate()[0]
-        assert f"slurm 7 was started again: {here} goes on" in output
-        assert RunFolder(here).read_result()["status"] == "finished"
-        here.rename(tmp_path / folder.partition(".")[0])
+    slurm, here = {"SLURM_JOB_ID": "7", **HOME}, tmp_path / "here"
+    command, outputs = [TRAIN, *LONG, "run_dir=here"], []
+    for restart, step in (("0", 1), ("1", 9), ("2", None)):
+        with started(*command, cwd=tmp_path, **slurm, SLURM_RESTART_COUNT=restart) as process:
+            while step is not None and not reached(here, step):
+                assert process.poll() is None, process.communicate()[0]
+            if step is not None:
+                process.kill()  # before an epoch is saved, then after two
+            outputs.append(process.communicate()[0])
+    assert f"slurm 7 was started again: {here} had saved nothing" in outputs[1]
+    assert f"slurm 7 was started again: {here} goes on" in outputs[2]
+    assert RunFolder(here).read_result()["status"] == "finished"
     assert not cluster.exists()
 
 
