@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -109,9 +110,16 @@ class SweepFolder(Callback):
 
 @contextmanager
 def told_how_it_goes_on() -> Iterator[None]:
-    """Where Ctrl-C or SIGTERM ends a multirun, the command that goes on with all of it is said."""
+    """Where a signal ends a multirun, the command that goes on with all of it is said.
+
+    What submitit could not start, or lost, is a line too.
+    """
     try:
         yield
+    except Exception as error:
+        if not type(error).__module__.startswith("submitit."):
+            raise
+        fail(UserError(f"submitit: {shorten(str(error), 400, placeholder=' ...')}"))
     except SystemExit as stop:
         if was_stopped(stop):
             _say_how(_here, getattr(stop, "signum", signal.SIGINT))
