@@ -30,6 +30,8 @@ _NOISE = (
 _REPORTS = ("pytorch_lightning.profilers", "pytorch_lightning.callbacks.model_summary")
 
 _log = logging.getLogger("ssl_zoo")
+# How warnings come to name the knobs of a config, the innermost last: config/knob_names.py
+in_knobs: list[Callable[[str], str]] = []
 
 
 def _is_main_process() -> bool:
@@ -45,8 +47,10 @@ def info(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Log a warning, on rank 0."""
+    """Log a warning, on rank 0; arguments of parts, as in "give white=255", become knobs."""
     if _is_main_process():
+        for named in reversed(in_knobs):
+            message = named(message)
         _log.warning("warning: %s", message)
 
 

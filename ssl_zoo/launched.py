@@ -1,8 +1,9 @@
-"""Which process of a launcher this is, before the processes connect. Imports no torch."""
+"""Which process of a launcher this is, before the processes connect, and of which job. No torch."""
 
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 # torchrun, SLURM, LSF, Open MPI, other MPIs: the number among all processes of a run
 _AMONG_ALL = (
@@ -22,3 +23,41 @@ def is_rank_zero() -> bool:
         return env["LOCAL_RANK"] == "0" and env.get("NODE_RANK", "0") == "0"
     numbers = [env[name] for name in _AMONG_ALL if name in env]
     return (numbers or [env.get("NODE_RANK", "0")])[0] == "0"
+
+
+class ClusterJob(NamedTuple):
+    """A job that may be started again: of SLURM, or of torchrun.
+
+    Attributes:
+        name: The same in all its processes, and after each restart; "" where it is no such job.
+        restarts: How often it was started again; it only grows.
+    """
+
+    name: str
+    restarts: int
+
+
+def cluster_job() -> ClusterJob:
+    """The job that this process is of; torchrun's where it has an id of its own."""
+    env = os.environ
+    restarts = 1000 * _count("SLURM_RESTART_COUNT") + _count("TORCHELASTIC_RESTART_COUNT")
+    if number := slurm_job():
+        return ClusterJob(f"slurm {number}", restarts)
+    run = env.get("TORCHELASTIC_RUN_ID", "none")
+    return ClusterJob("" if run == "none" else f"torchrun {run}", restarts)
+
+
+def slurm_job() -> str:
+    """The SLURM job as scontrol takes it; "" where there is none.
+
+    The number of one task of an array is that of the whole array, so that a task has two numbers.
+    """
+    env = os.environ
+    if "SLURM_ARRAY_JOB_ID" in env and "SLURM_ARRAY_TASK_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID", "")
+
+
+def _count(name: str) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else 0

@@ -2,6 +2,7 @@
 
 A process of this machine is looked up by its number and its start, since numbers are used again.
 One of another machine touches its lock every 20 seconds; after 3 minutes without it counts as dead.
+What a job of SLURM left is dead once SLURM has started that job again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tempfile import TemporaryFile
 from threading import Event, Thread
 from uuid import uuid4
 
+from ssl_zoo.launched import cluster_job
 from ssl_zoo.types import UserError
 
 NAME = "lock.json"
@@ -40,6 +42,8 @@ class Writer:
         user: Whose it is.
         since: When it took the lock.
         folder: The number of the folder's inode, which a copy of the folder does not have.
+        job: The cluster's job that it is of; "" where there is none.
+        restarts: How often that had been started again.
     """
 
     pid: int
@@ -49,6 +53,8 @@ class Writer:
     user: str
     since: str
     folder: int = 0
+    job: str = ""
+    restarts: int = 0
 
     def __str__(self) -> str:
         return f"process {self.pid} of {self.user} on {self.host}"
@@ -149,7 +155,7 @@ def _refusal(holder: Writer, path: Path) -> str:
 
 
 def _end(holder: Writer, path: Path) -> str:
-    if holder.machine == _machine():
+    if holder.machine == _machine() or _is_of_earlier_start(holder):
         return "is gone"
     return f"has given no heartbeat for {_silence(path) / 60:.0f} minutes: taken for dead"
 
@@ -170,7 +176,15 @@ def _inode(folder: Path) -> int:
         return 0
 
 
+def _is_of_earlier_start(holder: Writer) -> bool:
+    """Whether it is of this process's job, before that was started again."""
+    job = cluster_job()
+    return bool(job.name) and holder.job == job.name and holder.restarts < job.restarts
+
+
 def _is_alive(holder: Writer, path: Path) -> bool:
+    if _is_of_earlier_start(holder):
+        return False
     if 0 not in (holder.folder, found := _inode(path.parent)) and holder.folder != found:
         return False  # a copy of a folder that is being written
     if holder.machine == _machine():
@@ -207,7 +221,8 @@ def _me(folder: Path) -> Writer:
         user = str(os.getuid())
     started, pid = _start_of(os.getpid()) or "", os.getpid()
     since = datetime.now().isoformat(sep=" ", timespec="seconds")
-    return Writer(pid, started, _machine(), socket.gethostname(), user, since, _inode(folder))
+    host = socket.gethostname()
+    return Writer(pid, started, _machine(), host, user, since, _inode(folder), *cluster_job())
 
 
 @cache

@@ -60,6 +60,11 @@ def results_in(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(name, result) for name, result in results if result]
 
 
+def sweeps_in(folder: Path) -> list[Path]:
+    """The sweeps in a folder."""
+    return sorted(path for path in folder.iterdir() if is_sweep(path))
+
+
 def settings_of(overrides: Iterable[str]) -> dict[str, str]:
     """The settings among a run's overrides, as typed, by knob."""
     typed = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)

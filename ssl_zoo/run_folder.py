@@ -20,7 +20,7 @@ from ssl_zoo.writing import write_text
 ENDED = ("finished", "collapsed")
 # Those that another try would only repeat: what a sweep that goes on keeps.
 KEPT = (*ENDED, "pruned", NAN := "nan")
-OUT_OF_MEMORY = "out_of_memory"
+OUT_OF_MEMORY, FAILED = "out_of_memory", "failed"
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there is one
 
 
@@ -100,7 +100,7 @@ class RunFolder:
         """Remove what a run wrote that failed before it had trained; a folder with more stays."""
         own = {self.config, self.result, self.skipped}
         alone = self.path.is_dir() and own >= set(self.path.iterdir())
-        if alone and self.read_result().get("status") == "failed":
+        if alone and self.read_result().get("status") == FAILED:
             for file in own:
                 file.unlink(missing_ok=True)
 
@@ -163,6 +163,24 @@ class RunFolder:
         if (facts := self.read_result().get("facts")) is not None:
             whole.setdefault("facts", facts)
         write_text(self.result, json.dumps(whole, indent=2) + "\n")
+
+    def fail(self, error: str, otherwise: Mapping[str, Any] | None = None) -> bool:
+        """Say that the run has failed, where it could not say so itself.
+
+        Args:
+            error: Why.
+            otherwise: What a result.json begins with where the run has left none; None = then
+                nothing is written.
+
+        Returns:
+            Whether it was written.
+        """
+        result = self.read_result() or otherwise
+        if not result:
+            return False
+        self.path.mkdir(parents=True, exist_ok=True)  # it may have been taken back
+        self.write_result(dict(result) | {"status": FAILED, "error": error})
+        return True
 
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
         """Write what a run read, and where it is trained, into result.json."""

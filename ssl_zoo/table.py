@@ -9,6 +9,7 @@ from pathlib import Path
 from ssl_zoo.config import fail, nearest
 from ssl_zoo.console import as_number, print_table
 from ssl_zoo.metric_names import Metric, metric_named
+from ssl_zoo.multirun import sweeps_in
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.summary import (
     Column,
@@ -53,7 +54,8 @@ def print_runs(
             raise UserError(f"{folder} is not a folder: give a run's, or a sweep's")
     jobs = read_jobs(folders)
     _check(folders, jobs)
-    scores = read_scores(jobs, folders)
+    inside = [sweep for folder in folders for sweep in sweeps_in(folder)]
+    scores = read_scores(jobs, dict.fromkeys([*folders, *inside]))
     found = [job.metrics | row for job, row in zip(jobs, scores.of_jobs, strict=True)]
     by_run = by_run or {job.folder.path for job in jobs} <= set(folders)
     lines = lines_of(jobs, found, by_run)
@@ -70,7 +72,8 @@ def print_runs(
         if any(column.name in row for column in columns)
     }
     if jobs:
-        print(f"{listed([str(folder) for folder in folders])}: {counted(jobs)}")
+        within = f", with sweeps in it: {listed([path.name for path in inside])}" if inside else ""
+        print(f"{listed([str(folder) for folder in folders])}{within}: {counted(jobs)}")
     print_table("", *table_of(lines, columns, beside, by_run))
     first = objective if not columns else _metric(columns[0].name, logged)
     if (best := best_in_words(lines, first)) and not by_run:
@@ -81,7 +84,7 @@ def print_runs(
 def _check(folders: Sequence[Path], jobs: Sequence[Job]) -> None:
     """Refuse folders that hold nothing."""
     paths = [job.folder.path for job in jobs]
-    holding = {*paths, *(path.parent for path in paths)}
+    holding = {place for path in paths for place in (path, path.parent, path.parent.parent)}
     for folder in folders:
         if folder not in holding and not any(RunFolder(folder).evaluation.glob("*.json")):
             raise UserError(f"{folder} holds no run: give the folder of a run, or of a sweep")

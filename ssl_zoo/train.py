@@ -27,6 +27,7 @@ from ssl_zoo.config import (
     register_resolvers,
     remove_if_empty,
     run_cli,
+    sweep_group,
     task_overrides,
     to_plain,
     told,
@@ -35,8 +36,10 @@ from ssl_zoo.config import (
 )
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.stopping import Stopped, listen
 from ssl_zoo.training.facts import say_start
 from ssl_zoo.training.folder import folder_of, held
+from ssl_zoo.training.requeue import found_after_restart, hand_over
 from ssl_zoo.training.statuses import BAD_INPUT, RESULTS, status_of, was_stopped
 from ssl_zoo.training.sweep_folder import told_how_it_goes_on
 from ssl_zoo.training.sweep_job import apart, found_in_sweep, keep_failure
@@ -61,7 +64,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     check_dataset(cfg)
     check_knobs(cfg)
     to_plain(cfg)  # a missing value is reported before torch is imported
-    found = found_in_sweep(cfg)
+    found = found_in_sweep(cfg) if sweep_group() else found_after_restart(cfg)
     if found is not None:
         done = found.metrics
         return resume(found.folder.path, *found.changes, trust=cfg.trust) if done is None else done
@@ -124,6 +127,7 @@ def main(cfg: DictConfig) -> float | None:
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         with apart() if multirun else nullcontext():
+            listen()
             check_overrides(cfg, task_overrides(), HydraConfig.get().runtime.choices, TRAIN_ROOTS)
             metrics = train(cfg)
         _take_back()  # where run_dir= is elsewhere
@@ -134,6 +138,8 @@ def main(cfg: DictConfig) -> float | None:
         if multirun and not was_stopped(error):
             _failed_job(cfg, error)
             return None
+        if isinstance(error, Stopped):
+            hand_over(error)
         if isinstance(error, BAD_INPUT):
             fail(error)
         raise
@@ -165,6 +171,7 @@ def _take_back() -> None:
 
 def command() -> None:
     """The command line; bad input gives one line on stderr and exit code 2."""
+    listen()
     with told_how_it_goes_on():
         run_cli(main, "train", resume)
 

@@ -55,8 +55,11 @@ def test_help_of_train_lists_groups_options_and_examples(tmp_path: Path) -> None
     listed = dict(line.split(": ", 1) for line in answer.stdout.splitlines() if ": " in line)
     folders = [path for path in Path(CONFIG_DIR).rglob("*") if any(path.glob("*.yaml"))]
     places = [path.relative_to(CONFIG_DIR) for path in folders]
-    groups = [place for place in places if place.parts[0] != "hydra"]  # its own are not listed
+    # Hydra's own are not listed, and sweeps for W&B's agent are no options
+    groups = [place for place in places if place.parts[0] not in ("hydra", "wandb_sweep")]
     assert len(groups) > 10
+    assert "wandb_sweep" not in answer.stdout
+    assert not any(name.startswith("hydra") for name in listed)
     for group in groups:
         name = group.as_posix()
         assert set(listed[name].split(", ")) == option_names(Path(CONFIG_DIR) / group), name

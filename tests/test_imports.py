@@ -26,6 +26,7 @@ BASE = {
     "console",
     "writing",
     "extras",
+    "stopping",
 }
 
 ALLOWED = {
@@ -54,7 +55,7 @@ ALLOWED = {
     | {"checkpoints", "callbacks", "loggers", "multirun", "search", "summary"},
     "train": BASE | {"config", "run_folder", "training"},
     "evaluate": BASE | {"config", "protocols"},
-    "table": BASE | {"config", "run_folder", "summary"},
+    "table": BASE | {"config", "run_folder", "summary", "multirun"},
     "cli": BASE | {"config"},
     "export": {"checkpoints"},
     "__init__": {"checkpoints"},

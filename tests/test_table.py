@@ -87,6 +87,19 @@ def test_several_sweeps_are_one_table(sweep: Path, capsys: pytest.CaptureFixture
     assert found["simsiam"] == ("more/1", "1")
 
 
+def test_a_folder_of_runs_and_sweeps_has_the_runs_of_all(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended(sweep.parent / "alone", {"method": "simclr", "seed": "2"}, 0.54)
+    print_runs([sweep.parent])
+    output = capsys.readouterr().out
+    assert f"{sweep.parent}, with sweeps in it: grid: 7 runs: 6 finished, 1 failed" in output
+    assert "alone, grid/0, grid/1" in output
+    assert "52.0 ± 2.0" in output  # of three seeds
+    print_runs([sweep.parent, sweep], by_run=True)
+    assert capsys.readouterr().out.count("simclr") == 3  # each run once
+
+
 def test_runs_beside_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With scores, without, and a folder of evaluate.py that is of no run."""
     a = ended(tmp_path / "a", {"method": "moco"}, 0.5)

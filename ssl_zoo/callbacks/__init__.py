@@ -12,13 +12,12 @@ from ssl_zoo.callbacks.learning_rates import LearningRates
 from ssl_zoo.callbacks.linear_probe import LinearProbe
 from ssl_zoo.callbacks.progress import Progress
 from ssl_zoo.callbacks.retrieval_monitor import RetrievalMonitor
-from ssl_zoo.callbacks.save_checkpoints import SAME_SIGNAL_SECONDS, Checkpoints, Interrupted
+from ssl_zoo.callbacks.save_checkpoints import Checkpoints, Interrupted
 from ssl_zoo.callbacks.throughput import Throughput
 from ssl_zoo.callbacks.train_metrics import TrainMetrics
 from ssl_zoo.callbacks.trial_report import TrialReport
 
 __all__ = [
-    "SAME_SIGNAL_SECONDS",
     "Checkpoints",
     "CleanFeatures",
     "CollapseMonitor",

@@ -9,6 +9,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
@@ -18,8 +19,9 @@ from ssl_zoo.console import interject
 from ssl_zoo.launched import is_rank_zero
 from ssl_zoo.metric_names import objective_of
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.stopping import STOPPING, Asked
 
-SAME_SIGNAL_SECONDS = 1.0  # one signal may come twice: to all processes, and passed on by a parent
+_SLOW_SECONDS = 0.5  # of a step: with such, ranks communicate after each, else after every tenth
 
 
 class Interrupted(Exception):
@@ -44,8 +46,8 @@ class Checkpoints(Checkpoint):
 
     If the objective is not logged, best.ckpt is not written.
 
-    SIGINT or SIGTERM stops the run after the current optimizer step, so that it resumes exactly;
-    a second one stops at once.
+    A signal stops the run after the current optimizer step, so that it resumes exactly; of several
+    processes after one of the next ten, the same on all. A second SIGINT or SIGTERM stops at once.
 
     Args:
         folder: The run's folder.
@@ -58,18 +60,17 @@ class Checkpoints(Checkpoint):
     ) -> None:
         self.folder, self.every_n_minutes, self.objective = folder, every_n_minutes, objective
         self.best_score: float | None = None
-        self.signum: int | None = None
+        self._asked = Asked()
         self._handlers: dict[int, Any] = {}
-        self._saved = self._signalled = monotonic()
-        self._stopping = False
+        self._saved = self._compared = monotonic()
+        self._compared_at, self._every = 0, 1
+        self._stopped_by = 0  # the signal that all ranks know of
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._saved = monotonic()
+        self._saved = self._compared = monotonic()
+        self._compared_at = trainer.global_step
         self._process = os.getpid()
-        self._handlers = {
-            signum: signal.signal(signum, self._on_signal)
-            for signum in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._handlers = {signum: signal.signal(signum, self._on_signal) for signum in STOPPING}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for signum, handler in self._handlers.items():
@@ -79,12 +80,11 @@ class Checkpoints(Checkpoint):
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that reads images, which Ctrl-C reaches too
             return
-        if self.signum is not None:
-            if monotonic() - self._signalled < SAME_SIGNAL_SECONDS:
-                return
+        first = self._asked.signum is None
+        if self._asked.at_once(signum):
             raise KeyboardInterrupt
-        self.signum, self._signalled = signum, monotonic()
-        interject("stopping after this step; repeat to stop at once")
+        if first:
+            interject("stopping after this step; repeat to stop at once")
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -100,27 +100,33 @@ class Checkpoints(Checkpoint):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._stopping:  # by now the metrics of the last step, or epoch, are logged
-            raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
+        if self._stopped_by:  # by now the metrics of the last step, or epoch, are logged
+            raise Interrupted(self._stopped_by, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not stepped(trainer, batch_idx) or trainer.is_last_batch:
             return  # the monitors run after an epoch's last step; on_train_epoch_end saves then
-        if self._agreed(trainer, self.signum is not None):
-            self._save(trainer, self.folder.last)
-            self._stopping = True
-        if self._agreed(trainer, monotonic() - self._saved > 60 * self.every_n_minutes):
+        if trainer.world_size > 1 and trainer.global_step % self._every:
+            return
+        due = monotonic() - self._saved > 60 * self.every_n_minutes
+        self._stopped_by, due = self._agreed(trainer, due)
+        if self._stopped_by or due:
             self._save(trainer, self.folder.last)
 
-    def _agreed(self, trainer: Trainer, wish: bool, at_once: bool = False) -> bool:
-        """Saving is collective, so all ranks must agree; they communicate every 10 steps."""
+    def _agreed(self, trainer: Trainer, due: bool = False) -> tuple[int, bool]:
+        """The signal that any rank got, else 0, and whether to save: saving is collective."""
+        signum = int(self._asked.signum or 0)
         if trainer.world_size == 1:
-            return wish
-        if not at_once and trainer.global_step % 10:
-            return False
-        return trainer.strategy.reduce_boolean_decision(wish, all=False)
+            return signum, due
+        steps = max(1, trainer.global_step - self._compared_at)
+        slow = monotonic() - self._compared > _SLOW_SECONDS * steps
+        ours = torch.tensor([signum, due, slow], device=trainer.strategy.root_device)
+        signum, due, slow = trainer.strategy.reduce(ours, reduce_op="max").tolist()
+        self._compared, self._compared_at = monotonic(), trainer.global_step
+        self._every = 1 if slow else 10
+        return signum, bool(due)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
@@ -129,7 +135,7 @@ class Checkpoints(Checkpoint):
             self.best_score = float(metrics[objective.name])
             self._save(trainer, self.folder.best)
         self._save(trainer, self.folder.last)
-        self._stopping = self._agreed(trainer, self.signum is not None, at_once=True)
+        self._stopped_by, _ = self._agreed(trainer)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         if is_rank_zero():  # others may not see the folder

@@ -14,7 +14,15 @@ from ssl_zoo.config.changes import (
 )
 from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
 from ssl_zoo.config.cli import command_of, explain, fail, nearest, remove_if_empty, run_cli, told
-from ssl_zoo.config.grid import axes_of, fixed, is_place, jobs_of, settings, without_repeats
+from ssl_zoo.config.grid import (
+    axes_of,
+    check_allocation,
+    fixed,
+    is_place,
+    jobs_of,
+    settings,
+    without_repeats,
+)
 from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, own_folders, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
 from ssl_zoo.config.places import with_absolute_places
@@ -69,6 +77,7 @@ __all__ = [
     "axes_of",
     "changeable",
     "changed_config",
+    "check_allocation",
     "check_changes",
     "check_choices",
     "check_counts",

@@ -19,7 +19,7 @@ from ssl_zoo.types import UserError, as_typed
 # What is of the place and the machine, with all that is below it; and how long the run is.
 CHANGEABLE = (
     *("epochs", "devices", "dataset.root", "dataset.cache_dir", "dataset.num_workers", "logger"),
-    *("save_every_n_minutes", "trainer.profiler", "trainer.detect_anomaly"),
+    *("save_every_n_minutes", "requeue", "trainer.profiler", "trainer.detect_anomaly"),
 )
 _WIRED = ("epochs", "devices", "dataset.root", "dataset.cache_dir", "dataset.num_workers")
 _SHOWN = 6  # knobs listed in a line

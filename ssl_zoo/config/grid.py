@@ -11,6 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
+from omegaconf import DictConfig
 
 from ssl_zoo.config.changes import changeable
 from ssl_zoo.extras import how_to_install
@@ -21,6 +22,7 @@ _PLACE = ("run_dir", "name", "sweep", "resume", "trust", "dry_run")
 _LAUNCHERS = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",
     "submitit_local": "hydra_plugins.hydra_submitit_launcher",
+    "slurm": "hydra_plugins.hydra_submitit_launcher",
     "submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
 }
 
@@ -49,10 +51,37 @@ def check_launcher(args: Sequence[str]) -> None:
         raise UserError(
             f"{line} needs {plugin}, which is not installed: {how_to_install(plugin)}"
         ) from error
-    if not shown and line.endswith("=submitit_slurm") and which("srun") is None:
+    if not shown and line.endswith(("=slurm", "=submitit_slurm")) and which("srun") is None:
         raise UserError(
             f"{line}: there is no srun here: start it where SLURM's commands are, or choose "
             "hydra/launcher=submitit_local"
+        )
+
+
+def check_allocation(config: DictConfig) -> None:
+    """Refuse a SLURM job whose tasks are not the processes of its run.
+
+    Args:
+        config: Of the multirun, with its `hydra`.
+
+    Raises:
+        UserError: Naming both.
+    """
+    launcher = config.hydra.launcher
+    if not str(launcher._target_).endswith(".SlurmLauncher"):
+        return
+    swept = axes_of(config.hydra.overrides.task) & {"devices", "num_nodes"}
+    if swept:
+        raise UserError(f"{min(swept)} cannot be swept on SLURM: all jobs of a sweep are one array")
+    devices, nodes = config.devices, config.num_nodes
+    if not isinstance(devices, int):
+        raise UserError(f"devices={devices}: give a number, which SLURM reserves")
+    tasks, there = launcher.tasks_per_node, launcher.nodes
+    alone = (tasks, there, nodes) == (1, 1, 1)  # it starts the processes of its devices itself
+    if not alone and (tasks, there) != (devices, nodes):
+        raise UserError(
+            f"hydra.launcher.nodes={there} hydra.launcher.tasks_per_node={tasks} are not "
+            f"num_nodes={nodes} devices={devices}: set these, and leave the launcher's out"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -17,6 +17,7 @@ from ssl_zoo.config.groups import options_of
 from ssl_zoo.config.interpolations import overlap, references, select
 from ssl_zoo.config.locate import locate
 from ssl_zoo.config.unread import overridden_keys
+from ssl_zoo.console import in_knobs
 from ssl_zoo.types import BadValue, UserError
 
 _ABSENT = object()
@@ -40,7 +41,7 @@ class ErrorAt(UserError):
 
 @contextmanager
 def naming_knobs(cfg: DictConfig | dict[str, Any], overrides: Iterable[str] = ()) -> Iterator[None]:
-    """Errors of the parts that are built or run inside name the knobs of a config.
+    """Errors and warnings of the parts that are built or run inside name the knobs of a config.
 
     Contexts may be nested: a part that the inner config does not hold is left to the outer one,
     and one that none holds keeps its argument's own name.
@@ -53,6 +54,7 @@ def naming_knobs(cfg: DictConfig | dict[str, Any], overrides: Iterable[str] = ()
         UserError: For a `BadValue` of a part and for an `ErrorAt`, with the knob's name.
     """
     knobs = _Knobs(cfg, overrides)  # now: Hydra resolves the nodes of a config that it builds from
+    in_knobs.append(lambda text: knobs.in_text(text, [f for f, _ in traceback.walk_stack(None)]))
     try:
         yield
     except ErrorAt as error:
@@ -62,11 +64,13 @@ def naming_knobs(cfg: DictConfig | dict[str, Any], overrides: Iterable[str] = ()
         if place is None:
             raise
         line = knobs.line(error, knobs.feeding(place))
-        raise UserError(knobs.in_text(line, error)) from error
+        raise UserError(knobs.in_text(line, _frames(error))) from error
     except UserError as error:
-        if (line := knobs.in_text(str(error), error)) == str(error):
+        if (line := knobs.in_text(str(error), _frames(error))) == str(error):
             raise
         raise UserError(line) from error
+    finally:
+        in_knobs.pop()
 
 
 class _Knobs:
@@ -84,16 +88,15 @@ class _Knobs:
         parts = sorted(_parts(self.raw), key=lambda part: part[0].count("."))
         running = [
             [_joined(path, argument) for path, node in found if name in node]
-            for frame in reversed([f for f, _ in traceback.walk_tb(error.__traceback__)])
+            for frame in reversed(_frames(error))
             if (found := [(path, node) for path, node, target in parts if _runs(frame, target)])
         ]
         # an outer part may only have handed the value on, so it must be its own
         same = [p for ps in running for p in ps if _same(self.value(p), error.value)]
         return next(iter([*same, *(running[0] if running else [])]), None)
 
-    def in_text(self, text: str, error: BaseException) -> str:
+    def in_text(self, text: str, frames: Sequence[FrameType]) -> str:
         """A text in which arguments of the running parts, as in "set on_error=skip", are knobs."""
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         for path, node, target in _parts(self.raw):
             if any(_runs(frame, target) for frame in frames):
                 for name in (str(key) for key in node if key != "_target_"):
@@ -140,6 +143,11 @@ class _Knobs:
         if _same(value, error.value):
             return error.named(name)
         return f"{name}={value} makes {error}"
+
+
+def _frames(error: BaseException) -> list[FrameType]:
+    """The calls that led to an error, the outermost first."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _parts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any], Any]]:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from ssl_zoo.config.groups import first_comment, options_of
+from ssl_zoo.config.groups import AGENTS, all_groups, first_comment, options_of
 from ssl_zoo.types import UserError
 
 NO_FOLDER = "./"  # conf/train.yaml's hydra.run.dir: Hydra makes none
@@ -98,9 +98,17 @@ def options_with_comments(group: str) -> str:
     return "\n".join(f"{option:<{width}}{first_comment(group, option)}" for option in options)
 
 
+def groups_with_options() -> str:
+    """Our groups and the user's with their options, a line each; not Hydra's own."""
+    groups = sorted(one for one in all_groups() if one.split("/")[0] not in ("hydra", AGENTS))
+    listed = {group: ", ".join(sorted(options_of(group))) for group in groups}
+    return "\n".join(f"{group}: {options}" for group, options in listed.items())
+
+
 def register_resolvers() -> None:
     """Make the configs' own resolvers known: those of this file and product."""
     OmegaConf.register_new_resolver("options_with_comments", options_with_comments, replace=True)
+    OmegaConf.register_new_resolver("groups_with_options", groups_with_options, replace=True)
     OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -16,7 +16,7 @@ from ssl_zoo.types import UserError
 TRAIN_ROOTS = (
     *("data", "method.module", "callbacks", "logger", "trainer", "monitor.bank_size"),
     *("seed", "batch_size", "compile", "name", "resume", "init", "trust", "sweep", "objective"),
-    *("save_every_n_minutes", "run_dir", "dry_run"),
+    *("save_every_n_minutes", "requeue", "run_dir", "dry_run"),
     *("ckpt_prefix", "ckpt_heads", "ckpt_layout"),  # beside init
 )
 

@@ -111,6 +111,8 @@ def check_changeable(cfg: DictConfig) -> None:
     check_counts(cfg, ["epochs"])
     if not _is_above_0(cfg.save_every_n_minutes):
         raise UserError(f"save_every_n_minutes={cfg.save_every_n_minutes}: give a number above 0")
+    if not isinstance(cfg.get("requeue", False), bool):
+        raise UserError(f"requeue={cfg.requeue}: give true or false")
     if cfg.devices != "auto" and not (_is_a(cfg.devices, "int") and cfg.devices >= 1):
         raise UserError(f"devices={cfg.devices}: give a whole number of at least 1, or auto")
     if not _is_a(cfg.dataset.num_workers, "int") or cfg.dataset.num_workers < 0:

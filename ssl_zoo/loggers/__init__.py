@@ -12,7 +12,7 @@ from ssl_zoo.loggers.log import (
 from ssl_zoo.loggers.tensorboard import tensorboard_logger
 from ssl_zoo.loggers.wandb import WandbRun, wandb_logger
 from ssl_zoo.loggers.wandb_evaluation import wandb_evaluation
-from ssl_zoo.loggers.wandb_media import csv_table, rows_table
+from ssl_zoo.loggers.wandb_media import csv_table, rows_table, settings_table
 from ssl_zoo.loggers.wandb_models import used
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "log_figures",
     "log_summary",
     "rows_table",
+    "settings_table",
     "start",
     "tensorboard_logger",
     "used",

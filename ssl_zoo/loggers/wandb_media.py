@@ -38,13 +38,35 @@ def _components(x: Tensor) -> Tensor:
     return components
 
 
-def rows_table(rows: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The rows of an evaluation, with their protocol ids; lists and dicts are left out."""
+def rows_table(rows: Mapping[str, Mapping[str, Any]], first: str = "row") -> Any:
+    """The rows of an evaluation, with their protocol ids; lists and dicts are left out.
+
+    Args:
+        rows: By their names.
+        first: The title of the names' column.
+    """
     from wandb import Table
 
     keys = dict.fromkeys(k for row in rows.values() for k, v in row.items() if _is_plain(v))
     data = [[name, *(row.get(key) for key in keys)] for name, row in rows.items()]
-    return Table(columns=["row", *keys], data=data, allow_mixed_types=True)
+    return Table(columns=[first, *keys], data=data, allow_mixed_types=True)
+
+
+def settings_table(lines: Sequence[Mapping[str, Any]]) -> Any:
+    """The settings of an evaluated sweep: mean, s and the 95% interval of each score over seeds.
+
+    Args:
+        lines: As `settings` of a result of evaluate.py.
+    """
+    rows = {}
+    for line in lines:
+        row = dict(line["settings"]) | {"n": line["n"], "protocol_id": line["protocol_id"]}
+        for score, spread in line["scores"].items():
+            low, high = spread["interval"] or (None, None)
+            row |= {score: spread["mean"], f"{score}_s": spread["s"]}
+            row |= {f"{score}_low": low, f"{score}_high": high}
+        rows[" ".join(line["runs"])] = row
+    return rows_table(rows, first="runs")
 
 
 def _is_plain(value: object) -> bool:

@@ -9,7 +9,7 @@ from textwrap import shorten
 from typing import Any, NamedTuple
 
 from ssl_zoo.metric_names import OBJECTIVES, Metric, metric_named, objective_of
-from ssl_zoo.multirun import results_in, settings_of_runs
+from ssl_zoo.multirun import results_in, settings_of_runs, sweeps_in
 from ssl_zoo.run_folder import RunFolder
 
 _ERROR_LENGTH = 200
@@ -40,11 +40,11 @@ class Job(NamedTuple):
 
 
 def read_jobs(folders: Iterable[Path]) -> list[Job]:
-    """The runs in folders: of a run its own, else those that a folder holds.
+    """The runs in folders: of a run its own, else those that a folder holds, and its sweeps.
 
     Args:
-        folders: Runs, sweeps, or any folder of runs; where several are given, the rows of a
-            folder's runs have its name too.
+        folders: Runs, sweeps, or any folder of runs and sweeps; where several are given, the rows
+            of a folder's runs have its name too; those of a sweep in a folder have the sweep's.
     """
     places = list(dict.fromkeys(folders))
     names = [place.resolve().name for place in places]
@@ -55,7 +55,10 @@ def read_jobs(folders: Iterable[Path]) -> list[Job]:
             found.append((name, RunFolder(place), result))
             continue
         prefix = f"{name}/" if len(places) > 1 else ""
-        found += [(prefix + name, RunFolder(place / name), one) for name, one in results_in(place)]
+        sweeps = [sweep.name + "/" for sweep in sweeps_in(place) if sweep not in places]
+        for below in ("", *sweeps):
+            runs = results_in(place / below)
+            found += [(prefix + below + n, RunFolder(place / below / n), one) for n, one in runs]
     settings = settings_of_runs([folder for _, folder, _ in found])
     return [
         _job(name, folder, result, values)

@@ -44,6 +44,7 @@ from ssl_zoo.training.checks import (
 )
 from ssl_zoo.training.init import with_init
 from ssl_zoo.training.steps import count_steps
+from ssl_zoo.training.tasks import cluster_plugins
 from ssl_zoo.training.watched import Watched
 from ssl_zoo.types import BadValue, Facts, UserError, first_line
 
@@ -184,6 +185,7 @@ def build_trainer(cfg: DictConfig, loggers: list[Logger], callbacks: list[Callba
     device = torch.device("cpu") if cfg.trainer.accelerator == "cpu" else default_device()
     try:
         trainer: Trainer = make(
+            plugins=cluster_plugins(make.keywords["plugins"]),
             precision=resolve_precision(cfg.trainer.precision, device),
             logger=loggers,
             callbacks=callbacks,

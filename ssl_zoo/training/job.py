@@ -16,6 +16,7 @@ from ssl_zoo.callbacks import Interrupted
 from ssl_zoo.config import naming_knobs, register_resolvers
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.hardware import keep_freed_memory
+from ssl_zoo.stopping import STOPPING
 from ssl_zoo.training.launcher import Job, report_outcome
 from ssl_zoo.training.run import train_here
 from ssl_zoo.types import UserError
@@ -25,7 +26,7 @@ def main(place: Path) -> int:
     """Train as one rank, report to the launcher, and return the exit code."""
     job = Job.read(place)
     threading.Thread(target=_end_with_launcher, daemon=True).start()
-    for signum in (signal.SIGINT, signal.SIGTERM):  # no traceback where nothing can be saved yet
+    for signum in STOPPING:  # no traceback where nothing can be saved yet
         signal.signal(signum, signal.SIG_DFL)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("ssl_zoo").setLevel(job.log_level)

@@ -10,14 +10,12 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
-from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -35,14 +33,13 @@ from ssl_zoo.config import told
 from ssl_zoo.config.groups import own_folders
 from ssl_zoo.lock import last_writer_of
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.stopping import STOPPING, Asked, Stopped
 from ssl_zoo.training.child import start_child
-from ssl_zoo.training.statuses import FAILED
 from ssl_zoo.training.sweep_process import Outcome, Task, place_of
 from ssl_zoo.types import UserError
 
 PROGRAM = "ssl_zoo.training.sweep_process"  # of each job
 _SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_SAME_SIGNAL_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -82,7 +79,7 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt
         if stop.signum is not None:
-            sys.exit(128 + stop.signum)
+            raise Stopped(stop.signum)
         return list(runs)
 
     def _config(self, number: int, overrides: Sequence[str]) -> DictConfig:
@@ -229,40 +226,36 @@ def visible_gpus() -> list[str]:
     return [str(number) for number, _ in enumerate(found)]
 
 
-class _Stop:
-    """Whether a signal has stopped the sweep, and the processes that it is passed on to."""
+class _Stop(Asked):
+    """Whether a signal has stopped the sweep, and the processes that are told then."""
 
     def __init__(self) -> None:
-        self.signum: int | None = None
-        self.since = 0.0
+        super().__init__()
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
-        """Pass the signal on to a process too, which may have come while it was started."""
+        """Tell a process too that the signal has come, which may be while it was started."""
         self.processes.append(process)
         if self.signum is not None:
             process.send_signal(signal.SIGTERM)
 
     def on_signal(self, signum: int, frame: FrameType | None) -> None:
-        """The first one lets the runs save and stop; another kills them."""
-        again = self.signum is not None
-        if again and monotonic() - self.since < _SAME_SIGNAL_SECONDS:
-            return
-        if not again:
-            self.signum, self.since = signum, monotonic()
+        """The first one lets the runs save and stop; another Ctrl-C or SIGTERM kills them."""
+        first = self.signum is None
+        at_once = self.at_once(signum)
         for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
+            if (first or at_once) and process.poll() is None:
+                process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
 
 
 @contextmanager
 def _stopping() -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM go to the jobs, no other is started, and this process waits for them."""
+    """What stops a run goes to the jobs, no other is started, and this process waits for them."""
     stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {s: signal.signal(s, stop.on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, stop.on_signal) for s in STOPPING}
     try:
         yield stop
     finally:
@@ -280,8 +273,5 @@ def _death(config: DictConfig, process: subprocess.Popen[bytes]) -> UserError:
     for path in Path(config.hydra.sweep.dir).iterdir():
         writer = last_writer_of(path)
         if writer is not None and writer.pid == process.pid:
-            run = RunFolder(path)
-            if result := run.read_result():
-                run.write_result(result | {"status": FAILED, "error": why})
-                error.kept = True  # type: ignore[attr-defined]
+            error.kept = RunFolder(path).fail(why)  # type: ignore[attr-defined]
     return error

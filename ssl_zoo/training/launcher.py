@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from ssl_zoo.callbacks import SAME_SIGNAL_SECONDS, Interrupted
+from ssl_zoo.callbacks import Interrupted
 from ssl_zoo.config import (
     RUN_PACKAGES,
     instantiate,
@@ -35,8 +35,10 @@ from ssl_zoo.config import (
     typed,
 )
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.stopping import STOPPING, Asked
 from ssl_zoo.training.build import REFUSALS
 from ssl_zoo.training.child import start_child
+from ssl_zoo.training.tasks import cluster_plugins
 from ssl_zoo.types import UserError, first_line
 from ssl_zoo.writing import write_atomically
 
@@ -120,9 +122,10 @@ def processes_to_start(cfg: DictConfig) -> int:
     strategy = given["strategy"]
     if isinstance(strategy, str) and any(word in strategy for word in _PROCESSES_OF_ITS_OWN):
         return 0
-    machine = {name: given[name] for name in ("accelerator", "devices", "num_nodes", "plugins")}
+    machine = {name: given[name] for name in ("accelerator", "devices", "num_nodes")}
     try:
-        trainer = Trainer(**machine, logger=False, enable_checkpointing=False)
+        plugins = cluster_plugins(given["plugins"])
+        trainer = Trainer(**machine, plugins=plugins, logger=False, enable_checkpointing=False)
     except REFUSALS:
         return 0  # build_trainer meets the same, and names the knob
     environment = getattr(trainer.strategy, "cluster_environment", None)
@@ -185,7 +188,7 @@ def _environment(
 
 @contextmanager
 def _passing_signals(ranks: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to rank 0, which stops the others too; a second one kills all.
+    """Pass signals on to rank 0, which stops the others too; a second Ctrl-C or SIGTERM kills all.
 
     Yields:
         The signals that came.
@@ -194,19 +197,17 @@ def _passing_signals(ranks: list[subprocess.Popen[bytes]]) -> Iterator[list[int]
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    first = 0.0
+    asked = Asked()
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if not received:
-            first = monotonic()
-            ranks[0].send_signal(signum)
-        elif monotonic() - first > SAME_SIGNAL_SECONDS:
+        if asked.at_once(signum):
             for rank in ranks:
                 rank.kill()
+        elif not received:
+            ranks[0].send_signal(signum)
         received.append(signum)
 
-    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, on_signal) for signum in STOPPING}
     try:
         yield received
     finally:

@@ -18,6 +18,7 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import MOST_ROWS, draw_curves, draw_map, draw_views, save
+from ssl_zoo.launched import cluster_job
 from ssl_zoo.metric_names import KNN_AT_START, KNN_TOP1, METRICS
 from ssl_zoo.multirun import is_sweep
 from ssl_zoo.run_folder import RunFolder
@@ -46,6 +47,8 @@ class Result:
             "objective": config.get("objective"),
             "choices": earlier.get("choices", chosen_names()),
         }
+        if job := cluster_job().name:
+            self.head["job"] = job
 
     def seconds(self) -> float:
         """Wall-clock time of all parts so far."""

@@ -7,7 +7,6 @@ import gc
 import logging
 import shlex
 import signal
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +41,7 @@ from ssl_zoo.distributed import is_main_process
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.methods import Method
 from ssl_zoo.run_folder import ENDED, RunFolder
+from ssl_zoo.stopping import Stopped
 from ssl_zoo.training import dashboard
 from ssl_zoo.training.build import (
     build_callbacks,
@@ -64,9 +64,11 @@ from ssl_zoo.training.report import (
     start_of,
     used_by_evaluation,
 )
+from ssl_zoo.training.requeue import say_stopped
 from ssl_zoo.training.resume import NewSchedule, Resumed, resumed
 from ssl_zoo.training.statuses import INTERRUPTED, status_of
 from ssl_zoo.training.steps import rhythm_of
+from ssl_zoo.training.tasks import check_tasks
 from ssl_zoo.training.tried import take_dry_run, thrown_away
 from ssl_zoo.training.watched import ended_early
 from ssl_zoo.types import UserError
@@ -93,6 +95,7 @@ def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
         info(preset)
     with naming_knobs(cfg, task_overrides()):
         check_types(config["trainer"], "trainer")
+    check_tasks(cfg)
     if config["trainer"]["fast_dev_run"]:
         return _try_out(config, cfg, "dry_run" if dry else "trainer.fast_dev_run")
     if trust := trust_for(used_by_evaluation(config)):
@@ -117,6 +120,7 @@ def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
     quiet_lightning()
     keep_freed_memory()
     again = resumed(folder, changes)
+    check_tasks(OmegaConf.create(again.config))
     if again.metrics is not None:
         if again.earlier.get("status") not in ENDED:  # killed before it said so
             _keep_verdict(again.collapsed, again.folder)
@@ -149,12 +153,14 @@ def _run(
     try:
         result.write("running")
         metrics = _train(config, folder, composed, again)
-    except Interrupted as stop:
+    except (Interrupted, Stopped) as stop:
         result.write(INTERRUPTED)
-        info(f"{stop}{_how_it_goes_on(config, folder)}")
+        queue = bool(config.get("requeue")) and sweep_group() is None and is_main_process()
+        say_stopped(f"{stop}{_how_it_goes_on(config, folder)}", stop.signum, queue, info)
         if stop.signum == signal.SIGINT:
             raise KeyboardInterrupt from stop
-        sys.exit(128 + stop.signum)
+        # a launcher may end all processes by the first that fails, and rank 0 is the last to end
+        raise Stopped(stop.signum, None if is_main_process() else 0) from stop
     except BaseException as error:
         status = status_of(error)
         result.write(status, error=None if status == INTERRUPTED else str(error))

@@ -7,28 +7,23 @@
 from __future__ import annotations
 
 import sys
-from signal import SIGINT, SIGTERM
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_zoo.run_folder import NAN, OUT_OF_MEMORY
+from ssl_zoo.run_folder import FAILED, NAN, OUT_OF_MEMORY
+from ssl_zoo.stopping import Stopped
 from ssl_zoo.types import NotFinite, UserError
 
-
-class Terminated(BaseException):
-    """SIGTERM came to a multirun while no run was being trained, which would save first."""
-
-
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)  # one line, no stack trace
-FAILED, INTERRUPTED = "failed", "interrupted"
+INTERRUPTED = "interrupted"
 RESULTS = (NAN, OUT_OF_MEMORY)  # of a job, and no failure of its sweep
 
 
 def status_of(error: BaseException) -> str:
     """The status of a run that an error ended."""
     # Lightning exits where it comes to know of Ctrl-C
-    if any(isinstance(e, KeyboardInterrupt | Terminated) for e in (error, error.__context__)):
+    if any(isinstance(e, KeyboardInterrupt | Stopped) for e in (error, error.__context__)):
         return INTERRUPTED
     if isinstance(error, NotFinite):
         return NAN
@@ -37,8 +32,6 @@ def status_of(error: BaseException) -> str:
 
 def was_stopped(error: BaseException) -> bool:
     """Whether a signal ended a run, not an error."""
-    if isinstance(error, SystemExit) and error.code in (128 + SIGINT, 128 + SIGTERM):
-        return True
     return status_of(error) == INTERRUPTED
 
 

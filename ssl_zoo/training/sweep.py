@@ -54,7 +54,7 @@ class SweepSummary(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         kept = getattr(job_return._return_value, "kept", False)  # by the run that failed
         failed = job_return.status == JobStatus.FAILED and not kept
-        if config.hydra.mode.name == "MULTIRUN" and failed:
+        if config.hydra.mode.name == "MULTIRUN" and failed and is_rank_zero():
             folder = Path(config.hydra.sweep.dir)
             _keep_failure(RunFolder(folder / config.hydra.sweep.subdir), config, job_return)
             summarize(folder)
@@ -68,17 +68,14 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
     if job.result.exists():
         return
     result = {
-        "status": "failed",
         "name": config.name,
         "overrides": list(job_return.overrides or []),
         "seed": config.seed,
         "objective": config.get("objective"),
         "seconds": 0.0,
         "metrics": {},
-        "error": str(job_return._return_value),
     }
-    job.path.mkdir(parents=True, exist_ok=True)  # the job took it back, since nothing came of it
-    job.write_result(result)
+    job.fail(str(job_return._return_value), otherwise=result)
 
 
 def _at_end(folder: Path, process: int) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
+from textwrap import shorten
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -19,12 +19,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from ssl_zoo.config import command_of, fail, jobs_of, typed, without_repeats
+from ssl_zoo.config import check_allocation, command_of, fail, jobs_of, typed, without_repeats
 from ssl_zoo.launched import is_rank_zero
 from ssl_zoo.lock import NAME, locked
 from ssl_zoo.multirun import MARK, is_sweep
 from ssl_zoo.run_folder import RunFolder, new_folder
-from ssl_zoo.training.statuses import BAD_INPUT, Terminated, was_stopped
+from ssl_zoo.stopping import AHEAD, listen
+from ssl_zoo.training.requeue import say_stopped
+from ssl_zoo.training.statuses import BAD_INPUT, was_stopped
 from ssl_zoo.training.sweep import summarize
 from ssl_zoo.training.sweep_grid import check_same, progress
 from ssl_zoo.types import UserError, listed
@@ -40,6 +42,7 @@ class SweepFolder(Callback):
         folder: The sweep's.
         jobs: What each is set to; None where a sweeper chooses that itself.
         failed: The errors of its jobs, by number.
+        requeue: Whether to queue its SLURM job again, where SIGUSR1 or SIGUSR2 stops it.
     """
 
     def __getstate__(self) -> dict[str, Any]:
@@ -53,10 +56,12 @@ class SweepFolder(Callback):
         except BAD_INPUT as error:
             fail(error)  # Hydra would only warn of an exception
         _here[:] = [self]
+        self.requeue = bool(config.get("requeue"))
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _terminate)  # a run saves first: it has its own handler
+            listen((signal.SIGTERM, *AHEAD))  # a run saves first: it has its own handlers
 
     def _start(self, config: DictConfig) -> None:
+        check_allocation(config)
         self.held = ExitStack()
         atexit.register(self.held.close)
         self.folder, self.goes_on = _claimed(config, self.held)
@@ -105,27 +110,28 @@ class SweepFolder(Callback):
 
 @contextmanager
 def told_how_it_goes_on() -> Iterator[None]:
-    """Where Ctrl-C or SIGTERM ends a multirun, the command that goes on with all of it is said."""
+    """Where a signal ends a multirun, the command that goes on with all of it is said.
+
+    What submitit could not start, or lost, is a line too.
+    """
     try:
         yield
-    except Terminated:
-        _say_how(_here)
-        sys.exit(128 + signal.SIGTERM)
+    except Exception as error:
+        if not type(error).__module__.startswith("submitit."):
+            raise
+        fail(UserError(f"submitit: {shorten(str(error), 400, placeholder=' ...')}"))
     except SystemExit as stop:
         if was_stopped(stop):
-            _say_how(_here)
+            _say_how(_here, getattr(stop, "signum", signal.SIGINT))
         raise
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _say_how(sweeps: list[SweepFolder]) -> None:
+def _say_how(sweeps: list[SweepFolder], signum: int) -> None:
     for sweep in sweeps:
         command = command_of(_short(sweep.folder))
         counts = progress(sweep.folder, sweep.jobs)
-        _say(f"{sweep.folder}: {counts}; continue all of it with: {command}")
+        line = f"{sweep.folder}: {counts}; continue all of it with: {command}"
+        say_stopped(line, signum, sweep.requeue, _say)
 
 
 def _say(line: str) -> None:

@@ -29,15 +29,15 @@ from ssl_zoo.config import (
     wiring_of,
     with_absolute_places,
 )
-from ssl_zoo.lock import writer_of
+from ssl_zoo.launched import cluster_job, is_rank_zero
+from ssl_zoo.lock import Writer, writer_of
 from ssl_zoo.multirun import MARK
 from ssl_zoo.run_folder import ENDED, KEPT, RunFolder, moved, new_folder
-from ssl_zoo.training.statuses import FAILED, INTERRUPTED
+from ssl_zoo.stopping import STOPPING
+from ssl_zoo.training.statuses import INTERRUPTED
 from ssl_zoo.types import UserError
 
 _log = logging.getLogger("ssl_zoo")
-_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 @dataclass
@@ -81,7 +81,7 @@ def found_in_sweep(cfg: DictConfig) -> Found | None:
     found = next((run for run in runs if job.is_of(run)), None)
     if found is not None:
         return _go_on(job, found, hydra.job.num)
-    if any(run.path.absolute() == own.path.absolute() for run in runs):
+    if is_rank_zero() and any(run.path.absolute() == own.path.absolute() for run in runs):
         cfg.run_dir = str(new_folder(own.path))
         _log.info("job %s: %s is that of another job: in %s", hydra.job.num, own, cfg.run_dir)
     return None
@@ -171,7 +171,7 @@ def _go_on(job: _Job, run: RunFolder, number: int) -> Found | None:
     """What is left to do of a run, said in a line; None if it is trained from its start."""
     result = run.read_result()
     status, metrics = result.get("status", INTERRUPTED), dict(result.get("metrics", {}))
-    if writer := writer_of(run.path):
+    if (writer := writer_of(run.path)) and not _is_rank_zero_of_this_job(writer):
         _log.info("job %s: %s is being trained by %s: not twice", number, run, writer)
         return Found(run, metrics, [])
     changes = job.changes(run) if run.config.is_file() else []
@@ -190,14 +190,20 @@ def _go_on(job: _Job, run: RunFolder, number: int) -> Found | None:
     return None
 
 
+def _is_rank_zero_of_this_job(writer: Writer) -> bool:
+    """Whether it is that for which this process, another task of its SLURM job, is to train too."""
+    return not is_rank_zero() and writer.job == cluster_job().name != ""
+
+
 def keep_failure(cfg: DictConfig, error: Exception) -> None:
     """Let a run that was tried again say why it failed now, and no other folder say it too."""
+    if getattr(error, "kept", False) or not is_rank_zero():
+        return
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
     if "${" in str(raw["run_dir"]):
         return  # the job's own new folder
     run = RunFolder(cfg.run_dir)
-    if (result := run.read_result()) and writer_of(run.path) is None:
-        run.write_result(result | {"status": FAILED, "error": str(error)})
+    if writer_of(run.path) is None and run.fail(str(error)):
         error.kept = True  # type: ignore[attr-defined]
 
 
@@ -205,7 +211,7 @@ def keep_failure(cfg: DictConfig, error: Exception) -> None:
 def apart() -> Iterator[None]:
     """What a job does to its process is undone: signal handlers, environment, current folder."""
     environment, place = dict(os.environ), os.getcwd()
-    handlers = {s: h for s in _SIGNALS if (h := signal.getsignal(s)) is not None}
+    handlers = {s: h for s in STOPPING if (h := signal.getsignal(s)) is not None}
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from omegaconf import DictConfig
 
 from ssl_zoo.config import register_resolvers
 from ssl_zoo.config.groups import own_folders
+from ssl_zoo.stopping import STOPPING
 from ssl_zoo.types import first_line
 from ssl_zoo.writing import write_atomically
 
@@ -96,7 +97,7 @@ def _found(module: str, name: str) -> TaskFunction:
 def main(place: Path) -> int:
     """Run the job, leave its outcome, and return the exit code."""
     threading.Thread(target=_end_with_launcher, daemon=True).start()
-    for signum in (signal.SIGINT, signal.SIGTERM):  # no traceback where nothing can be saved yet
+    for signum in STOPPING:  # no traceback where nothing can be saved yet
         signal.signal(signum, signal.SIG_DFL)
     register_resolvers()
     setup_globals()

@@ -221,6 +221,19 @@ def test_arguments_in_a_text_are_knobs(tmp_path: Path) -> None:
     assert line.endswith("or set data.on_error=skip")
 
 
+def test_arguments_in_a_warning_are_knobs(caplog: pytest.LogCaptureFixture) -> None:
+    cfg = node(
+        "pixels: {level: 9}\nmodule: {_target_: helpers.picky.warning, level: '${pixels.level}'}"
+    )
+    with naming_knobs(cfg), naming_knobs({}):
+        instantiate(cfg.module)
+    instantiate(cfg.module)  # nobody's config
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning: above pixels.level=9; give pixels.level=10",
+        "warning: above level=9; give level=10",
+    ]
+
+
 def test_an_error_keeps_its_cause() -> None:
     cfg = node("module: {_target_: helpers.picky.with_cause, path: x}")
     with pytest.raises(UserError, match="no such file") as caught:

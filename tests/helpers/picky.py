@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.optim import SGD
 
+from ssl_zoo.console import warn
 from ssl_zoo.types import BadValue, UserError
 
 
@@ -24,6 +25,10 @@ class Part:
         for i, k in enumerate(ks):
             refuse_negative(f"ks[{i}]", k)
         self.momentum = momentum
+
+
+def warning(level: int) -> None:
+    warn(f"above level={level}; give level={level + 1}")
 
 
 class Heir(Part):

@@ -195,4 +195,12 @@ def test_an_evaluation_of_a_sweep_is_one_run(make_config: Make, tmp_path: Path) 
     assert run.config["scores_run"] == [one.id for one in trained]
     assert run.group == trained[0].group == "sweep"
     assert run.summary["evaluation/knn.nrows"] == 2
+    (files,) = (tmp_path / "sweep" / "evaluation").glob("wandb/offline-run-*/files")
+    table = json.loads((files / run.summary["settings/knn.path"]).read_text())
+    (line,) = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    (kept,) = json.loads((tmp_path / "sweep" / "evaluation" / "knn.json").read_text())["settings"]
+    top1 = kept["scores"]["test_top1"]
+    assert (line["runs"], line["n"], line["test_top1"]) == ("0 1", 2, top1["mean"])
+    assert line["test_top1_s"] == top1["s"] > 0
+    assert [line["test_top1_low"], line["test_top1_high"]] == top1["interval"]
     assert {"per_class/0/knn.path", "per_class/1/knn.path"} <= set(run.summary)

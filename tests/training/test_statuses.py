@@ -11,7 +11,8 @@ from hydra.errors import InstantiationException
 from helpers.programs import run_train
 from ssl_zoo.protocols.runner.sweep import runs_of
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.training.statuses import Terminated, status_of
+from ssl_zoo.stopping import Stopped
+from ssl_zoo.training.statuses import status_of
 from ssl_zoo.types import NotFinite, UserError
 
 
@@ -34,7 +35,7 @@ def no_memory() -> BaseException:
 STATUSES = {
     "nan": [NotFinite("the loss is nan")],
     "out_of_memory": [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried"), "cpu"],
-    "interrupted": [KeyboardInterrupt(), Terminated()],
+    "interrupted": [KeyboardInterrupt(), Stopped(15), Stopped(10, 0)],
     "failed": [UserError("nan"), RuntimeError("out of cookies"), SystemExit(3)],
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config import copies, instantiate, shown, to_plain
-from ssl_zoo.loggers import WandbRun, closed_at_end, csv_table, rows_table, used
+from ssl_zoo.loggers import WandbRun, closed_at_end, csv_table, rows_table, settings_table, used
 from ssl_zoo.multirun import is_sweep, results_in
 from ssl_zoo.protocols.runner.results import Results
 from ssl_zoo.protocols.runner.saved import is_saved
@@ -89,13 +89,15 @@ class Log:
         self.results.append(results)
 
     def send(self, written: Mapping[str, Mapping[str, Any]]) -> None:
-        """Send the rows by protocol, the accuracies of classes, and the pictures."""
+        """Send rows by protocol, means over seeds, accuracies of classes, and pictures."""
         if self.run is None:
             return
         row: dict[str, Any] = {}
         for name, result in written.items():
             rows = result["rows"]
             row[f"evaluation/{name}"] = rows_table(rows)
+            if lines := result.get("settings"):
+                row[f"settings/{name}"] = settings_table(lines)
             scores = rows.get("pretrained") or {}
             row |= {f"{name}/{k}": v for k, v in scores.items() if isinstance(v, int | float)}
         for results in self.results:
