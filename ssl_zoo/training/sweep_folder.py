@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -51,7 +52,10 @@ class SweepFolder(Callback):
         try:
             self._start(config)
         except BAD_INPUT as error:
-            fail(error)  # Hydra would only warn of an exception
+            fail(error)  # Hydra would only warn of an exception, and run the jobs all the same
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
         _here[:] = [self]
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)  # a run saves first: it has its own handler
@@ -192,7 +196,7 @@ def _make(folder: Path, named: str, sweep: Any) -> None:
     name = sweep if isinstance(sweep, str) else named.partition("=")[2]
     if isinstance(sweep, str) and "/" in name and folder.is_dir():
         return
-    if sweep is None or not re.fullmatch(r"(?!\.)[^/\\]+", name):
+    if not isinstance(sweep, str | int | float) or not re.fullmatch(r"(?!\.)[^/\\]+", name):
         raise UserError(
             f"{named}: give one name, the folder is runs/NAME; a path must be that of a sweep, "
             "which goes on"

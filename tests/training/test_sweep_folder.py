@@ -62,6 +62,9 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
         ("3", "failed", "byol", "digits"),
     ]
 
+    last = RunFolder(folder / "0").last
+    last.parent.mkdir()
+    last.touch()  # else nothing there would be worth keeping
     (tmp_path / "runs" / "mine").mkdir()
     (tmp_path / "runs" / "mine" / "notes.txt").touch()
     before = contents(tmp_path)
@@ -82,6 +85,7 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
         assert errors.count("\n") == 1, errors
     assert contents(tmp_path) == before
 
+    last.unlink()
     with locked(folder):
         process = sweep(tmp_path, *QUICK, "sweep=grid")
         errors = process.communicate()[1]
@@ -91,6 +95,8 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
     errors = process.communicate()[1]
     assert (process.returncode, errors.count("error: job ")) == (2, 4), errors
     assert "runs/grid: 4 of 4 jobs failed: 0, 1, 2, 3; the same command" in errors
+    mended = sweep(tmp_path, *QUICK, "sweep=grid", "batch_size=32")  # so may a mistake be mended
+    assert mended.communicate()[1].count("error: job ") == 4
     assert [(row["job"], row["status"]) for row in rows(folder)] == [
         (str(number), "failed") for number in range(4)
     ]
@@ -100,6 +106,7 @@ BAD = {
     "sweep=a,b": "sweep=a,b: give one name",
     "sweep=../x": "sweep=../x: give one name",
     "sweep=''": "sweep='': give one name",
+    "sweep=[a,b]": "sweep=[a,b]: give one name",
     "run_dir=x": "run_dir=x is the folder of one run: for those of -m give sweep=NAME",
     "sweep=x hydra.sweep.dir=y": "both name the sweep's folder: remove one",
     "batch_size=64,128 method.temprature=1": "method.temprature",
