@@ -44,12 +44,24 @@ def is_sweep(folder: Path) -> bool:
 
 def overrides_of(folder: Path) -> list[str]:
     """What the last multirun in a folder was given; nothing where its file does not say."""
+    given = _in_mark(folder, "overrides").get("task")
+    return [str(one) for one in given] if isinstance(given, list) else []
+
+
+def is_search(folder: Path) -> bool:
+    """Whether the last multirun in a folder was a search, whose runs are numbered by its trials."""
+    return "goes_on" in _in_mark(folder, "sweeper")
+
+
+def _in_mark(folder: Path, name: str) -> dict[str, Any]:
+    """A part of what Hydra wrote of the last multirun; empty where no multirun of ours wrote it."""
     mark = folder / MARK
     try:
         text = mark.read_text(encoding="utf-8") if mark.is_file() else ""
-        return [str(one) for one in yaml.load(text, _Loader)["hydra"]["overrides"]["task"]]
-    except (KeyError, TypeError, ValueError, yaml.YAMLError):  # no multirun of train.py wrote it
-        return []
+        found = yaml.load(text, _Loader)["hydra"][name]
+    except (KeyError, TypeError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def sampled_in_log(folder: Path) -> list[str]:

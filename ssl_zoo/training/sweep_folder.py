@@ -23,7 +23,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from ssl_zoo.config import command_of, fail, jobs_of, typed, without_repeats
 from ssl_zoo.launched import is_rank_zero
 from ssl_zoo.lock import NAME, locked
-from ssl_zoo.multirun import MARK, is_sweep
+from ssl_zoo.multirun import MARK, is_search, is_sweep
 from ssl_zoo.run_folder import RunFolder, new_folder
 from ssl_zoo.training.statuses import BAD_INPUT, Terminated, was_stopped
 from ssl_zoo.training.sweep import summarize
@@ -182,6 +182,11 @@ def _claimed(config: DictConfig, held: ExitStack) -> tuple[Path, bool]:
     if not is_sweep(folder):
         raise UserError(
             f"{named}: {folder} exists, and is not the folder of a sweep: choose another name"
+        )
+    if is_search(folder):
+        raise UserError(
+            f"{named}: {folder} is the folder of a search: go on with hydra/sweeper=optuna, or "
+            "choose another name"
         )
     check_same(folder, config)
     return folder, True

@@ -14,6 +14,7 @@ import pytest
 from helpers.configs import TINY
 from helpers.paths import ROOT
 from helpers.runs import reached
+from helpers.sweeps import grid
 from helpers.wandb_reader import read_run
 from ssl_zoo.lock import locked
 from ssl_zoo.run_folder import RunFolder
@@ -100,6 +101,17 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
     assert [(row["job"], row["status"]) for row in rows(folder)] == [
         (str(number), "failed") for number in range(4)
     ]
+
+
+@pytest.mark.slow
+def test_a_grid_does_not_go_on_in_the_folder_of_a_search(tmp_path: Path) -> None:
+    folder = grid(tmp_path / "runs" / "x", [0.5], seed="0")
+    (folder / "multirun.yaml").write_text("hydra: {sweeper: {goes_on: true}}")
+    process = sweep(tmp_path, "seed=0,1", "sweep=x")
+    assert process.communicate()[1] == (
+        "error: sweep=x: runs/x is the folder of a search: go on with hydra/sweeper=optuna, or "
+        "choose another name\n"
+    )
 
 
 BAD = {
