@@ -50,7 +50,7 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         atexit.unregister(_at_end)
-        _at_end(Path(config.hydra.sweep.dir), os.getpid(), None)
+        _at_end(Path(config.hydra.sweep.dir), os.getpid())
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         kept = getattr(job_return._return_value, "kept", False)  # by the run that failed
@@ -82,7 +82,9 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
     job.write_result(result)
 
 
-def _at_end(folder: Path, process: int, before: list[tuple[str, dict[str, Any]]] | None) -> None:
+def _at_end(
+    folder: Path, process: int, before: list[tuple[str, dict[str, Any]]] | None = None
+) -> None:
     """Summarize and print, in the process that started the jobs; nothing if that changed nothing.
 
     Args:
