@@ -112,7 +112,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    console = Console(markup=False, emoji=False)  # [a,b] is a value, and no style
     wide = console.options.update(max_width=10_000)  # wrapped by the terminal instead of cut off
     console.width = max(console.width, console.measure(table, options=wide).maximum)
     console.print(table, crop=False)

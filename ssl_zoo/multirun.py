@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.types import as_typed
+from ssl_zoo.types import UserError, as_typed
 
 MARK = "multirun.yaml"  # Hydra writes it into a sweep's folder
 SEED = "seed"  # what a setting is repeated over
@@ -22,6 +22,7 @@ _NO_SETTINGS = (
 )
 _ABSENT = object()
 _PROBABILITY = 0.95  # of an interval
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there is one
 
 
 class Setting(NamedTuple):
@@ -41,15 +42,32 @@ def is_sweep(folder: Path) -> bool:
     return (folder / MARK).is_file()
 
 
-def sampled_in_log(folder: Path) -> list[str]:
-    """The knobs that a sweep drew on a log scale, as in KEY=tag(log,interval(1e-4,1e-1))."""
+def overrides_of(folder: Path) -> list[str]:
+    """What the last multirun in a folder was given; nothing where its file does not say."""
+    given = _in_mark(folder, "overrides").get("task")
+    return [str(one) for one in given] if isinstance(given, list) else []
+
+
+def is_search(folder: Path) -> bool:
+    """Whether the last multirun in a folder was a search, whose runs are numbered by its trials."""
+    return "goes_on" in _in_mark(folder, "sweeper")
+
+
+def _in_mark(folder: Path, name: str) -> dict[str, Any]:
+    """A part of what Hydra wrote of the last multirun; empty where no multirun of ours wrote it."""
     mark = folder / MARK
     try:
-        config = yaml.safe_load(mark.read_text(encoding="utf-8")) if mark.is_file() else None
-        given: list[str] = (config or {})["hydra"]["overrides"]["task"]
-    except (KeyError, TypeError, yaml.YAMLError):  # no multirun of train.py wrote it
-        return []
-    matches = (re.match(r"\+*([^=]+)=\s*tag\(\s*log\s*,", str(one)) for one in given)
+        text = mark.read_text(encoding="utf-8") if mark.is_file() else ""
+        found = yaml.load(text, _Loader)["hydra"][name]
+    except (KeyError, TypeError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def sampled_in_log(folder: Path) -> list[str]:
+    """The knobs that a sweep drew on a log scale, as in KEY=tag(log,interval(1e-4,1e-1))."""
+    given = overrides_of(folder)
+    matches = (re.match(r"\+*([^=]+)=\s*tag\(\s*log\s*,", one) for one in given)
     return [match.group(1) for match in matches if match]
 
 
@@ -66,9 +84,23 @@ def sweeps_in(folder: Path) -> list[Path]:
 
 
 def settings_of(overrides: Iterable[str]) -> dict[str, str]:
-    """The settings among a run's overrides, as typed, by knob."""
+    """The settings among a run's overrides, as typed but without quotes, by knob."""
     typed = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
-    return {key: value for key, value in typed.items() if not _is_no_setting(key)}
+    return {key: _unquoted(value) for key, value in typed.items() if not _is_no_setting(key)}
+
+
+def _unquoted(value: str) -> str:
+    """A text without the quotes and escapes that it needed on the command line."""
+    if not re.search(r"""['"\\]""", value) or value[:1] in ("[", "{"):
+        return value
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # slow: not for numbers
+    from hydra.errors import OverrideParseException
+
+    try:
+        read = OverridesParser.create().parse_overrides([f"x={value}"])[0].value()
+    except OverrideParseException:
+        return value
+    return read if isinstance(read, str) and read else value
 
 
 def _is_no_setting(key: str) -> bool:
@@ -119,10 +151,18 @@ def settings_of_runs(runs: Sequence[RunFolder]) -> list[dict[str, str]]:
                 values[key] = str(known[key])
                 continue
             if i not in configs:
-                configs[i] = runs[i].read_config() if runs[i].config.is_file() else {}
+                configs[i] = config_of(runs[i])
             if value := _in_config(configs[i], key):
                 values[key] = value
     return typed
+
+
+def config_of(run: RunFolder) -> dict[str, Any]:
+    """Empty where there is none, or none that can be read: a table has other columns to show."""
+    try:
+        return run.read_config() if run.config.is_file() else {}
+    except UserError:
+        return {}
 
 
 def _in_config(config: Any, key: str) -> str:

@@ -14,7 +14,7 @@ import yaml
 from ssl_zoo.lock import NAME, writer_of
 from ssl_zoo.metric_names import EPOCH, IMAGES_SEEN
 from ssl_zoo.types import UserError
-from ssl_zoo.writing import write_text
+from ssl_zoo.writing import read_json, write_text
 
 # Statuses of a result.json. Those of a run that reached its last step:
 ENDED = ("finished", "collapsed")
@@ -124,8 +124,20 @@ class RunFolder:
         write_text(self.config, f"{head}\n{yaml.safe_dump(dict(config), sort_keys=False)}")
 
     def read_config(self) -> dict[str, Any]:
-        """The config, with paths adjusted to where the folder is now."""
-        config: dict[str, Any] = yaml.load(self.config.read_text(encoding="utf-8"), _Loader)
+        """The config, with paths adjusted to where the folder is now.
+
+        Raises:
+            UserError: If it was cut short, or edited into something else.
+        """
+        try:
+            config = yaml.load(self.config.read_text(encoding="utf-8"), _Loader)
+        except (yaml.YAMLError, UnicodeDecodeError):
+            config = None
+        if not isinstance(config, dict) or "run_dir" not in config:
+            raise UserError(
+                f"{self.config} is no config of a run: restore it, or delete it: last.ckpt holds "
+                "the run's config too"
+            )
         here: dict[str, Any] = moved(config, config["run_dir"], str(self.path.resolve()))
         return here
 
@@ -133,17 +145,24 @@ class RunFolder:
         """result.json, empty if there is none.
 
         Its status is "interrupted" where it says "running" and no process writes the folder: a
-        process that is killed writes nothing more.
+        process that is killed writes nothing more; and where it cannot be read, as of a full disk.
         """
         if not self.result.exists():
             return {}
         text = self.result.read_text(encoding="utf-8")
-        result: dict[str, Any] = json.loads(text)
+        try:
+            result = read_json(self.result)
+        except UserError as error:
+            return {"status": "interrupted", "error": str(error)}
         if result.get("status") == "running" and writer_of(self.path) is None:
             if self.result.read_text(encoding="utf-8") != text:  # it ended just now
                 return self.read_result()
             result["status"] = "interrupted"
         return result
+
+    def came_to_nothing(self) -> bool:
+        """Whether a run failed before it had saved anything, as for a value that was refused."""
+        return self.read_result().get("status") == "failed" and not self.last.exists()
 
     def unfinished(self) -> str:
         """A line about a run that is not finished; "" if it is, or this is not a run's folder."""
@@ -190,8 +209,7 @@ class RunFolder:
         """Which W&B run it is: id, entity, project, group and more; empty if it is none."""
         if not self.wandb.is_file():
             return {}
-        known: dict[str, Any] = json.loads(self.wandb.read_text(encoding="utf-8"))
-        return known
+        return read_json(self.wandb)
 
     def keep_wandb(self, known: Mapping[str, Any]) -> None:
         """Write which W&B run it is."""

@@ -1,16 +1,17 @@
-"""Atomic writes: a file is complete or does not exist."""
+"""Atomic writes: a file is complete or does not exist; and reading what others have left."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from uuid import uuid4
 
-from ssl_zoo.types import UserError
+from ssl_zoo.types import UserError, first_line
 
 _UNFINISHED = "[0-9a-f]" * 32 + ".tmp"  # a file's name until it is complete
 
@@ -41,6 +42,23 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], fix: str 
     except OSError as error:
         advice = f"; {fix}" if fix else ""
         raise UserError(f"cannot write {path}: {error.strerror or error}{advice}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds names with values; others may have edited it, or cut it short.
+
+    Raises:
+        UserError: If it does not.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        why = first_line(error)
+    else:
+        if isinstance(content, dict):
+            return content
+        why = f"it holds a {type(content).__name__}"
+    raise UserError(f"{path} cannot be read: {why}; restore it, or delete it")
 
 
 def write_text(path: Path, text: str, fix: str = "") -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 
 from ssl_zoo.config.log_handler import StderrHandler
-from ssl_zoo.console import duration, interject
+from ssl_zoo.console import duration, interject, print_table
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,12 @@ def test_messages_go_to_what_stderr_is_then(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("sys.stderr", err)
         handler.emit(record)
         assert err.getvalue() == "hello\n"
+
+
+def test_a_table_shows_texts_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rich would take them for styles and emojis, or refuse them."""
+    texts = ["[default]", "[red]x[/red]", "[/red]", ":smile:"]
+    print_table("[b]", ["[a,b]", "value"], [[text, text] for text in texts])
+    printed = capsys.readouterr().out
+    assert [printed.count(text) for text in ["[b]", "[a,b]", ":smile:"]] == [1, 1, 2]
+    assert [printed.count(text) for text in texts] == [2, 2, 4, 2]

@@ -26,6 +26,14 @@ def test_lists_and_texts_are_one_value_however_they_are_typed() -> None:
     assert varied([{"w": "[8,16]", "n": "'a'"}, {"w": "[8, 16]", "n": "a"}]) == []
 
 
+def test_a_text_is_shown_without_what_it_needed_on_the_command_line() -> None:
+    typed = [r"a='my photos, two'", r"b=my\ photos\,\ two", r"""c='b\'s'""", 'd="x=y"', "e=[8,16]"]
+    shown = {"a": "my photos, two", "b": "my photos, two", "c": "b's", "d": "x=y", "e": "[8,16]"}
+    assert settings_of(typed) == shown
+    odd = {"f": "''", "g": "['a b']", "h": "it's"}  # nothing to see, a list, no text of Hydra's
+    assert settings_of(f"{key}={value}" for key, value in odd.items()) == odd
+
+
 def test_settings_stand_in_the_order_of_their_first_runs() -> None:
     settings = [{"method": m, "seed": s} for s in "01" for m in ("moco", "byol")]
     assert varied(settings) == ["method", "seed"]
@@ -53,6 +61,7 @@ def test_a_knob_that_was_drawn_on_a_log_scale_is_known(tmp_path: Path) -> None:
     for text, knobs in {
         "": [],
         "just words": [],
+        "a: [b": [],
         "hydra: {}": [],
         json.dumps({"hydra": {"overrides": {"task": [*drawn, "d=tag(x,interval(0,1))"]}}}): [
             "a.lr",

@@ -25,6 +25,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssl_zoo.config.build import flatten
 from ssl_zoo.config.choices import (
     LISTS,
     check_choices,
@@ -155,7 +156,7 @@ def _no_key(text: str, config_name: str) -> str | None:
         )
     if options_of(group) and group not in groups_of(config_name):
         return f"{name} is not of {config_name}.py: it is read by the other program"
-    known = _known_keys(config_name)
+    known = _hydras_keys(config_name) if group == "hydra" else _known_keys(config_name)
     if name in known:  # with the first option of a sweep, but not with another one
         return _not_with_all(name, config_name)
     if having := _options_with(group, name.partition(".")[2]):
@@ -214,6 +215,13 @@ def _known_keys(config_name: str) -> list[str]:
     walk(raw, "")
     wiring = re.compile(r"data\.|.*(\.module|\.splits)(\.|$)")
     return [*(key for key in keys if not wiring.match(key)), *all_groups()]
+
+
+def _hydras_keys(config_name: str) -> list[str]:
+    """The keys below `hydra`, with the sweeper, the launcher and more that are chosen."""
+    chosen = [arg for arg in sys.argv[1:] if arg.startswith("hydra/")]
+    raw: Any = OmegaConf.to_container(composed(chosen, config_name, with_hydra=True).hydra)
+    return [f"hydra.{key}" for key in flatten(raw)]
 
 
 def remove_if_empty(folder: str) -> None:

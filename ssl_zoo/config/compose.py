@@ -12,12 +12,14 @@ from omegaconf import DictConfig
 from ssl_zoo.config.groups import CONFIG_DIR, own_folders
 
 
-def composed(overrides: Iterable[str] = (), program: str = "train") -> DictConfig:
+def composed(
+    overrides: Iterable[str] = (), program: str = "train", with_hydra: bool = False
+) -> DictConfig:
     """Its config, unresolved, with the user's own options; a Hydra around it stays as it is."""
     folders = f"hydra.searchpath={json.dumps(own_folders)}"
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-            return compose(program, [folders, *overrides])
+            return compose(program, [folders, *overrides], return_hydra_config=with_hydra)
     finally:
         GlobalHydra.instance().hydra = outer

@@ -17,6 +17,10 @@ from hydra.errors import OverrideParseException
 from ssl_zoo.types import UserError
 
 _AGENT = "WANDB_SWEEP_ID"  # W&B's agent sets it for the runs that it starts
+_RANGES = (
+    "values to choose from are {0}=interval(0.1,1), {0}=tag(log,interval(1e-4,1e-1)), "
+    "{0}=range(1,9) or {0}=choice(a,b); "
+)
 _STRUCTURE = re.compile(r"[\[\]{},]|^\s*\w+\(")  # lists, dicts, sweeps, functions
 
 
@@ -102,7 +106,8 @@ def _plain_text(arg: str, one_run: bool) -> str:
     if read or not _parsed(f"{key}=x"):
         return arg
     if _STRUCTURE.search(value):
-        raise UserError(f"{arg} cannot be read: if it is one text, give {typed(key, value)}")
+        way = _RANGES.format(key) if re.match(r"\s*\w+\(", value) else ""
+        raise UserError(f"{arg} cannot be read: {way}if it is one text, give {typed(key, value)}")
     return override(key, value)
 
 

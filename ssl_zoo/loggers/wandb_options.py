@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ssl_zoo.console import info
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, UserError
 
 _MODES = ("auto", "online", "offline", "disabled")
+_W_AND_BS = ("online", "offline", "disabled", "dryrun", "run", "shared")  # of WANDB_MODE
 _LOG_MODEL = (True, False, "all")
 
 
@@ -20,7 +21,11 @@ def mode_of(mode: str) -> str:
 
     Raises:
         BadValue: If the mode is unknown.
+        UserError: If WANDB_MODE is, which W&B reads whatever the mode is.
     """
+    known = os.environ.get("WANDB_MODE") or "online"
+    if known not in _W_AND_BS:
+        raise UserError(f"WANDB_MODE={known}: must be online, offline or disabled, or not set")
     if mode not in _MODES:
         raise BadValue("mode", mode, f"one of {', '.join(_MODES)}")
     if mode == "auto":

@@ -73,6 +73,7 @@ class Claims:
             while len(jobs) < self.settings.n_jobs and self._new_ones():
                 job = self._claimed(self.study.ask(self.space.knobs))
                 if not self._repeats(job):
+                    _check_run(job)
                     jobs.append(job)
             return jobs
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssl_zoo.writing import write_text
+from ssl_zoo.writing import read_json, write_text
 
 _NAME = "trial.json"
 
@@ -38,7 +38,7 @@ class TrialLink:
     def of(cls, folder: Path) -> TrialLink | None:
         """That of a run's folder; None where the run is of no search."""
         path = folder / _NAME
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return cls(**read_json(path)) if path.is_file() else None
 
     def write(self, folder: Path) -> None:
         write_text(folder / _NAME, json.dumps(asdict(self), indent=2) + "\n")

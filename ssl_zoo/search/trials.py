@@ -99,16 +99,13 @@ class Search:
 
     def _study(self) -> Study:
         name = "search" if self.settings.storage is None else self.folder.name
-        study = optuna.create_study(
+        return optuna.create_study(
             storage=opened(self.storage),
             study_name=self.settings.study_name or name,
             direction=self.settings.direction,
             sampler=self.sampler,
             load_if_exists=True,
         )
-        if (began := study.direction.name.lower()) != self.settings.direction:
-            raise UserError(f"this study has begun with hydra.sweeper.direction={began}")
-        return study
 
     def _check_same(self, study: Study) -> None:
         """A search goes on with the overrides that it began with.
@@ -118,7 +115,8 @@ class Search:
         """
         now, began = self.space.typed, study.user_attrs.get(_BEGAN)
         if began is None:
-            return study.set_user_attr(_BEGAN, now)
+            study.set_user_attr(_BEGAN, now)
+            began = now
         said = [
             f"{key}={now.get(key, '(not given)')} (was {began.get(key, 'not given')})"
             for key in {**began, **now}
@@ -128,6 +126,11 @@ class Search:
             raise UserError(
                 f"{self.folder} holds another search: {', '.join(said)}: repeat what it began "
                 "with, or choose another name"
+            )
+        if (direction := study.direction.name.lower()) != self.settings.direction:
+            raise UserError(
+                f"hydra.sweeper.direction={self.settings.direction}: this search has begun with "
+                f"{direction}: leave it so, or choose another name"
             )
 
     def _launch(self, jobs: list[Job], study: Study, claims: Claims) -> None:

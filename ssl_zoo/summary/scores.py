@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from ssl_zoo.metric_names import MAJORITY_SHARE
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.summary.jobs import Job
+from ssl_zoo.writing import read_json
 
 _OWN_ROW = "pretrained"  # of a file that is about one backbone
 _MAJORITY = "always test's most frequent class"
@@ -87,9 +87,9 @@ def _rows(folder: RunFolder, headlines: dict[Scored, None]) -> dict[str, Row]:
     """The rows of a folder's files, by name; notes the headlines."""
     found: dict[str, Row] = {}
     for path in sorted(folder.evaluation.glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        headline = result["headline"]
-        if not headline.startswith("test_"):  # embed has no score
+        result = read_json(path)
+        headline = str(result.get("headline", ""))
+        if not headline.startswith("test_"):  # embed has no score, and a file of the user's none
             continue
         for name, scores in result["rows"].items():
             row_id = scores.get("protocol_id", result["protocol_id"])

@@ -41,11 +41,12 @@ class SweepSummary(Callback):
     """Enters the jobs that failed before they had a result; the others enter themselves.
 
     At the end it prints the summary, also of a sweep that ends with an error or by Ctrl-C, of which
-    Hydra tells no callback.
+    Hydra tells no callback; but not of one that was refused, as a search may be that goes on.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        atexit.register(_at_end, Path(config.hydra.sweep.dir), os.getpid())
+        folder = Path(config.hydra.sweep.dir)
+        atexit.register(_at_end, folder, os.getpid(), results_in(folder))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         atexit.unregister(_at_end)
@@ -78,9 +79,19 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
     job.fail(str(job_return._return_value), otherwise=result)
 
 
-def _at_end(folder: Path, process: int) -> None:
-    """Summarize and print, in the process that started the jobs."""
+def _at_end(
+    folder: Path, process: int, before: list[tuple[str, dict[str, Any]]] | None = None
+) -> None:
+    """Summarize and print, in the process that started the jobs; nothing if that changed nothing.
+
+    Args:
+        folder: The sweep's.
+        process: The one that started the jobs.
+        before: What its runs had left by then; None: print in any case.
+    """
     if os.getpid() != process or not is_rank_zero() or not folder.is_dir():
+        return
+    if results_in(folder) == before:
         return
     summarize(folder)  # jobs that were killed could not
     jobs = _ended(read_jobs([folder]))

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from ssl_zoo.config import check_allocation, command_of, fail, jobs_of, typed, without_repeats
 from ssl_zoo.launched import is_rank_zero
 from ssl_zoo.lock import NAME, locked
-from ssl_zoo.multirun import MARK, is_sweep
+from ssl_zoo.multirun import MARK, is_search, is_sweep
 from ssl_zoo.run_folder import RunFolder, new_folder
 from ssl_zoo.stopping import AHEAD, listen
 from ssl_zoo.training.requeue import say_stopped
@@ -54,7 +55,10 @@ class SweepFolder(Callback):
         try:
             self._start(config)
         except BAD_INPUT as error:
-            fail(error)  # Hydra would only warn of an exception
+            fail(error)  # Hydra would only warn of an exception, and run the jobs all the same
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
         _here[:] = [self]
         self.requeue = bool(config.get("requeue"))
         if threading.current_thread() is threading.main_thread():
@@ -185,6 +189,11 @@ def _claimed(config: DictConfig, held: ExitStack) -> tuple[Path, bool]:
         raise UserError(
             f"{named}: {folder} exists, and is not the folder of a sweep: choose another name"
         )
+    if is_search(folder):
+        raise UserError(
+            f"{named}: {folder} is the folder of a search: go on with hydra/sweeper=optuna, or "
+            "choose another name"
+        )
     check_same(folder, config)
     return folder, True
 
@@ -198,7 +207,7 @@ def _make(folder: Path, named: str, sweep: Any) -> None:
     name = sweep if isinstance(sweep, str) else named.partition("=")[2]
     if isinstance(sweep, str) and "/" in name and folder.is_dir():
         return
-    if sweep is None or not re.fullmatch(r"(?!\.)[^/\\]+", name):
+    if not isinstance(sweep, str | int | float) or not re.fullmatch(r"(?!\.)[^/\\]+", name):
         raise UserError(
             f"{named}: give one name, the folder is runs/NAME; a path must be that of a sweep, "
             "which goes on"

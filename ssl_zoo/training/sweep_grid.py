@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config import axes_of, fixed, settings
-from ssl_zoo.multirun import results_in
+from ssl_zoo.multirun import config_of, results_in
 from ssl_zoo.run_folder import KEPT, RunFolder
 from ssl_zoo.training.sweep_job import axes_in
 from ssl_zoo.types import UserError, as_typed
@@ -22,7 +22,8 @@ def check_same(folder: Path, config: DictConfig) -> None:
     """Refuse a multirun in the folder of another experiment.
 
     What is swept, now or until now, may be anything; what all runs there have in common must stay,
-    but for the knobs that a run that goes on may change.
+    but for the knobs that a run that goes on may change; unless all failed before they saved
+    anything, as for a typing error, which may be mended.
 
     Args:
         folder: The sweep's, which exists.
@@ -35,6 +36,8 @@ def check_same(folder: Path, config: DictConfig) -> None:
     axes = axes_of(given) | axes_in(folder)
     ours = settings(given)
     runs = [(name, settings(result["overrides"])) for name, result in _began(folder)]
+    if all(RunFolder(folder / name).came_to_nothing() for name, _ in runs):
+        return
     keys = dict.fromkeys([*ours, *(key for _, theirs in runs for key in theirs)])
     changed = []
     for key in keys:
@@ -96,9 +99,8 @@ def _default(config: DictConfig, key: str) -> Any:
 def _saved(folder: Path, key: str) -> Any:
     """What a knob is in a run that did not name it; a group is not told from its parts."""
     run = RunFolder(folder)
-    if not run.config.is_file():
-        return _ABSENT
-    return _plain(OmegaConf.select(OmegaConf.create(run.read_config()), key, default=_ABSENT))
+    config = OmegaConf.create(config_of(run))
+    return _plain(OmegaConf.select(config, key, default=_ABSENT))
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +30,7 @@ from ssl_zoo.config import (
 )
 from ssl_zoo.launched import cluster_job, is_rank_zero
 from ssl_zoo.lock import Writer, writer_of
-from ssl_zoo.multirun import MARK
+from ssl_zoo.multirun import overrides_of
 from ssl_zoo.run_folder import ENDED, KEPT, RunFolder, moved, new_folder
 from ssl_zoo.stopping import STOPPING
 from ssl_zoo.training.statuses import INTERRUPTED
@@ -81,7 +80,8 @@ def found_in_sweep(cfg: DictConfig) -> Found | None:
     found = next((run for run in runs if job.is_of(run)), None)
     if found is not None:
         return _go_on(job, found, hydra.job.num)
-    if is_rank_zero() and any(run.path.absolute() == own.path.absolute() for run in runs):
+    there = next((run for run in runs if run.path.absolute() == own.path.absolute()), None)
+    if is_rank_zero() and there is not None and not job.replaces(there):
         cfg.run_dir = str(new_folder(own.path))
         _log.info("job %s: %s is that of another job: in %s", hydra.job.num, own, cfg.run_dir)
     return None
@@ -93,10 +93,7 @@ def _runs_in(sweep: Path) -> list[RunFolder]:
 
 def axes_in(sweep: Path) -> set[str]:
     """The keys that the last multirun in a folder swept, by Hydra's multirun.yaml."""
-    mark = sweep / MARK
-    text = mark.read_text(encoding="utf-8") if mark.is_file() else ""
-    content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    return axes_of(content.get("hydra", {}).get("overrides", {}).get("task", []))
+    return axes_of(overrides_of(sweep))
 
 
 class _Job:
@@ -119,13 +116,19 @@ class _Job:
         """Whether a run is this job, or what is left of it where nothing of it was saved.
 
         Raises:
-            UserError: If it has this job's settings, but its config is another.
+            UserError: If it has this job's settings, but its config is another, or is damaged.
         """
-        saved = run.read_config() if run.config.is_file() else None
+        result = run.read_result()
+        same = self._typed(result.get("overrides", [])) == self._typed(self.overrides)
+        try:
+            saved = run.read_config() if run.config.is_file() else None
+        except UserError:
+            if same:
+                raise
+            return False
         if saved is not None and not (others := self._others(run, saved)):
             return True
-        result = run.read_result()
-        if self._typed(result.get("overrides", [])) != self._typed(self.overrides):
+        if not same:
             return False
         if saved is not None and (run.last.is_file() or result.get("status") in KEPT):
             raise UserError(
@@ -133,6 +136,15 @@ class _Job:
                 f"{', '.join(in_words(others))}: undo that, or choose another sweep=NAME"
             )
         return True
+
+    def replaces(self, run: RunFolder) -> bool:
+        """Whether a run came to nothing that was no job of this grid, such as for a typing error.
+
+        In its folder another job may not be about to try it again.
+        """
+        theirs = self._typed(run.read_result().get("overrides", []))
+        differing = theirs ^ self._typed(self.overrides)
+        return run.came_to_nothing() and any(_key(one) not in self.axes for one in differing)
 
     def differing(self, run: RunFolder, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """What differs from a run's saved config, by knob, wherever the two lie."""
@@ -203,7 +215,8 @@ def keep_failure(cfg: DictConfig, error: Exception) -> None:
     if "${" in str(raw["run_dir"]):
         return  # the job's own new folder
     run = RunFolder(cfg.run_dir)
-    if writer_of(run.path) is None and run.fail(str(error)):
+    finished = run.read_result().get("status") in KEPT  # and stays so, whatever was asked of it
+    if writer_of(run.path) is None and (finished or run.fail(str(error))):
         error.kept = True  # type: ignore[attr-defined]
 
 

@@ -89,3 +89,14 @@ def test_a_comma_of_an_agent_is_of_a_text(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_may_mean_two_things_is_refused(arg: str, line: str) -> None:
     with pytest.raises(UserError, match=line):
         plain_texts([arg])
+
+
+@pytest.mark.parametrize(
+    "value", ["interval(0.2)", "loguniform(1e-4,1e-1)", "interval(1e-4,1e-1,log=True)", "range()"]
+)
+def test_a_range_that_cannot_be_read_is_told_how_ranges_are_typed(value: str) -> None:
+    ways = r"lr=tag\(log,interval\(1e-4,1e-1\)\).* or lr=choice\(a,b\); if it is one text"
+    with pytest.raises(UserError, match=ways):
+        plain_texts([f"lr={value}"])
+    with pytest.raises(UserError, match="cannot be read: if it is one text"):
+        plain_texts(["lr=[1,"])

@@ -10,10 +10,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from helpers.searches import KNOBS, Launcher, leave, searched, table
+from helpers.searches import KNOBS, Launcher, config_of, leave, searched, table
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.search import TrialLink
 from ssl_zoo.search.study import JOURNAL, opened
+from ssl_zoo.search.trials import Search
 from ssl_zoo.types import UserError
 
 SIX = ("sweeper.n_trials=6", "sweeper.sampler.n_startup_trials=2")
@@ -198,6 +199,32 @@ def test_a_search_goes_on_with_what_it_began_with(change: str, says: str, tmp_pa
         return
     with pytest.raises(UserError, match=f"holds another search: .*{says}"):
         searched(tmp_path, "sweeper.n_trials=2", knobs=(*began, change))
+
+
+def test_a_change_of_the_objective_is_named_and_not_its_direction(tmp_path: Path) -> None:
+    minimized = config_of(tmp_path, "sweeper.n_trials=1")
+    minimized.objective = "train/loss_epoch"
+    launcher = Launcher()
+    launcher.folder = tmp_path  # type: ignore[attr-defined]
+    search = Search([*KNOBS, "objective=train/loss_epoch"], minimized, launcher, None)
+    with pytest.raises(UserError, match="the run logged none"):
+        search.run()
+    with pytest.raises(UserError, match=r"objective=\(not given\) \(was train/loss_epoch\)"):
+        searched(tmp_path, "sweeper.n_trials=2")
+
+
+@pytest.mark.slow
+def test_the_run_of_another_multirun_is_no_trial_s(tmp_path: Path) -> None:
+    """A grid went on in the search's folder, whose next number it took."""
+    searched(tmp_path, "sweeper.n_trials=1")
+    other = RunFolder(_made(tmp_path / "1"))
+    leave(other, ["method.temperature=0.5", "optimizer.lr=0.1"])
+    other.checkpoints.mkdir()
+    other.last.touch()
+    with pytest.raises(UserError, match=r"is not the run of trial 1, .*optimizer.lr=0.1"):
+        searched(tmp_path, "sweeper.n_trials=2")
+    (tmp_path / "1").rename(tmp_path / "elsewhere")
+    assert searched(tmp_path, "sweeper.n_trials=2").lines[0][0].startswith("method.temperature=")
 
 
 def test_the_folder_of_a_grid_is_not_taken(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from helpers.paths import ROOT
+from helpers.sweeps import grid
 from ssl_zoo.config import explain
 from ssl_zoo.search import sweeper
 from ssl_zoo.types import UserError
@@ -82,6 +83,10 @@ def test_where_both_are_installed_ours_searches_and_says_so(hydras: Path, tmp_pa
         (["-m"], "error: an interval is searched over: add hydra/sweeper=optuna"),
         (["-m", "hydra/sweeper=optuna", "seed=0,1"], "would choose the luckiest one"),
         (["-m", "hydra/sweeper=optuna", "hydra/sweeper/sampler=qmd"], "did you mean qmc?"),
+        (
+            ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trial=3"],
+            "hydra.sweeper.n_trial is not a key of the config: did you mean hydra.sweeper.n_trials",
+        ),
     ],
 )
 def test_what_a_user_reads_who_mistypes_a_search(
@@ -93,6 +98,16 @@ def test_what_a_user_reads_who_mistypes_a_search(
     assert says in said
     assert said.count("error:") == 1
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_a_search_that_is_refused_prints_nothing_else(tmp_path: Path) -> None:
+    place = f"hydra.sweep.dir={grid(tmp_path, [0.5, 0.6], seed='0,1')}"
+    knob = "method.temperature=interval(0.02,1)"
+    code, said = started("-m", "hydra/sweeper=optuna", knob, place)
+    assert code == 2
+    assert "holds runs, but no optuna_journal.log" in said
+    assert said.count("\n") == 1, said
 
 
 def test_an_interval_in_a_plain_sweep_is_told_the_way() -> None:

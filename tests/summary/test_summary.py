@@ -145,3 +145,14 @@ def test_one_job_has_a_summary(tmp_path: Path) -> None:
         "",
     ]
     assert "n = 1: one run says nothing about the spread" in lines[8]
+
+
+def test_files_that_are_cut_short_spoil_no_table(tmp_path: Path) -> None:
+    folder = grid(tmp_path, [0.5, 0.6, 0.7], seed="0,1,2")
+    (folder / "1" / "result.json").write_text('{"status": "fin')
+    (folder / "2" / "config.yaml").write_text("a: [b")
+    (folder / "multirun.yaml").write_text("a: [b")
+    jobs = read_jobs([folder])
+    assert [job.status for job in jobs] == ["finished", "interrupted", "finished"]
+    assert "interrupted: 1: " in unfinished(jobs)[0]
+    assert "result.json cannot be read" in unfinished(jobs)[0]

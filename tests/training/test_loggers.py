@@ -44,6 +44,18 @@ def opened(cfg: DictConfig, message: str) -> None:
 
 
 @pytest.mark.slow
+def test_wandbs_own_variables_hold_where_no_knob_is_given(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    assert make_config("logger=wandb").logger.wandb.project == "theirs"
+    assert make_config("logger=wandb", "logger.wandb.project=x").logger.wandb.project == "x"
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    for mode in ("auto", "offline", "disabled"):  # W&B itself reads the variable in all
+        opened(make_config("logger=wandb", f"logger.wandb.mode={mode}"), "^WANDB_MODE=offlin: must")
+
+
+@pytest.mark.slow
 def test_wandb_holds_its_knobs(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

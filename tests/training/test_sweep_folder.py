@@ -14,6 +14,7 @@ import pytest
 from helpers.configs import TINY
 from helpers.paths import ROOT
 from helpers.runs import reached
+from helpers.sweeps import grid
 from helpers.wandb_reader import read_run
 from ssl_zoo.lock import locked
 from ssl_zoo.run_folder import RunFolder
@@ -62,6 +63,9 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
         ("3", "failed", "byol", "digits"),
     ]
 
+    last = RunFolder(folder / "0").last
+    last.parent.mkdir()
+    last.touch()  # else nothing there would be worth keeping
     (tmp_path / "runs" / "mine").mkdir()
     (tmp_path / "runs" / "mine" / "notes.txt").touch()
     before = contents(tmp_path)
@@ -82,6 +86,7 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
         assert errors.count("\n") == 1, errors
     assert contents(tmp_path) == before
 
+    last.unlink()
     with locked(folder):
         process = sweep(tmp_path, *QUICK, "sweep=grid")
         errors = process.communicate()[1]
@@ -91,15 +96,29 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
     errors = process.communicate()[1]
     assert (process.returncode, errors.count("error: job ")) == (2, 4), errors
     assert "runs/grid: 4 of 4 jobs failed: 0, 1, 2, 3; the same command" in errors
+    mended = sweep(tmp_path, *QUICK, "sweep=grid", "batch_size=32")  # so may a mistake be mended
+    assert mended.communicate()[1].count("error: job ") == 4
     assert [(row["job"], row["status"]) for row in rows(folder)] == [
         (str(number), "failed") for number in range(4)
     ]
+
+
+@pytest.mark.slow
+def test_a_grid_does_not_go_on_in_the_folder_of_a_search(tmp_path: Path) -> None:
+    folder = grid(tmp_path / "runs" / "x", [0.5], seed="0")
+    (folder / "multirun.yaml").write_text("hydra: {sweeper: {goes_on: true}}")
+    process = sweep(tmp_path, "seed=0,1", "sweep=x")
+    assert process.communicate()[1] == (
+        "error: sweep=x: runs/x is the folder of a search: go on with hydra/sweeper=optuna, or "
+        "choose another name\n"
+    )
 
 
 BAD = {
     "sweep=a,b": "sweep=a,b: give one name",
     "sweep=../x": "sweep=../x: give one name",
     "sweep=''": "sweep='': give one name",
+    "sweep=[a,b]": "sweep=[a,b]: give one name",
     "run_dir=x": "run_dir=x is the folder of one run: for those of -m give sweep=NAME",
     "sweep=x hydra.sweep.dir=y": "both name the sweep's folder: remove one",
     "batch_size=64,128 method.temprature=1": "method.temprature",

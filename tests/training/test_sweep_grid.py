@@ -71,6 +71,21 @@ def test_another_experiment_is_refused_with_what_differs(
         check(tmp_path, base, *given)
 
 
+def test_runs_that_failed_before_they_saved_anything_bind_nobody(
+    tmp_path: Path, base: DictConfig
+) -> None:
+    leave(tmp_path, 0, "failed", *FIRST)
+    check(tmp_path, base, "seed=0", "batch_size=32")
+    for status in ("interrupted", "out_of_memory"):
+        leave(tmp_path / status, 0, status, *FIRST)
+        with pytest.raises(UserError, match=r"batch_size=32 \(was 64\)"):
+            check(tmp_path / status, base, "seed=0", "batch_size=32")
+    (tmp_path / "0" / "checkpoints").mkdir()
+    RunFolder(tmp_path / "0").last.touch()
+    with pytest.raises(UserError, match=r"batch_size=32 \(was 64\)"):
+        check(tmp_path, base, "seed=0", "batch_size=32")
+
+
 def test_how_far_a_sweep_is(tmp_path: Path) -> None:
     jobs = [settings([f"seed={seed}", "epochs=3", "sweep=y"]) for seed in range(6)]
     assert progress(tmp_path, jobs) == "0 of 6 jobs done, 6 not started"

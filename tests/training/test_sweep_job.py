@@ -16,7 +16,7 @@ from helpers.tiers import only
 from ssl_zoo.config import task_overrides, to_plain, with_absolute_places
 from ssl_zoo.lock import locked
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.training.sweep_job import Found, found_in_sweep
+from ssl_zoo.training.sweep_job import Found, found_in_sweep, keep_failure
 from ssl_zoo.types import UserError
 
 
@@ -146,3 +146,55 @@ def test_a_dry_run_looks_for_none(tmp_path: Path) -> None:
     left(tmp_path, 0, "finished", "seed=0")
     for dry in ("dry_run=true", "trainer.fast_dev_run=true"):
         assert not isinstance(found(tmp_path, 0, "seed=0", dry), Found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["", '{"status": "fini', "[1]"])
+def test_a_result_that_is_cut_short_is_that_of_a_run_that_was_interrupted(
+    tmp_path: Path, text: str
+) -> None:
+    run = left(tmp_path, 0, "finished", "seed=0")
+    run.result.write_text(text)
+    again = found(tmp_path, 0, "seed=0")
+    assert isinstance(again, Found)
+    assert (again.folder.path.name, again.metrics) == ("0", None)
+    assert "result.json cannot be read" in run.read_result()["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["", "a: [b", "just words"])
+def test_a_damaged_config_is_told_to_its_own_job_only(tmp_path: Path, text: str) -> None:
+    run = left(tmp_path, 0, "finished", "seed=0")
+    run.config.write_text(text)
+    with pytest.raises(UserError, match=r"0/config.yaml is no config of a run: .* delete it"):
+        found(tmp_path, 0, "seed=0")
+    assert found(tmp_path, 1, "seed=1") == "1"
+    run.config.unlink()  # as the line says
+    assert isinstance(found(tmp_path, 0, "seed=0"), Found)
+
+
+@pytest.mark.slow
+def test_a_job_whose_mistake_is_mended_takes_the_folder_of_the_one_that_failed(
+    tmp_path: Path,
+) -> None:
+    left(tmp_path, 0, "failed", "seed=0", "objective=val/knn", saved=False)
+    left(tmp_path, 1, "failed", "seed=1", "objective=val/knn")  # after it had saved
+    swept(tmp_path, "seed=0,1")
+    assert found(tmp_path, 0, "seed=0") == "0"
+    assert found(tmp_path, 1, "seed=1") == "1-2"
+    # a job of the same grid, which another process may be about to try again
+    assert found(tmp_path, 0, "seed=2", "objective=val/knn") == "0-2"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("status", "now"), [("finished", "finished"), ("interrupted", "failed")])
+def test_what_is_finished_stays_so_if_a_change_of_it_is_refused(
+    tmp_path: Path, status: str, now: str
+) -> None:
+    run = left(tmp_path, 0, status, "seed=0")
+    with job(tmp_path, 1, "seed=0", "epochs=9") as cfg:
+        assert isinstance(found_in_sweep(cfg), Found)
+        error = UserError("no images")
+        keep_failure(cfg, error)
+    assert run.read_result()["status"] == now
+    assert error.kept  # type: ignore[attr-defined]  # so that no other folder says it too
