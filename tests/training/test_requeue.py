@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,8 +22,9 @@ from helpers.paths import ROOT
 from helpers.ranks import DDP, SMALL, output_of, ranks_of, started
 from helpers.runs import assert_equal, reached, state
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.stopping import STOPPING, Asked
-from ssl_zoo.training.requeue import say_stopped
+from ssl_zoo.stopping import STOPPING, Asked, Stopped, stop_here
+from ssl_zoo.training.requeue import NotRequeued, hand_over, say_stopped
+from ssl_zoo.training.statuses import was_stopped
 
 LONG = [*SMALL, "epochs=12", "save_every_n_minutes=1000"]  # 4 steps an epoch
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -304,6 +307,37 @@ def test_submitit_s_job_that_is_preempted_goes_on_in_its_folder(
     output_of(TRAIN, *LONG, *devices, "seed=0", "run_dir=whole", cwd=tmp_path, **HOME)
     assert_same(sweep / "0", tmp_path / "whole")
     assert RunFolder(sweep / "1").read_result()["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_who_waits_for_the_signal_gets_it_once_the_run_has_saved() -> None:
+    def requeues(signum: int, frame: object) -> None:
+        sys.exit(144)
+
+    def refuses(signum: int, frame: object) -> None:
+        raise RuntimeError("timed-out too many times")
+
+    before = signal.getsignal(signal.SIGUSR2)
+    stop = Stopped(signal.SIGUSR2)
+    try:
+        for nobody in (signal.SIG_DFL, signal.SIG_IGN, stop_here, lambda signum, frame: None):
+            signal.signal(signal.SIGUSR2, nobody)
+            hand_over(stop)
+        signal.signal(signal.SIGUSR2, requeues)
+        with pytest.raises(Stopped) as ended:
+            hand_over(stop)
+        assert ended.value.code == 144
+        assert was_stopped(ended.value)
+        again = pickle.loads(pickle.dumps(ended.value))
+        assert (again.signum, again.code) == (signal.SIGUSR2, 144)
+        signal.signal(signal.SIGUSR2, refuses)
+        line = "^stopped by SIGUSR2, and not queued again: timed-out too many times$"
+        with pytest.raises(NotRequeued, match=line) as refused:
+            hand_over(stop)
+        assert pickle.loads(pickle.dumps(refused.value)).kept
+        hand_over(Stopped(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 NO_MORE = """

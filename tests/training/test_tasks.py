@@ -11,6 +11,8 @@ from ssl_zoo.config import check_allocation
 from ssl_zoo.training.tasks import check_tasks, cluster_plugins
 from ssl_zoo.types import UserError
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = {"ENVIRONMENT": "BATCH", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "0"}
 SCRIPT |= {"SLURM_JOB_NAME": "x", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_ID": "7"}
 SRUN = SCRIPT | {"SLURM_STEP_ID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
