@@ -161,8 +161,10 @@ class RunFolder:
         return result
 
     def came_to_nothing(self) -> bool:
-        """Whether a run failed before it had saved anything, as for a value that was refused."""
-        return self.read_result().get("status") == "failed" and not self.last.exists()
+        """Whether a run failed before it had anything to show, as for a value that was refused."""
+        result = self.read_result()
+        nothing = not result.get("metrics") and not self.last.exists()
+        return nothing and result.get("status") == "failed"
 
     def unfinished(self) -> str:
         """A line about a run that is not finished; "" if it is, or this is not a run's folder."""

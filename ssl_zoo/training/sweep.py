@@ -64,9 +64,10 @@ class SweepSummary(Callback):
 def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> None:
     """A result.json for a job that failed before it could write its own.
 
-    One that is there is the job's own, or that of another run, which the job was refused for.
+    One that is there is the job's own, or that of another run, which the job was refused for; but
+    for that of an earlier try, which had failed in the same way.
     """
-    if job.result.exists():
+    if job.result.exists() and not job.came_to_nothing():
         return
     result = {
         "name": config.name,

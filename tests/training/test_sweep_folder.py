@@ -98,6 +98,7 @@ def test_a_sweep_is_one_folder_whatever_it_varies_and_no_other_experiment_s(tmp_
     assert "runs/grid: 4 of 4 jobs failed: 0, 1, 2, 3; the same command" in errors
     mended = sweep(tmp_path, *QUICK, "sweep=grid", "batch_size=32")  # so may a mistake be mended
     assert mended.communicate()[1].count("error: job ") == 4
+    assert "batch_size=32" in RunFolder(folder / "0").read_result()["overrides"]
     assert [(row["job"], row["status"]) for row in rows(folder)] == [
         (str(number), "failed") for number in range(4)
     ]

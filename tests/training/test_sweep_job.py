@@ -177,7 +177,10 @@ def test_a_damaged_config_is_told_to_its_own_job_only(tmp_path: Path, text: str)
 def test_a_job_whose_mistake_is_mended_takes_the_folder_of_the_one_that_failed(
     tmp_path: Path,
 ) -> None:
-    left(tmp_path, 0, "failed", "seed=0", "objective=val/knn", saved=False)
+    first = left(tmp_path, 0, "failed", "seed=0", "objective=val/knn", saved=False)
+    assert found(tmp_path, 0, "seed=0") == "0-2"  # it had scored
+    (tmp_path / "0-2").rmdir()
+    first.write_result(first.read_result() | {"metrics": {}})
     left(tmp_path, 1, "failed", "seed=1", "objective=val/knn")  # after it had saved
     swept(tmp_path, "seed=0,1")
     assert found(tmp_path, 0, "seed=0") == "0"
