@@ -266,12 +266,12 @@ def fit_logistic(
             progress(done, total + 1)
 
     mean, std = statistics(x)
-    path, turn = _solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
+    path, turn = _solve_path(x.sub(mean).div_(std), y, num_classes, strengths, *limits, told)
     best, top1 = _best_on(path, (x_val - mean) / std, y_val)
 
     x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
     mean, std = statistics(x)
-    rows = prepare((x - mean) / std, y, turn)  # nearly the path's rows: no other eigenvectors
+    rows = prepare(x.sub_(mean).div_(std), y, turn)  # nearly the path's rows: no other eigenvectors
     final = _solve(rows, num_classes, strengths[best], path[best], *limits)
     told(len(strengths) + 1, len(strengths))
     gradient = max(solution.gradient for solution in [*path, final])

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK = 2048  # rows of a block: products with few columns are fastest in blocks that stay in cache
+BLOCK = 2048  # rows of a block at most
+_FLOATS = 2**20  # of a block: products with few columns are fastest in blocks that stay in cache
 _SAMPLE = 4096  # rows by which curvature is estimated
+_TURNED = 16384  # to turn more rows takes longer than to turn each step's direction
 
 
 class Rows(NamedTuple):
@@ -19,13 +21,14 @@ class Rows(NamedTuple):
 
     Attributes:
         exact: (K, n, r + 1) float64.
-        fast: The same in float32.
+        fast: The same in float32, in the basis `turn` if `turned`.
         label: (K, n) int64.
         num_rows: N, without the padding.
         span: (D, r) float64, orthonormal: rows are given by their coordinates in this space, which
             the optimal weight lies in; None = by their D features.
         turn: (r + 1, r + 1) float32, orthonormal: features are uncorrelated in this basis; None =
             in their own.
+        turned: Whether `fast` is in that basis already, and not in that of `exact`.
         sample: (m,) numbers of the rows that estimate curvature.
         squares: (m, r + 1) float32, their squares in the basis `turn`.
     """
@@ -36,13 +39,22 @@ class Rows(NamedTuple):
     num_rows: int
     span: Tensor | None
     turn: Tensor | None
+    turned: bool
     sample: Tensor
     squares: Tensor
 
     @property
     def many(self) -> bool:
         """Whether products take longer than the rest."""
-        return len(self.exact) > 1
+        return self.num_rows > BLOCK
+
+    def into_fast(self, x: Tensor) -> Tensor:
+        """(..., r + 1) in the basis of `exact` -> float32 in that of `fast`."""
+        return x.float() @ self.turn if self.turned else x.float()
+
+    def from_fast(self, x: Tensor) -> Tensor:
+        """Back, as float64."""
+        return (x @ self.turn.T if self.turned else x).double()
 
 
 def prepare(x: Tensor, y: Tensor, turn: Tensor | None = None) -> Rows:
@@ -50,33 +62,42 @@ def prepare(x: Tensor, y: Tensor, turn: Tensor | None = None) -> Rows:
 
     `turn` is that of similar rows, if it is known: it changes how fast they are found, not where.
     """
-    span = None
+    span, turned = None, False
     if len(x) < x.shape[1]:  # few labels: N coordinates instead of D features
         span = torch.linalg.qr(x.T).Q
         inner = x @ span
         rotation = torch.linalg.eigh(inner.T @ inner).eigenvectors
         span, x = span @ rotation, inner @ rotation
     elif turn is None:
-        half = x.float()
-        turn = torch.block_diag(torch.linalg.eigh(half.T @ half).eigenvectors, half.new_ones(1, 1))
-    blocks = -(-len(x) // BLOCK)
+        turn, turned = _uncorrelated(x), len(x) < _TURNED
+    blocks = -(-len(x) // min(BLOCK, max(128, _FLOATS // x.shape[1])))
     size = -(-len(x) // blocks)
     padded = x.new_zeros(blocks * size, x.shape[1] + 1)
     padded[: len(x), :-1], padded[: len(x), -1] = x, 1
     label = y.new_zeros(blocks * size)
     label[: len(x)] = y
     sample = torch.arange(0, len(x), -(-len(x) // _SAMPLE), device=x.device)
-    seen = padded[sample].float()
+    fast = padded.float()
+    if turned:
+        fast = fast @ turn
+    seen = fast[sample] if turn is None or turned else fast[sample] @ turn
     return Rows(
         padded.view(blocks, size, -1),
-        padded.view(blocks, size, -1).float(),
+        fast.view(blocks, size, -1),
         label.view(blocks, size),
         len(x),
         span,
         turn,
+        turned,
         sample,
-        (seen if turn is None else seen @ turn).square(),
+        seen.square(),
     )
+
+
+def _uncorrelated(x: Tensor) -> Tensor:
+    """The eigenvectors of the covariance of some rows, and one for the bias: (D + 1, D + 1)."""
+    some = x[:: max(1, len(x) // max(_SAMPLE, 3 * x.shape[1]))].float()
+    return torch.block_diag(torch.linalg.eigh(some.T @ some).eigenvectors, some.new_ones(1, 1))
 
 
 class Point(NamedTuple):
@@ -123,16 +144,17 @@ class Problem:
 
     def at(self, place: Tensor, exact: bool) -> Point:
         """The objective and its gradient there, from products in float64 or in float32."""
-        x = self.rows.exact if exact else self.rows.fast
-        share = self.share if exact else self.fast_share
-        log_p = logits(place.to(x.dtype), x).log_softmax(2)
+        rows = self.rows
+        x, share = (rows.exact, self.share) if exact else (rows.fast, self.fast_share)
+        log_p = logits(place if exact else rows.into_fast(place), x).log_softmax(2)
         index = self.rows.label[:, None, None].expand(-1, len(place), 1, -1)
         cross_entropy = -(log_p.gather(2, index) * share).sum((0, 2, 3)).double()
         loss = cross_entropy + (self.penalty * place.square()).sum((1, 2)) / 2
         residual = log_p.exp_()
         probability = residual.float() if exact else residual.clone()
         residual.scatter_add_(2, index, -torch.ones_like(share))
-        gradient = slopes(residual.mul_(share), x).double() + self.penalty * place
+        slope = slopes(residual.mul_(share), x)
+        gradient = (slope if exact else rows.from_fast(slope)) + self.penalty * place
         return Point(place, loss, gradient, self._largest(gradient), probability, exact)
 
     def _largest(self, gradient: Tensor) -> Tensor:
