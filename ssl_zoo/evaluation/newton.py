@@ -61,8 +61,8 @@ class Hessian:
 class Curvature:
     """The Hessian's diagonal in a basis in which it is nearly diagonal, as a preconditioner.
 
-    Features are uncorrelated in the basis `turn`, and classes in the eigenvectors of their mean
-    covariance.
+    Features are uncorrelated in the basis `turn` (None: in that of the rows), and classes in the
+    eigenvectors of their mean covariance.
     """
 
     def __init__(self, problem: Problem, point: Point) -> None:
@@ -78,7 +78,7 @@ class Curvature:
         spread = p @ self.classes.square() - (p @ self.classes).square()
         diagonal = (share * spread).transpose(1, 2) @ rows.squares + problem.penalty.float()
         self.diagonal = diagonal.clamp(min=1e-9)
-        self.turn = None if rows.turned else rows.turn
+        self.turn = rows.turn
 
     def solve(self, gradient: Tensor) -> Tensor:
         """The inverse times (B, C, r + 1) float32."""
