@@ -17,7 +17,8 @@ from ssl_zoo.console import info
 from ssl_zoo.lock import locked, writer_of
 from ssl_zoo.types import UserError
 
-_In, _Out = TypeVar("_In"), TypeVar("_Out")
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 _SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 

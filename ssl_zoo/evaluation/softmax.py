@@ -130,7 +130,8 @@ def _uncorrelated(x: Tensor, added: int) -> Tensor:
     """
     some = x[:: max(1, len(x) // max(_SAMPLE, 3 * x.shape[1]))].float()
     vectors = torch.linalg.eigh(some.T @ some).eigenvectors
-    return torch.block_diag(vectors, torch.eye(added + 1).to(some))
+    basis: Tensor = torch.block_diag(vectors, torch.eye(added + 1).to(some))
+    return basis
 
 
 class Point(NamedTuple):
