@@ -1,13 +1,15 @@
-"""How many threads a run computes with, where several runs of ours share a machine."""
+"""How many threads a run computes with: its part of the cores, or one each for small work."""
 
 from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
+from typing import TypeVar
 
 import torch
 
@@ -15,6 +17,8 @@ from ssl_zoo.console import info
 from ssl_zoo.lock import locked, writer_of
 from ssl_zoo.types import UserError
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 _SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -44,6 +48,26 @@ def shared_cores() -> Iterator[None]:
                     f"of {before} threads; OMP_NUM_THREADS=N sets them"
                 )
         yield
+
+
+def each_on_one_core(
+    call: Callable[[_In], _Out], items: Sequence[_In], device: torch.device
+) -> Iterator[_Out]:
+    """`call` of each item, in their order; on the CPU several at once, each with one thread.
+
+    For work on tensors too small to be shared by threads. `call` must not print.
+    """
+    before = torch.get_num_threads()
+    workers = min(before, len(items))
+    if device.type != "cpu" or workers < 2:
+        yield from map(call, items)
+        return
+    try:
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(call, items)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _remove(folder: Path) -> None:

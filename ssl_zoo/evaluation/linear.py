@@ -128,6 +128,7 @@ class LinearHeads:
         if start is not None:
             self.weights[:-1] = start.to(mean).repeat_interleave(len(self.grid), dim=1)
         self.velocity = torch.zeros_like(self.weights)
+        self._gradient = torch.empty_like(self.weights)  # the same memory in each step
 
     @torch.no_grad()
     def step(self, features: Tensor, labels: Tensor, factor: float) -> None:
@@ -143,7 +144,8 @@ class LinearHeads:
     @torch.no_grad()
     def step_on(self, inputs: Tensor, labels: Tensor, factor: float) -> None:
         """The same on rows of `inputs(features)`, which need be made once only."""
-        gradient = inputs.T @ _residual(self._by_head(inputs @ self.weights), labels).flatten(1)
+        residual = _residual(self._by_head(inputs @ self.weights), labels).flatten(1)
+        gradient = torch.mm(inputs.T, residual, out=self._gradient)
         trust = self._trust(gradient) if self.optimizer == "lars" else None
         gradient.addcmul_(self.decays, self.weights)
         if trust is not None:
@@ -277,12 +279,15 @@ def fit_linear(
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     heads = LinearHeads(learning_rates, weight_decays, num_classes, statistics(x))
     inputs = heads.inputs(x)
+    batch = inputs.new_empty(min(batch_size, len(x)), inputs.shape[1])  # new memory is slow
     generator = torch.Generator().manual_seed(seed)  # its own: the global one is not used
     step, steps = 0, epochs * math.ceil(len(x) / batch_size)
     for epoch in range(epochs):
         order = torch.randperm(len(x), generator=generator)
         for index in torch.split(order, batch_size):
-            heads.step_on(inputs[index], y[index], cosine(step, steps))
+            index = index.to(inputs.device)
+            rows = torch.index_select(inputs, 0, index, out=batch[: len(index)])
+            heads.step_on(rows, y[index], cosine(step, steps))
             step += 1
         if progress is not None:
             progress(epoch + 1, epochs)

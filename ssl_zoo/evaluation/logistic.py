@@ -107,7 +107,7 @@ def _solve(
     tolerance: float,
     max_iterations: int,
 ) -> Solution:
-    place = None if start is None else _place(rows, start)
+    place = None if start is None else rows.place(start.weight, start.bias)[None]
     path = path_of(rows, _all(rows), num_classes, [strength], tolerance, max_iterations, place)
     return solutions_of(rows, next(path))[0]
 
@@ -121,13 +121,16 @@ def _solve_path(
     max_iterations: int,
     progress: Callable[[int, int], None],
 ) -> tuple[list[Solution], Tensor | None]:
-    """Solutions for falling strengths, each started from those before, and the rows' `turn`."""
+    """Solutions for falling strengths, each started from those before.
+
+    And the basis in which the rows are uncorrelated.
+    """
     rows = prepare(x, y)
     solutions: list[Solution] = []
     for point in path_of(rows, _all(rows), num_classes, strengths, tolerance, max_iterations):
         solutions += solutions_of(rows, point)
         progress(len(solutions), len(strengths))
-    return solutions, rows.turn
+    return solutions, rows.turn if rows.basis is None else rows.basis
 
 
 def _all(rows: Rows) -> Tensor:
@@ -167,20 +170,10 @@ def _extrapolated(done: Sequence[tuple[float, Tensor]], here: float) -> Tensor:
     return torch.stack([f * place for f, place in zip(factors, apart.values(), strict=True)]).sum(0)
 
 
-def _place(rows: Rows, solution: Solution) -> Tensor:
-    """(1, C, r + 1)."""
-    weight = solution.weight if rows.span is None else rows.span.T @ solution.weight
-    return torch.cat([weight, solution.bias[None]]).T[None]
-
-
 def solutions_of(rows: Rows, point: Point) -> list[Solution]:
     """One for each problem."""
-    weights = point.place[..., :-1].transpose(1, 2)
-    if rows.span is not None:
-        weights = rows.span @ weights
-    each = zip(
-        weights, point.place[..., -1], point.loss.tolist(), point.largest.tolist(), strict=True
-    )
+    loss, largest = point.loss.tolist(), point.largest.tolist()
+    each = zip(rows.weights(point.place), point.place[..., -1], loss, largest, strict=True)
     return [Solution(*parts) for parts in each]
 
 
@@ -266,12 +259,12 @@ def fit_logistic(
             progress(done, total + 1)
 
     mean, std = statistics(x)
-    path, turn = _solve_path((x - mean) / std, y, num_classes, strengths, *limits, told)
+    path, turn = _solve_path(x.sub(mean).div_(std), y, num_classes, strengths, *limits, told)
     best, top1 = _best_on(path, (x_val - mean) / std, y_val)
 
     x, y = torch.cat([x, x_val]), torch.cat([y, y_val])
     mean, std = statistics(x)
-    rows = prepare((x - mean) / std, y, turn)  # nearly the path's rows: no other eigenvectors
+    rows = prepare(x.sub_(mean).div_(std), y, turn)  # nearly the path's rows: no other eigenvectors
     final = _solve(rows, num_classes, strengths[best], path[best], *limits)
     told(len(strengths) + 1, len(strengths))
     gradient = max(solution.gradient for solution in [*path, final])

@@ -13,14 +13,14 @@ from ssl_zoo.evaluation.softmax import BLOCK, Point, Problem, logits, slopes
 
 _HALVINGS = 30
 _NEAR = 3e-6  # entries of a gradient that float32 still gets right to a few per cent
-_LEFT_OUT = 1e-3  # part of the curvature
+_LEFT_OUT = 1e-4  # part of the curvature; with more, the steps of weak strengths are too long
 
 
 class Hessian:
     """Products with the Hessian at a point.
 
-    Rows of which the model is sure have next to no curvature, so those with the last thousandth of
-    it are left out: a Newton step is approximate anyway.
+    Rows of which the model is sure have next to no curvature, so those with the last part of it are
+    left out: a Newton step is approximate anyway.
     """
 
     def __init__(self, problem: Problem, point: Point) -> None:
@@ -34,7 +34,7 @@ class Hessian:
         weight, order = weight.sort(descending=True)
         total = weight.cumsum(0)
         most = int((total < (1 - _LEFT_OUT) * total[-1]).sum()) + 1
-        blocks = -(-most // BLOCK)
+        blocks = -(-most // min(BLOCK, self.x.shape[1]))
         size = -(-most // blocks)
         if blocks * size > 0.7 * len(weight):
             return
@@ -61,8 +61,8 @@ class Hessian:
 class Curvature:
     """The Hessian's diagonal in a basis in which it is nearly diagonal, as a preconditioner.
 
-    Features are uncorrelated in the basis `turn`, and classes in the eigenvectors of their mean
-    covariance.
+    Features are uncorrelated in the basis `turn` (None: in that of the rows), and classes in the
+    eigenvectors of their mean covariance.
     """
 
     def __init__(self, problem: Problem, point: Point) -> None:
@@ -91,7 +91,9 @@ class Curvature:
 
 def _same_bias_out(x: Tensor) -> Tensor:
     """Without what all classes' biases share, which changes no probability and has no curvature."""
-    return torch.cat([x[..., :-1], x[..., -1:] - x[..., -1:].mean(1, keepdim=True)], dim=2)
+    x = x.clone()
+    x[..., -1] -= x[..., -1].mean(1, keepdim=True)
+    return x
 
 
 def _step(problem: Problem, point: Point, target: Tensor, most: int) -> tuple[Tensor, int]:
@@ -107,7 +109,7 @@ def _step(problem: Problem, point: Point, target: Tensor, most: int) -> tuple[Te
     size = _norm(point.gradient)
     awake = target < size
     size = torch.where(awake, size, 1.0)  # float32 has no room for tiny gradients' squares
-    residual = -(torch.where(awake, point.gradient, 0.0) / size).float()
+    residual = problem.rows.into_fast(torch.where(awake, -point.gradient, 0.0) / size)
     goal = (target / size).float()
     step = torch.zeros_like(residual)
     direction = better = curvature.solve(residual)
@@ -123,7 +125,7 @@ def _step(problem: Problem, point: Point, target: Tensor, most: int) -> tuple[Te
         better = curvature.solve(residual)
         slope, before = _dot(residual, better), slope
         direction = better + torch.where(before > 0, slope / before, 0.0) * direction
-    return step.double() * size, used
+    return problem.rows.from_fast(step) * size, used
 
 
 def minimise(problem: Problem, start: Tensor, tolerance: float, max_iterations: int) -> Point:

@@ -9,32 +9,41 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-BLOCK = 2048  # rows of a block: products with few columns are fastest in blocks that stay in cache
+BLOCK = 2048  # rows of a block at most
+_FLOATS = 2**20  # of a block: products with few columns are fastest in blocks that stay in cache
 _SAMPLE = 4096  # rows by which curvature is estimated
+_TURNED = 16384  # to turn more rows takes longer than to turn each step's direction
 
 
 class Rows(NamedTuple):
     """Rows in K blocks of n, padded by zeros, each with a last column of ones for the bias.
 
+    Features that are always 0 are added until r + 1 is a multiple of 16: rows that are a power of
+    two apart in memory would share few places of the cache, and products take half as long again.
+
     Attributes:
         exact: (K, n, r + 1) float64.
-        fast: The same in float32.
+        fast: The same in float32, in another basis.
         label: (K, n) int64.
         num_rows: N, without the padding.
-        span: (D, r) float64, orthonormal: rows are given by their coordinates in this space, which
-            the optimal weight lies in; None = by their D features.
-        turn: (r + 1, r + 1) float32, orthonormal: features are uncorrelated in this basis; None =
-            in their own.
+        num_features: D.
+        span: (D, r) float64, orthonormal but for the added features: rows are given by their
+            coordinates in this space, which the optimal weight lies in; None = by their features.
+        basis: (r + 1, r + 1) float32, orthonormal: that of `fast`; None = that of `exact`.
+        turn: Likewise: the basis in which features of `fast` are uncorrelated; None = their own.
         sample: (m,) numbers of the rows that estimate curvature.
-        squares: (m, r + 1) float32, their squares in the basis `turn`.
+        squares: (m, r + 1) float32, their squares where features are uncorrelated.
     """
 
     exact: Tensor
     fast: Tensor
     label: Tensor
     num_rows: int
+    num_features: int
     span: Tensor | None
+    basis: Tensor | None
     turn: Tensor | None
     sample: Tensor
     squares: Tensor
@@ -42,41 +51,87 @@ class Rows(NamedTuple):
     @property
     def many(self) -> bool:
         """Whether products take longer than the rest."""
-        return len(self.exact) > 1
+        return self.num_rows > BLOCK
+
+    def into_fast(self, x: Tensor) -> Tensor:
+        """(..., r + 1) in the basis of `exact` -> float32 in that of `fast`."""
+        return x.float() if self.basis is None else x.float() @ self.basis
+
+    def from_fast(self, x: Tensor) -> Tensor:
+        """Back, as float64."""
+        return (x if self.basis is None else x @ self.basis.T).double()
+
+    def weights(self, place: Tensor) -> Tensor:
+        """Of the D features at a place (..., C, r + 1): (..., D, C)."""
+        inner = place[..., :-1].transpose(-1, -2)
+        return inner[..., : self.num_features, :] if self.span is None else self.span @ inner
+
+    def place(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """The place of weights (D, C), which the rows span, and biases (C,): (C, r + 1)."""
+        inner = weight.T if self.span is None else weight.T @ self.span
+        place = inner.new_zeros(len(bias), self.exact.shape[2])
+        place[:, : inner.shape[1]], place[:, -1] = inner, bias
+        return place
 
 
 def prepare(x: Tensor, y: Tensor, turn: Tensor | None = None) -> Rows:
     """Rows x (N, D) float64 and labels y (N,) for any number of solutions.
 
-    `turn` is that of similar rows, if it is known: it changes how fast they are found, not where.
+    `turn` is a basis in which similar rows are uncorrelated, if one is known: it changes how fast
+    solutions are found, not where.
     """
-    span = None
-    if len(x) < x.shape[1]:  # few labels: N coordinates instead of D features
-        span = torch.linalg.qr(x.T).Q
-        inner = x @ span
-        rotation = torch.linalg.eigh(inner.T @ inner).eigenvectors
-        span, x = span @ rotation, inner @ rotation
+    num_features, span, basis = x.shape[1], None, None
+    if len(x) < num_features:
+        x, span = _few_coordinates(x)
+    added = -(x.shape[1] + 1) % 16
+    if span is not None:
+        span = pad(span, (0, added))
     elif turn is None:
-        half = x.float()
-        turn = torch.block_diag(torch.linalg.eigh(half.T @ half).eigenvectors, half.new_ones(1, 1))
-    blocks = -(-len(x) // BLOCK)
+        turn = _uncorrelated(x, added)
+        if len(x) < _TURNED:
+            basis, turn = turn, None
+    blocks = -(-len(x) // min(BLOCK, max(128, _FLOATS // x.shape[1])))
     size = -(-len(x) // blocks)
-    padded = x.new_zeros(blocks * size, x.shape[1] + 1)
-    padded[: len(x), :-1], padded[: len(x), -1] = x, 1
+    exact = x.new_zeros(blocks * size, x.shape[1] + added + 1)
+    exact[: len(x), : x.shape[1]], exact[: len(x), -1] = x, 1
     label = y.new_zeros(blocks * size)
     label[: len(x)] = y
     sample = torch.arange(0, len(x), -(-len(x) // _SAMPLE), device=x.device)
-    seen = padded[sample].float()
+    fast = exact.float() if basis is None else exact.float() @ basis
+    seen = fast[sample] if turn is None else fast[sample] @ turn
     return Rows(
-        padded.view(blocks, size, -1),
-        padded.view(blocks, size, -1).float(),
+        exact.view(blocks, size, -1),
+        fast.view(blocks, size, -1),
         label.view(blocks, size),
         len(x),
+        num_features,
         span,
+        basis,
         turn,
         sample,
-        (seen if turn is None else seen @ turn).square(),
+        seen.square(),
     )
+
+
+def _few_coordinates(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Few rows (N, D) by N uncorrelated coordinates instead of D features, and the span (D, N)."""
+    span = torch.linalg.qr(x.T).Q
+    inner = x @ span
+    rotation = torch.linalg.eigh(inner.T @ inner).eigenvectors
+    return inner @ rotation, span @ rotation
+
+
+def _uncorrelated(x: Tensor, added: int) -> Tensor:
+    """The eigenvectors of the covariance of some rows, and 1 for each further column.
+
+    Args:
+        x: (N, D).
+        added: Features that are always 0; the bias comes last.
+    """
+    some = x[:: max(1, len(x) // max(_SAMPLE, 3 * x.shape[1]))].float()
+    vectors = torch.linalg.eigh(some.T @ some).eigenvectors
+    basis: Tensor = torch.block_diag(vectors, torch.eye(added + 1).to(some))
+    return basis
 
 
 class Point(NamedTuple):
@@ -123,16 +178,17 @@ class Problem:
 
     def at(self, place: Tensor, exact: bool) -> Point:
         """The objective and its gradient there, from products in float64 or in float32."""
-        x = self.rows.exact if exact else self.rows.fast
-        share = self.share if exact else self.fast_share
-        log_p = logits(place.to(x.dtype), x).log_softmax(2)
+        rows = self.rows
+        x, share = (rows.exact, self.share) if exact else (rows.fast, self.fast_share)
+        log_p = logits(place if exact else rows.into_fast(place), x).log_softmax(2)
         index = self.rows.label[:, None, None].expand(-1, len(place), 1, -1)
         cross_entropy = -(log_p.gather(2, index) * share).sum((0, 2, 3)).double()
         loss = cross_entropy + (self.penalty * place.square()).sum((1, 2)) / 2
         residual = log_p.exp_()
         probability = residual.float() if exact else residual.clone()
         residual.scatter_add_(2, index, -torch.ones_like(share))
-        gradient = slopes(residual.mul_(share), x).double() + self.penalty * place
+        slope = slopes(residual.mul_(share), x)
+        gradient = (slope if exact else rows.from_fast(slope)) + self.penalty * place
         return Point(place, loss, gradient, self._largest(gradient), probability, exact)
 
     def _largest(self, gradient: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.console import info, warn
+from ssl_zoo.cores import each_on_one_core
 from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import Answers, answers_of, fit_nested, fraction_of, per_class
 from ssl_zoo.evaluation.features import Features
@@ -101,16 +102,15 @@ class FewShot(Protocol):
         if raised and candidate.name not in self.floors:
             info(f"few labels: classes that would get no image get one: {raised}")
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in self._settings}
-        done, total = 0, self.draws * len(runs)
+
+        def fit(draw: int) -> dict[str, dict[str, Any]]:
+            return self._fit_draw(train, test, self._subsets(label, draw), candidate)
+
         with candidate.bar("few labels") as progress:
-            for draw in range(self.draws):
-                subsets = self._subsets(label, draw)
-                for names in _together(subsets):
-                    fits = self._fit(train, test, [subsets[name] for name in names], candidate)
-                    for name, fit in zip(names, fits, strict=True):
-                        runs[name].append(fit)
-                    done += len(names)
-                    progress(done, total)
+            for draw, fits in enumerate(each_on_one_core(fit, range(self.draws), label.device)):
+                for name in runs:
+                    runs[name].append(fits[name])
+                progress(draw + 1, self.draws)
         worst = max(run["gradient"] for several in runs.values() for run in several)
         if worst > self.tolerance:
             warn(
@@ -152,13 +152,24 @@ class FewShot(Protocol):
         named = {_percent(f): fraction_of(labels, f, draw) for f in self.fractions}
         return named | {f"{n}_per_class": per_class(labels, n, draw) for n in self.per_class}
 
+    def _fit_draw(
+        self, train: Features, test: Features, subsets: dict[str, Tensor], candidate: Candidate
+    ) -> dict[str, dict[str, Any]]:
+        """The fits to a draw's subsets, by setting, and their scores."""
+        done = {}
+        for names in _together(subsets):
+            fits = self._fit(train, [subsets[name] for name in names], candidate)
+            for name, fit in zip(names, fits, strict=True):
+                done[name] = _scored(*fit, len(subsets[name]), test)
+        return done
+
     def _fit(
-        self, train: Features, test: Features, subsets: list[Tensor], candidate: Candidate
-    ) -> list[dict[str, Any]]:
-        """Fits to subsets that are solved together, and their scores."""
+        self, train: Features, subsets: list[Tensor], candidate: Candidate
+    ) -> list[tuple[Solution, float]]:
+        """Fits to subsets that are solved together, and their strengths."""
         rows = torch.cat(subsets).unique()
         few = Features(*(tensor[rows.to(train.label.device)] for tensor in train))
-        fits = fit_nested(
+        return fit_nested(
             *few,
             [torch.isin(rows, subset).to(few.label.device) for subset in subsets],
             candidate.data.num_train_classes,
@@ -168,7 +179,6 @@ class FewShot(Protocol):
             self.tolerance,
             self.max_iterations,
         )
-        return [_scored(*fit, len(subset), test) for fit, subset in zip(fits, subsets, strict=True)]
 
 
 def _together(subsets: dict[str, Tensor]) -> list[list[str]]:

@@ -100,6 +100,37 @@ def test_many_blocks_reach_the_same_loss(strength: float, monkeypatch: pytest.Mo
     assert ours.loss == pytest.approx(objective(x, y, *theirs, strength), abs=1e-6)
 
 
+@pytest.mark.parametrize("most_turned", [0, 1000])  # each direction is turned, or the rows once
+def test_rows_in_either_basis_reach_the_same_optimum(
+    most_turned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(softmax, "_TURNED", most_turned)
+    for module in (softmax, newton):
+        monkeypatch.setattr(module, "BLOCK", 32)
+    x, y = blobs(400)
+    x = standardized(x)
+    rows = prepare(x, y)
+    assert (rows.basis is None, rows.turn is None) == (most_turned == 0, most_turned != 0)
+    weight, bias = scikit_learn(x, y, 1e-2)
+    cold = solve(x, y, 4, 1e-2)
+    warm = solve(x, y, 4, 1e-2, start=Solution(weight, bias, 0.0, 0.0), max_iterations=20)
+    for ours in (cold, warm):
+        assert ours.gradient <= 1e-7
+        torch.testing.assert_close(ours.weight, weight, rtol=0, atol=1e-4)
+
+
+def test_a_weak_strength_takes_few_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    # With more curvature left out, steps are too long near the end: 157 and 190 products.
+    for module in (softmax, newton):
+        monkeypatch.setattr(module, "BLOCK", 128)
+    data = load_digits()
+    x, y = torch.from_numpy(data.data), torch.from_numpy(data.target)
+    rows = prepare(standardized(x), y)
+    keep, strengths = torch.ones(1, len(x), dtype=torch.bool), [1e-2, 1e-3, 1e-4, 1e-5]
+    path = path_of(rows, keep, 10, strengths, 1e-7, max_iterations=135)
+    assert all(float(point.largest) <= 1e-7 for point in path)
+
+
 @pytest.mark.parametrize("problem", ["overlapping", "more features than rows"])
 def test_folds_together_are_the_folds_alone(problem: str) -> None:
     x, y = PROBLEMS[problem]
