@@ -1,10 +1,13 @@
-"""Which process of a launcher this is, before the processes connect, and of which job. No torch."""
+"""Which process of a launcher this is, of which job, and when it ends. Imports no torch."""
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from typing import NamedTuple
 
+CHILD = "SSL_ZOO_CHILD"  # is set for a process that ends when the one that started it does
 # torchrun, SLURM, LSF, Open MPI, other MPIs: the number among all processes of a run
 _AMONG_ALL = (
     *("RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"),
@@ -61,3 +64,15 @@ def slurm_job() -> str:
 def _count(name: str) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else 0
+
+
+def end_with_launcher() -> None:
+    """From now on this process ends when its launcher does, however that ends: its stdin closes."""
+    os.environ.pop(CHILD, None)  # not for what this process starts in its turn
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+
+
+def _end_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)

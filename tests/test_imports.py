@@ -26,6 +26,8 @@ BASE = {
     "console",
     "writing",
     "extras",
+    "provenance",
+    "sealing",
     "stopping",
 }
 
@@ -55,6 +57,8 @@ ALLOWED = {
     | {"checkpoints", "callbacks", "loggers", "multirun", "search", "summary"},
     "train": BASE | {"config", "run_folder", "training"},
     "evaluate": BASE | {"config", "protocols"},
+    # only what of training imports no torch
+    "study": BASE | {"config", "run_folder", "search", "training", "figures", "multirun"},
     "table": BASE | {"config", "run_folder", "summary", "multirun"},
     "cli": BASE | {"config"},
     "export": {"checkpoints"},
@@ -89,7 +93,17 @@ def test_arrows_point_one_way(room: str, path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["config", "run_folder", "multirun", "training.sweep", "search", "table", "train", "evaluate"],
+    [
+        "config",
+        "run_folder",
+        "multirun",
+        "training.sweep",
+        "search",
+        "table",
+        "train",
+        "evaluate",
+        "study.cli",
+    ],
 )
 def test_the_command_line_is_free_of_torch(module: str) -> None:
     """In a process of its own, since this one has torch."""

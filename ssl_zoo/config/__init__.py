@@ -13,7 +13,16 @@ from ssl_zoo.config.changes import (
     wiring_of,
 )
 from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
-from ssl_zoo.config.cli import command_of, explain, fail, nearest, remove_if_empty, run_cli, told
+from ssl_zoo.config.cli import (
+    command_arguments,
+    command_of,
+    explain,
+    fail,
+    nearest,
+    remove_if_empty,
+    run_cli,
+    told,
+)
 from ssl_zoo.config.grid import (
     axes_of,
     check_allocation,
@@ -90,6 +99,7 @@ __all__ = [
     "chosen_method",
     "chosen_names",
     "chosen_options",
+    "command_arguments",
     "command_of",
     "copies",
     "copies_again",

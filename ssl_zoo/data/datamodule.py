@@ -17,7 +17,7 @@ from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.contract import check_splits, check_views
 from ssl_zoo.data.facts import whose_statistics
 from ssl_zoo.data.fingerprint import split_fingerprint
-from ssl_zoo.data.images import Images, Splits
+from ssl_zoo.data.images import ClosedImages, Images, Splits
 from ssl_zoo.data.listing import together
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -25,6 +25,7 @@ from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler, limited
 from ssl_zoo.data.shared_classes import class_ids, differences, share_no_class
 from ssl_zoo.data.splits import Mode, Parts, class_disjoint, within_classes
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
+from ssl_zoo.sealing import refusal
 from ssl_zoo.types import BadValue, MultiViewBatch, UserError
 
 _LARGEST = 224  # side that images are given to the backbone at, unless another is asked for
@@ -225,8 +226,10 @@ class DataModule(LightningDataModule):
         """The test images; only evaluate.py reads them.
 
         Raises:
-            UserError: If the data set has none.
+            UserError: If the data set has none, or a study has not opened them yet.
         """
+        if isinstance(self.test, ClosedImages):
+            raise UserError(self.test.why)
         if self.test is None:
             raise UserError(
                 "this data set has no test images: give it a test folder beside train, or use the "
@@ -261,6 +264,12 @@ class DataModule(LightningDataModule):
         return self.preprocess.options()
 
 
+def _closed(parts: Parts) -> Parts:
+    """Without test's pixels, in a process of a study that must not look at them."""
+    why = refusal()
+    return parts._replace(test=ClosedImages(parts.test, why)) if why and parts.test else parts
+
+
 def _parts(
     splits: Splits,
     class_split: Mode | None,
@@ -276,14 +285,14 @@ def _parts(
     if class_split is not None:
         parts = class_disjoint(splits, class_split, class_split_seed, fold)
         info(parts.summary())
-        return parts
+        return _closed(parts)
     for name, value in (("fold", fold), ("class_split_seed", class_split_seed)):
         if value:
             raise BadValue(name, value, says="needs class_split=hash or contiguous")
     parts = within_classes(splits, val_fraction, split_seed)
     for line in differences(parts.train, parts.val, parts.test, parts.class_names):
         info(line)
-    return parts
+    return _closed(parts)
 
 
 def _left_out(splits: Splits) -> dict[str, int]:
