@@ -43,6 +43,7 @@ ALLOWED = {
     "data": BASE,
     "methods": BASE | {"losses", "modules"},
     "search": BASE | {"config", "run_folder", "multirun", "figures"},
+    "study": BASE | {"config", "run_folder", "multirun", "figures"},
     "callbacks": BASE | {"evaluation", "modules", "run_folder", "search"},
     "loggers": BASE | {"evaluation", "run_folder"},
     "checkpoints": BASE | {"config", "run_folder", "multirun", "backbones", "evaluation", "data"},
@@ -88,7 +89,17 @@ def test_arrows_point_one_way(room: str, path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["config", "run_folder", "multirun", "training.sweep", "search", "table", "train", "evaluate"],
+    [
+        "config",
+        "run_folder",
+        "multirun",
+        "training.sweep",
+        "search",
+        "study.report",
+        "table",
+        "train",
+        "evaluate",
+    ],
 )
 def test_the_command_line_is_free_of_torch(module: str) -> None:
     """In a process of its own, since this one has torch."""

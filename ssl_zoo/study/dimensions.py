@@ -50,7 +50,7 @@ def dimension_of(written: object) -> Dimension:
     log = "log" in getattr(sweep, "tags", ())
     if isinstance(sweep, IntervalSweep):
         return Dimension(_number(sweep.start), _number(sweep.end), log, False)
-    if isinstance(sweep, RangeSweep) or isinstance(sweep, ChoiceSweep):
+    if isinstance(sweep, RangeSweep | ChoiceSweep):
         values = [_number(one) for one in override.sweep_iterator()]
         numbers = [one for one in values if one is not None]
         if len(numbers) == len(values) > 2:

@@ -115,8 +115,14 @@ class Reading:
     @property
     def row(self) -> dict[str, Any]:
         """The JSON's row of this score; empty if there is none."""
-        same = [r for r in self.rows.values() if r.get(self.score.metric) == self.score.value]
-        return same[0] if same else {}
+        having = [row for row in self.rows.values() if self.score.metric in row]
+        same = [row for row in having if row[self.score.metric] == self.score.value]
+        return (same or having or [{}])[0]
+
+    @property
+    def value(self) -> float:
+        """As the JSON has it; of one that is gone as results.csv has it."""
+        return float(self.row.get(self.score.metric, self.score.value))
 
 
 @dataclass
@@ -196,7 +202,9 @@ class Study:
 
     def candidates(self, method: str) -> list[int]:
         """The trials that the selection is among: those that were run again, if any were."""
-        again = {r.row.trial for r in self.trials if r.row.method == method and r.row.stage == RERUN}
+        again = {
+            r.row.trial for r in self.trials if r.row.method == method and r.row.stage == RERUN
+        }
         return sorted(again) or self.trial_numbers(method)
 
     def first_score(self, method: str, trial: int) -> float | None:

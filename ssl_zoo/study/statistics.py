@@ -232,7 +232,9 @@ def expected_best(values: Sequence[float], lowest: bool = False) -> list[float]:
     Source: Dodge et al. 2019, "Show Your Work", equation 1.
     """
     n, ordered = len(values), sorted(values, reverse=lowest)
-    weights = [[(i / n) ** k - ((i - 1) / n) ** k for i in range(1, n + 1)] for k in range(1, n + 1)]
+    weights = [
+        [(i / n) ** k - ((i - 1) / n) ** k for i in range(1, n + 1)] for k in range(1, n + 1)
+    ]
     return [sum(v * w for v, w in zip(ordered, row, strict=True)) for row in weights]
 
 

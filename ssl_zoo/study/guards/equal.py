@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ssl_zoo.run_folder import ENDED
@@ -124,9 +125,7 @@ def check_budget(study: Study, outcome: Outcome) -> None:
         outcome.warn(f"{method}: {count} runs without a score ({what}); they count as trials")
 
 
-def _check_count(
-    study: Study, stage: str, numbers: range, sealed: bool, outcome: Outcome
-) -> None:
+def _check_count(study: Study, stage: str, numbers: range, sealed: bool, outcome: Outcome) -> None:
     for method in study.methods:
         rows = [run for run in study.trials if (run.row.method, run.row.stage) == (method, stage)]
         done = {run.row.trial for run in rows if run.is_done}
@@ -149,7 +148,9 @@ def _check_reruns(study: Study, sealed: bool, outcome: Outcome) -> None:
     for method in study.methods:
         rows = [r for r in study.trials if (r.row.method, r.row.stage) == (method, RERUN)]
         found = Counter((run.row.trial, run.row.fold) for run in rows)
-        scored = [t for t in study.trial_numbers(method) if study.first_score(method, t) is not None]
+        scored = [
+            t for t in study.trial_numbers(method) if study.first_score(method, t) is not None
+        ]
         trials = {trial for trial, _ in found}
         if len(trials) < min(configs, len(scored)):
             outcome.fail(f"{method}: {len(trials)} of {configs} configurations were run again")
@@ -194,7 +195,9 @@ def _check_amount(study: Study, unit: str, outcome: Outcome) -> None:
     middle = sorted(amounts.values())[len(amounts) // 2]
     tolerance = _TOLERANCE.get(unit, _COUNTED)
     other = {
-        name: amount for name, amount in amounts.items() if abs(amount - middle) > tolerance * middle
+        name: amount
+        for name, amount in amounts.items()
+        if abs(amount - middle) > tolerance * middle
     }
     if other:
         worst = max(other, key=lambda name: abs(other[name] - middle))
@@ -257,10 +260,8 @@ def _listed(values: Mapping[str, int], runs: Sequence[Run], name: str) -> str:
 
 def _sorted_json(value: Any) -> str:
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             value = json.loads(value)
-        except ValueError:
-            pass
     return json.dumps(value or {}, sort_keys=True)
 
 

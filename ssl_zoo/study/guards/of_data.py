@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 from ssl_zoo.study.folder import FINAL, HPO, RERUN
 from ssl_zoo.study.guards.outcome import Outcome
@@ -43,7 +44,9 @@ def check_data(study: Study, outcome: Outcome) -> None:
             counts = Counter(run.facts[name] for run in some if name in run.facts)
             if len(counts) > 1:
                 rare = [r.name for r in some if r.facts.get(name) != counts.most_common(1)[0][0]]
-                outcome.fail(f"{in_words(rare)} had another number of {name}{where}: {dict(counts)}")
+                outcome.fail(
+                    f"{in_words(rare)} had another number of {name}{where}: {dict(counts)}"
+                )
     suites: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for reading in study.readings:
         kind = "ceiling" if reading.score.kind == "ceiling" else ""
@@ -56,9 +59,7 @@ def check_data(study: Study, outcome: Outcome) -> None:
             )
 
 
-def _check_fingerprints(
-    runs: list[Run], planned: str | None, where: str, outcome: Outcome
-) -> None:
+def _check_fingerprints(runs: list[Run], planned: str | None, where: str, outcome: Outcome) -> None:
     shas = Counter(str(sha) for run in runs if (sha := run.fact("data_sha")))
     if len(shas) > 1:
         common = shas.most_common(1)[0][0]
@@ -75,7 +76,9 @@ def check_seeds(study: Study, outcome: Outcome) -> None:
     for run in study.runs:
         for where, seed in (("config.yaml", run.of_config("seed")), ("result.json", _seed(run))):
             if seed is not None and seed != run.row.seed:
-                outcome.fail(f"{run.name} is seed {run.row.seed} in the table, {seed} in its {where}")
+                outcome.fail(
+                    f"{run.name} is seed {run.row.seed} in the table, {seed} in its {where}"
+                )
     for method in study.methods:
         _check_distinct(study, method, outcome)
     _check_disjoint(study, outcome)
@@ -111,7 +114,7 @@ def _check_distinct(study: Study, method: str, outcome: Outcome) -> None:
 
 def _check_different(runs: list[Run], outcome: Outcome) -> None:
     """Two seeds that made the same views, the same losses or the same weights are one."""
-    marks = {
+    marks: dict[str, Callable[[Run], str]] = {
         "the same augmented views": lambda run: str(run.fact("views_sha") or ""),
         "the same losses": lambda run: str(run.loss) if len(run.loss) > 1 else "",
         "the same weights": lambda run: run.row.checkpoint_sha,
@@ -119,8 +122,8 @@ def _check_different(runs: list[Run], outcome: Outcome) -> None:
     for what, mark in marks.items():
         found: dict[str, list[Run]] = defaultdict(list)
         for run in runs:
-            if mark(run):
-                found[mark(run)].append(run)
+            found[mark(run)].append(run)
+        found.pop("", None)
         for same in found.values():
             if len({run.row.seed for run in same}) > 1:
                 outcome.fail(f"{in_words(run.name for run in same)} are of different seeds: {what}")
@@ -146,9 +149,9 @@ def check_names(study: Study, outcome: Outcome) -> None:
     seen: dict[str, str] = {}
     for run in study.runs:
         for key, value in run.config.items():
-            if key.startswith(("dataset.", "data.")) and isinstance(value, str):
-                if same := _val_twin(key, value, run):
-                    seen.setdefault(f"{same} and {key} are both {value}", run.name)
+            of_data = key.startswith(("dataset.", "data.")) and isinstance(value, str)
+            if of_data and (same := _val_twin(key, value, run)):
+                seen.setdefault(f"{same} and {key} are both {value}", run.name)
     for line, name in seen.items():
         outcome.fail(f"{line} ({name} and others)")
 

@@ -63,16 +63,15 @@ def _check_run(study: Study, run: Run, outcome: Outcome) -> None:
             f"{_shown(run.score)} in its metrics.csv"
         )
     said = (run.result.get("metrics") or {}).get(study.metric)
-    if run.status in ENDED and said is not None and not same(said, row.score):
-        if not _is_best(study, run):
-            outcome.fail(
-                f"{run.name}: {study.metric} is {_shown(row.score)} in the table, "
-                f"{_shown(said)} in its result.json"
-            )
+    other = run.status in ENDED and said is not None and not same(said, row.score)
+    if other and not _is_best(study, run):
+        outcome.fail(
+            f"{run.name}: {study.metric} is {_shown(row.score)} in the table, "
+            f"{_shown(said)} in its result.json"
+        )
     for name in _RECORDED:
-        fact = run.facts.get(name)
-        if fact is not None and str(fact) != str(getattr(row, name)):
-            said = getattr(row, name)
+        fact, said = run.facts.get(name), getattr(row, name)
+        if fact is not None and said not in ("", None) and str(fact) != str(said):
             outcome.fail(f"{run.name}: {name} is {said} in the table, {fact} in its result.json")
     for knob, value in _values(row.values).items():
         has = run.of_config(knob)
@@ -222,7 +221,9 @@ def _number(value: object) -> float | None:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else "no score" if value is None else str(value)
+    return (
+        f"{value:.4f}" if isinstance(value, float) else "no score" if value is None else str(value)
+    )
 
 
 def _values(text: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ssl_zoo.study.folder import METHOD, ORACLE
+from ssl_zoo.run_folder import ENDED
+from ssl_zoo.study.folder import FINAL, METHOD, ORACLE
 from ssl_zoo.study.guards.outcome import Outcome
 from ssl_zoo.study.reading import Run, Study, evaluations, in_words, sha256_of
 
@@ -135,9 +136,9 @@ def _check_coverage(study: Study, outcome: Outcome) -> None:
         if line.get("purpose") == METHOD and line.get("status") == _READ
     }
     for run in study.finals:
-        if run.row.stage == "final" and run.is_done and _of_run(run) not in read:
-            if run.status in ("finished", "collapsed"):
-                outcome.wait(f"{run.name} was not read on test yet")
+        scored = run.row.stage == FINAL and run.is_done and run.status in ENDED
+        if scored and _of_run(run) not in read:
+            outcome.wait(f"{run.name} was not read on test yet")
     known = {(run.row.method, run.row.seed) for run in study.finals}
     for line in study.ledger:
         place = (line.get("method"), line.get("seed"))
