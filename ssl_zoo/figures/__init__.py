@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ssl_zoo.figures.study import (
         Bar,
         Point,
+        Range,
         draw_best_of_k,
         draw_learning,
         draw_scores,
@@ -34,6 +35,7 @@ _PARTS = {
     "MOST_ROWS": "run",
     "Bar": "study",
     "Point": "study",
+    "Range": "study",
     "draw_best_of_k": "study",
     "draw_learning": "study",
     "draw_scores": "study",
@@ -56,6 +58,7 @@ __all__ = [
     "MOST_ROWS",
     "Bar",
     "Point",
+    "Range",
     "Swept",
     "draw_best_of_k",
     "draw_confusion",

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ssl_zoo.figures.canvas import COLORS, GREY, panel, readable, subplots
 
 _STYLES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _COLUMNS = 3  # panels beside each other
+_DECADES = 1000.0  # a range below this has ticks at 2 and 5 too
 _MARGIN = 0.6  # of the scores' range: wider intervals of two seeds are cut at the frame
 
 
@@ -50,6 +52,20 @@ class Point(NamedTuple):
     values: Mapping[str, float]
     score: float | None
     is_selected: bool
+
+
+class Range(NamedTuple):
+    """Where a knob was drawn from.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Whether on a log scale.
+    """
+
+    low: float
+    high: float
+    log: bool
 
 
 def style_of(number: int) -> tuple[str, str, str]:
@@ -122,24 +138,23 @@ def draw_best_of_k(curves: Mapping[str, Sequence[float]], label: str) -> Figure:
     return figure
 
 
-def draw_trials(points: Sequence[Point], log: Mapping[str, bool], label: str) -> Figure:
+def draw_trials(points: Sequence[Point], ranges: Mapping[str, Range], label: str) -> Figure:
     """A panel for each knob: its values against the score; rings are what was selected.
 
     Args:
         points: The trials.
-        log: The knobs that are numbers, and whether each was drawn on a log scale.
+        ranges: Of the knobs that are numbers.
         label: Of the scores.
     """
     methods = list(dict.fromkeys(point.method for point in points))
-    columns = min(_COLUMNS, len(log))
-    rows = -(-len(log) // columns)
+    columns = min(_COLUMNS, len(ranges))
+    rows = -(-len(ranges) // columns)
     figure, axes = subplots(rows, columns, (4 * columns + 1.5, 3.1 * rows + 0.4))
     scores = [point.score for point in points if point.score is not None]
-    for axis in axes.flat[len(log) :]:
+    for axis in axes.flat[len(ranges) :]:
         axis.set_visible(False)
-    for axis, (knob, is_log) in zip(axes.flat, log.items(), strict=False):
-        if is_log:
-            axis.set_xscale("log")
+    for axis, (knob, given) in zip(axes.flat, ranges.items(), strict=False):
+        _span(axis, given)
         for i, method in enumerate(methods):
             _points(axis, [p for p in points if p.method == method], knob, style_of(i))
         axis.set_xlabel(readable(knob) if len(knob) <= 24 else f"…{readable(knob[-23:])}")
@@ -151,6 +166,20 @@ def draw_trials(points: Sequence[Point], log: Mapping[str, bool], label: str) ->
         line[0].set_ylabel(label)
     _method_legend(figure, methods)
     return figure
+
+
+def _span(axis: Axes, given: Range) -> None:
+    """All of a range, so that its edges are seen."""
+    if given.log:
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    if given.log and given.high / given.low < _DECADES:  # few powers of 10 lie in it
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    to_scale = axis.xaxis.get_transform()
+    low, high = to_scale.transform(np.array([given.low, given.high]))
+    pad = 0.04 * (high - low or 1)
+    axis.set_xlim(*to_scale.inverted().transform(np.array([low - pad, high + pad])))
 
 
 def _points(axis: Axes, points: Sequence[Point], knob: str, style: tuple[str, str, str]) -> None:

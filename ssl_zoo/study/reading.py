@@ -65,7 +65,9 @@ class Run:
             return None
         if not self.curve:
             return None if self.folder.path.is_dir() else self.row.score
-        return self.curve[-1][1]
+        step, value = self.curve[-1]
+        steps = self.facts.get("steps")
+        return value if steps is None or step == steps - 1 else None
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -231,7 +233,8 @@ def read_study(folder: StudyFolder) -> Study:
     finals = [_run(folder, row, metric) for row in read_rows(folder.finals, RunRow)]
     plan, selection = (_json(folder, file) for file in (folder.plan, folder.selection))
     scores = read_rows(folder.results, Score)
-    readings = [_reading(folder, score) for score in scores]
+    files: dict[Path, dict[str, Any]] = {}  # each has many scores
+    readings = [_reading(folder, score, files) for score in scores]
     return Study(folder, settings, plan, selection, folder.read_ledger(), trials, finals, readings)
 
 
@@ -271,7 +274,7 @@ def _images(file: Path) -> int | None:
     return max((int(one) for one in seen if one.isdigit()), default=None)
 
 
-def _reading(folder: StudyFolder, score: Score) -> Reading:
+def _reading(folder: StudyFolder, score: Score, known: dict[Path, dict[str, Any]]) -> Reading:
     """The file of a score: the one that has its protocol's id, of those of its suite."""
     given = folder.path / score.folder
     if given.is_file():
@@ -280,7 +283,9 @@ def _reading(folder: StudyFolder, score: Score) -> Reading:
         suite = score.suite.split(",")[0].strip()
         files = sorted([*given.glob(f"{suite}*.json"), *given.glob(f"evaluation/{suite}*.json")])
     for file in files:
-        content = read_evaluation(file)
+        if file not in known:
+            known[file] = read_evaluation(file)
+        content = {**known[file]}
         rows = content.pop("rows", {})
         if any(row.get("protocol_id") == score.protocol_id for row in rows.values()) or (
             content.get("protocol_id") == score.protocol_id

@@ -79,16 +79,22 @@ def suites(study: Study) -> list[Suite]:
         suite = key[0].partition(",")[0]
         return order.index(suite) if suite in order else len(order)
 
-    return [_suite(*key, headlines[key]) for key in sorted(headlines, key=place)]
+    of_methods = [k for k, some in headlines.items() if any(r.score.kind == METHOD for r in some)]
+    supervised = [r for some in headlines.values() for r in some if r.score.kind == CEILING]
+    return [_suite(*key, headlines[key], supervised) for key in sorted(of_methods, key=place)]
 
 
-def _suite(name: str, metric: str, readings: Sequence[Reading]) -> Suite:
+def _suite(
+    name: str, metric: str, readings: Sequence[Reading], supervised: Sequence[Reading]
+) -> Suite:
+    """A protocol's; the supervised runs are scored by another one, which has the same metric."""
     scores = _by_seed(readings, METHOD)
     images = max((r.score.num_test for r in readings if r.score.kind == METHOD), default=0)
     lowest = metric_named(metric).objective == "min"
     values = [value for by_seed in scores.values() for value in by_seed.values()]
     is_share = not lowest and all(0 <= value <= 1 for value in values)
-    ceiling = [value for by in _by_seed(readings, CEILING).values() for value in by.values()]
+    same = [reading for reading in supervised if reading.score.metric == metric]
+    ceiling = [value for by in _by_seed(same, CEILING).values() for value in by.values()]
     floors = {n: spread_of(list(by.values())) for n, by in _by_seed(readings, FLOOR).items()}
     return Suite(
         name=name,
@@ -234,8 +240,8 @@ def certainty(suite: Suite) -> str:
     if found is None:
         return f"{suite.name}: no method has a score on test yet."
     best, rest = found.best, [name for name in found.undecided if name != found.best]
-    score = f"{found.spreads[best].mean * (100 if suite.is_share else 1):.1f}"
-    score += "%" if suite.is_share else ""
+    mean = found.spreads[best].mean
+    score = f"{100 * mean:.2f}%" if suite.is_share else f"{mean:.4f}"
     if len(found.spreads) == 1:
         return f"{best} is the only method with a score by {suite.name} ({score})."
     if min(spread.n for spread in found.spreads.values()) < 2:

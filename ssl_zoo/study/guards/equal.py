@@ -192,7 +192,7 @@ def _check_amount(study: Study, unit: str, outcome: Outcome) -> None:
     if not amounts:
         outcome.wait("no run has ended")
         return
-    middle = sorted(amounts.values())[len(amounts) // 2]
+    middle = sorted(amounts.values())[(len(amounts) - 1) // 2]
     tolerance = _TOLERANCE.get(unit, _COUNTED)
     other = {
         name: amount

@@ -173,7 +173,7 @@ def check_stale(study: Study, outcome: Outcome) -> None:
                 f"{run.name}: {_shown(run.row.score)} is the best of {study.metric} over epochs; "
                 f"at the last step it is {_shown(value)}"
             )
-        if step < run.last_step:
+        if step < run.last_step and run.row.score is not None:
             outcome.fail(
                 f"{run.name}: {study.metric} was last measured at step {step}, the run went on to "
                 f"{run.last_step}"

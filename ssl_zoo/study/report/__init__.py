@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +23,10 @@ from ssl_zoo.writing import write_text
 
 UNFAIR = "NOT A FAIR COMPARISON"
 _UNFAIR_CODE = 2
-_COLUMNS = ("suite", "metric", "kind", "name", "mean", "low", "high", "s", "n")
-_COLUMNS += ("sampling_error", "test_images", "bold")
+_COLUMNS = (
+    *("suite", "metric", "kind", "name", "mean", "low", "high", "s", "n"),
+    *("sampling_error", "test_images", "bold"),
+)
 
 
 def write(folder: StudyFolder) -> int:
@@ -82,6 +85,9 @@ def _lead(study: Study, outcomes: Sequence[Outcome], found: Sequence[Suite]) -> 
     for outcome in outcomes:
         if outcome.waived and outcome.failures:
             lines.append(f"Waived, {outcome.guard}: {'; '.join(outcome.failures)}.")
+    counts = Counter(outcome.level for outcome in outcomes)
+    levels = ", ".join(f"{n} {level}" for level, n in counts.items())
+    lines.append(f"Guards: {levels}.")
     missing = unfinished(study)
     if missing:
         lines.insert(0, f"UNFINISHED: {'; '.join(missing)}.")
@@ -197,7 +203,7 @@ def _say(study: Study, outcomes: Sequence[Outcome], found: Sequence[Suite]) -> N
                 ]
                 for name, one in suite.comparison.spreads.items()
             ]
-            title = f"{suite.name}: {suite.metric}; * = the best, or not shown to be worse"
+            title = f"{suite.name}: {suite.metric} (* the best or undecided)"
             print_table(title, ["", "mean", "95% interval", "n"], rows)
     for line in _lead(study, outcomes, found):
         print(line)

@@ -48,7 +48,9 @@ tr.strong td { font-weight: 700; }
 pre { overflow-x: auto; background: var(--band); border: 1px solid var(--line); border-radius: 6px;
   padding: .7rem .9rem; font-size: .88rem; }
 figure { margin: 1rem 0; }
+figure div { overflow-x: auto; }
 img { max-width: 100%; height: auto; background: #ffffff; border-radius: 6px; display: block; }
+@media (max-width: 700px) { img { max-width: none; width: 42rem; } }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; max-width: 46rem; }
 """
 _LONG = 48  # letters of a cell that breaks into lines
@@ -98,8 +100,8 @@ def _block(block: Block, figures: Path) -> str:
         content = base64.b64encode((figures / block.name).read_bytes()).decode()
         says = escape(block.says)
         return (
-            f'<figure><img alt="{says}" src="data:image/png;base64,{content}">'
-            f"<figcaption>{says}</figcaption></figure>"
+            f'<figure><div tabindex="0"><img alt="{says}" src="data:image/png;base64,{content}">'
+            f"</div><figcaption>{says}</figcaption></figure>"
         )
     assert isinstance(block, Text)
     return f"<p>{escape(block.text)}</p>"

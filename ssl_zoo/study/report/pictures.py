@@ -10,6 +10,7 @@ from ssl_zoo.console import as_number
 from ssl_zoo.figures import (
     Bar,
     Point,
+    Range,
     draw_best_of_k,
     draw_learning,
     draw_scores,
@@ -68,7 +69,7 @@ class Pictures:
             name,
             f"{suite.name}. Left: dots are seeds, bars the mean and its 95% interval, lines the "
             "floors and the ceiling. Right: how far each method is behind the best mean, paired by "
-            "seed; an interval that includes 0 is undecided. Intervals that end further away are cut.",
+            "seed; an interval that includes 0 is undecided. Long intervals are cut.",
         )
 
     def of_search(self, curves: dict[str, list[float]]) -> Picture | None:
@@ -86,13 +87,14 @@ class Pictures:
 
     def of_trials(self) -> Picture | None:
         """Each searched knob against the score."""
-        points, log = [], {}
+        points: list[Point] = []
+        ranges: dict[str, Range] = {}
         for method in self.study.methods:
             selected = (self.study.selection.get("methods") or {}).get(method) or {}
             for knob, written in self.study.dimensions(method).items():
-                dimension = dimension_of(written)
-                if dimension.low is not None:
-                    log[knob] = dimension.log and dimension.low > 0
+                low, high, log, _ = dimension_of(written)
+                if low is not None and high is not None and low < high:
+                    ranges[knob] = Range(low, high, log and low > 0)
             for trial in self.study.trial_numbers(method):
                 runs = self.study.of_trial(method, trial)
                 score = self.study.trial_score(method, trial)
@@ -100,9 +102,9 @@ class Pictures:
                 if any(run.is_done for run in runs):
                     is_it = selected.get("trial") == trial
                     points.append(Point(method, _numbers(runs), shown, is_it))
-        if not log or not points:
+        if not ranges or not points:
             return None
-        save(draw_trials(points, log, self.label), self.folder / "trials.png")
+        save(draw_trials(points, ranges, self.label), self.folder / "trials.png")
         return Picture(
             "trials.png",
             "Each trial's values against its score on val; a ring marks the selected one. A best "
