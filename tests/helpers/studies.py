@@ -278,7 +278,12 @@ class Writer:
         self.scores.append(
             Score(
                 **{"kind": kind, "method": row.method, "trial": row.trial, "seed": row.seed},
-                **{"suite": "finetune" if kind == "ceiling" else "knn", "metric": "test_top1", "value": value, "num_test": 400},
+                **{
+                    "suite": "finetune" if kind == "ceiling" else "knn",
+                    "metric": "test_top1",
+                    "value": value,
+                    "num_test": 400,
+                },
                 **{"is_headline": True, "protocol_id": "0a1b2c3d", "reading": f"r{number}"},
                 folder=f"{place}/evaluation/knn.json",
             )

@@ -142,7 +142,9 @@ def test_expected_best_by_hand_and_by_drawing() -> None:
     found = s.expected_best([3, 1, 5, 2, 4])
     assert found[0] == pytest.approx(3.0)
     assert found[1] == pytest.approx(3.8)
-    assert found[4] == pytest.approx(sum(i * ((i / 5) ** 5 - ((i - 1) / 5) ** 5) for i in range(1, 6)))
+    assert found[4] == pytest.approx(
+        sum(i * ((i / 5) ** 5 - ((i - 1) / 5) ** 5) for i in range(1, 6))
+    )
     assert s.expected_best([3, 1, 2], lowest=True)[1] == pytest.approx((1 * 5 + 2 * 3 + 3) / 9)
     rng = np.random.default_rng(0)
     drawn = rng.choice([1, 2, 3, 4, 5], (40_000, 3)).max(axis=1).mean()
