@@ -15,8 +15,23 @@ import yaml
 
 from ssl_zoo.metric_names import metric_named
 from ssl_zoo.run_folder import ENDED, RunFolder
-from ssl_zoo.study.folder import FINAL, HPO, RERUN, RunRow, Score, StudyFolder, read_rows
+from ssl_zoo.study.folder import (
+    CEILING,
+    FINAL,
+    FLOOR,
+    HPO,
+    METHOD,
+    ORACLE,
+    RERUN,
+    RunRow,
+    Score,
+    StudyFolder,
+    read_rows,
+)
 from ssl_zoo.types import UserError, listed
+
+# The rows of evaluate.py's JSON, by what was scored.
+_ROWS = {METHOD: "pretrained", ORACLE: "pretrained", CEILING: "random init"}
 
 
 @dataclass(frozen=True)
@@ -109,17 +124,19 @@ class Reading:
     file: str
 
     @property
-    def found(self) -> list[float]:
-        """What the JSON's rows have under this metric."""
-        values = (row.get(self.score.metric) for row in self.rows.values())
-        return [float(value) for value in values if isinstance(value, int | float)]
-
-    @property
     def row(self) -> dict[str, Any]:
         """The JSON's row of this score; empty if there is none."""
-        having = [row for row in self.rows.values() if self.score.metric in row]
-        same = [row for row in having if row[self.score.metric] == self.score.value]
-        return (same or having or [{}])[0]
+        having = {name: row for name, row in self.rows.items() if self.score.metric in row}
+        named = [row for name, row in having.items() if name.startswith(self._name)]
+        return (named or [*having.values()] or [{}])[0]
+
+    @property
+    def _name(self) -> str:
+        """What evaluate.py calls the row: of several folds, of a floor, or of one checkpoint."""
+        several = self.score.suite.partition(", ")[2]
+        if several:
+            return several
+        return self.score.method if self.score.kind == FLOOR else _ROWS.get(self.score.kind, "")
 
     @property
     def value(self) -> float:

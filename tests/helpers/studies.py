@@ -18,7 +18,13 @@ from ssl_zoo.study.reading import seal_of, sha256_of
 
 METRIC = "val/knn_top1"
 IMAGES, STEPS, EPOCHS = 3600, 12, 4
-HELD = ["backbone", "dataset", "data", "batch_size", "epochs", "precision", "scheduler"]
+HELD = ["backbone", "dataset", "data", "batch_size", "epochs", "precision", "optimizer"]
+
+# What the configs below repeat, as conf/train.yaml has it.
+COMPOSED = {
+    "optimizer": {"lr": "${scaled_lr:${optimizer.base_lr},${batch_size}}"},
+    "data": {"fold": "${dataset.fold}", "seed": "${seed}"},
+}
 
 
 @dataclass
@@ -82,7 +88,11 @@ def _config(run: Path, method: str, values: dict[str, Any], seed: int, fold: int
         "method": {"temperature": values["method.temperature"], "name": method},
         "backbone": {"_target_": "ssl_zoo.backbones.ConvNet", "widths": [8, 16]},
         "dataset": dataset,
-        "optimizer": {"base_lr": values["optimizer.base_lr"]},
+        "optimizer": {
+            "base_lr": values["optimizer.base_lr"],
+            "lr": values["optimizer.base_lr"] * 300 / 256,
+            "lr_rule": "linear",
+        },
         "scheduler": {"_target_": "ssl_zoo.optim.warmup_cosine", "epochs": EPOCHS},
         "data": {"splits": dataset["splits"], "batch_size": 300, "seed": seed, "fold": fold},
         "seed": seed,
@@ -114,6 +124,10 @@ class Writer:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(settings, sort_keys=False)
         self.folder.settings.write_text(f"# python -m ssl_zoo.study run study=test\n{text}")
+        for name in self.planned.methods:
+            job = self.folder.configs / _safe(name) / "job.yaml"
+            job.parent.mkdir(parents=True)
+            job.write_text(yaml.safe_dump({"composed": COMPOSED}))
         methods = {
             name: {
                 "held_sha": "held",

@@ -196,6 +196,11 @@ def another_backbone(folder: StudyFolder) -> None:
         edit_yaml(file, lambda content: content["backbone"].update(widths=[8, 64]))
 
 
+def another_rule(folder: StudyFolder) -> None:
+    """lr follows from what is searched; the rule does not."""
+    _config(folder, "trials/moco/0", lambda content: content["optimizer"].update(lr_rule="none"))
+
+
 def another_batch_size_once(folder: StudyFolder) -> None:
     _config(folder, "trials/simclr/0", lambda content: content.update(batch_size=512))
 
@@ -354,6 +359,7 @@ PLANTED = [
     ("G4", not_compared, "the plan has not compared the images"),
     ("G5", another_backbone, "backbone.widths is [8, 16] in simclr; [8, 64] in moco"),
     ("G5", another_batch_size_once, "batch_size is 512 in trials/simclr/0; 300 in moco"),
+    ("G5", another_rule, 'optimizer.lr_rule is "linear" in simclr'),
     ("G5", nothing_held, "held is empty"),
     ("G6", missing_trial, "moco: trial 0 is missing in trials.csv"),
     ("G6", one_trial_more, "simclr: 1 trials more than trials=2"),

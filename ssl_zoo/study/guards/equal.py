@@ -10,6 +10,7 @@ from typing import Any
 
 from ssl_zoo.run_folder import ENDED
 from ssl_zoo.study.folder import FINAL, HPO, RERUN
+from ssl_zoo.study.guards.aside import follows, is_below, set_aside
 from ssl_zoo.study.guards.outcome import Outcome
 from ssl_zoo.study.reading import Run, Study, in_words
 
@@ -21,8 +22,6 @@ UNITS = {
 }
 _TOLERANCE = {"seconds": 0.1}  # of a clock; a count may differ by a hundredth
 _COUNTED = 0.01
-# Of a config: where things are, and what a seed or a fold sets.
-_OF_THE_RUN = ("seed", "fold", "num_workers", "cache_dir", "root", "skipped_list", "run_dir")
 
 
 def check_held(study: Study, outcome: Outcome) -> None:
@@ -33,9 +32,10 @@ def check_held(study: Study, outcome: Outcome) -> None:
         return
     held = [str(path) for path in study.settings.get("held") or []]
     allowed = [str(path) for path in study.settings.get("allow_differ") or []]
+    is_allowed = follows(study, allowed)
     for key, groups in differing(study, runs, held).items():
         line = f"{key} is " + "; ".join(f"{value} in {where}" for value, where in groups)
-        if any(_is_below(key, path) for path in allowed):
+        if is_allowed(key):
             outcome.warn(f"{line} (allow_differ)")
         else:
             outcome.fail(line)
@@ -61,34 +61,20 @@ def differing(
     study: Study, runs: Iterable[Run], held: Sequence[str]
 ) -> dict[str, list[tuple[str, str]]]:
     """Of the held settings those that are not the same in all runs, with their values and where."""
-    searched = study.searched()
-    folds = [str(one) for fold in study.settings.get("folds") or [] for one in listed(fold)]
-    skipped = {*_OF_THE_RUN, *(f.partition("=")[0].rpartition(".")[2] for f in folds)}
-    values: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     known = list(runs)
+    aside = set_aside(study)
+    values: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in known:
         for key, value in run.config.items():
-            if any(_is_below(key, path) for path in held):
+            if any(is_below(key, path) for path in held):
                 values[key][json.dumps(value, sort_keys=True, default=str)].append(run)
     found = {}
     for key, by_value in values.items():
-        if key.rpartition(".")[2] in skipped or any(_is_below(key, knob) for knob in searched):
-            continue
         if missing := [run for run in known if key not in run.config]:
             by_value["not there"] = missing
-        if len(by_value) > 1:
+        if len(by_value) > 1 and not aside(key):
             found[key] = [(value, _where(study, some)) for value, some in by_value.items()]
     return found
-
-
-def listed(node: Any) -> list[Any]:
-    """A list, also of one."""
-    return node if isinstance(node, list) else [node]
-
-
-def _is_below(key: str, path: str) -> bool:
-    path = path.replace("/", ".")
-    return key == path or key.startswith(f"{path}.")
 
 
 def _where(study: Study, runs: Sequence[Run]) -> str:

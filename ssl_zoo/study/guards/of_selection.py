@@ -84,9 +84,11 @@ def _check_reading(reading: Reading, outcome: Outcome) -> None:
     what = f"{score.method}, seed {score.seed}, {score.suite}, {score.metric}"
     if not reading.file:
         outcome.fail(f"results.csv: {what}: no JSON below {score.folder or '(none)'} has its id")
-    elif not any(same(value, score.value) for value in reading.found):
-        known = in_words(map(_shown, reading.found)) or "nothing"
-        outcome.fail(f"results.csv: {what} is {_shown(score.value)}, {reading.file} has {known}")
+        return
+    known = reading.row.get(score.metric)
+    if not same(known, score.value):
+        said = f"{_shown(score.value)}, {reading.file} has {_shown(known)}"
+        outcome.fail(f"results.csv: {what} is {said}")
 
 
 def _check_times(study: Study, outcome: Outcome) -> None:
