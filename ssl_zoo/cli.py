@@ -12,6 +12,7 @@ _PROGRAMS = {
     "evaluate": ("ssl_zoo.evaluate", "score a backbone"),
     "export": ("ssl_zoo.export", "write a backbone for another library"),
     "table": ("ssl_zoo.table", "print what runs scored, and sweeps"),
+    "study": ("ssl_zoo.study", "compare methods fairly"),
 }
 _USAGE = "\n".join(
     [

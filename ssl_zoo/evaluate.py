@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,7 @@ from ssl_zoo.config import (
     to_plain,
     trusting,
 )
+from ssl_zoo.launched import CHILD, end_with_launcher
 from ssl_zoo.types import UserError
 
 register_resolvers()
@@ -89,6 +91,8 @@ def _check_brought(cfg: DictConfig, overrides: Iterable[str]) -> None:
 
 def command() -> None:
     """The command line; bad input gives one line on stderr and exit code 2."""
+    if CHILD in os.environ:
+        end_with_launcher()
     run_cli(main, "evaluate")
 
 

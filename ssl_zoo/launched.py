@@ -1,9 +1,12 @@
-"""Which process of a launcher this is, before the processes connect. Imports no torch."""
+"""Which process of a launcher this is, and when it ends. Imports no torch."""
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
 
+CHILD = "SSL_ZOO_CHILD"  # is set for a process that ends when the one that started it does
 # torchrun, SLURM, LSF, Open MPI, other MPIs: the number among all processes of a run
 _AMONG_ALL = (
     *("RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"),
@@ -22,3 +25,15 @@ def is_rank_zero() -> bool:
         return env["LOCAL_RANK"] == "0" and env.get("NODE_RANK", "0") == "0"
     numbers = [env[name] for name in _AMONG_ALL if name in env]
     return (numbers or [env.get("NODE_RANK", "0")])[0] == "0"
+
+
+def end_with_launcher() -> None:
+    """From now on this process ends when its launcher does, however that ends: its stdin closes."""
+    os.environ.pop(CHILD, None)  # not for what this process starts in its turn
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+
+
+def _end_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)

@@ -13,7 +13,16 @@ from ssl_zoo.config.changes import (
     wiring_of,
 )
 from ssl_zoo.config.choices import check_choices, chosen_method, chosen_options, slots_of
-from ssl_zoo.config.cli import command_of, explain, fail, nearest, remove_if_empty, run_cli, told
+from ssl_zoo.config.cli import (
+    command_arguments,
+    command_of,
+    explain,
+    fail,
+    nearest,
+    remove_if_empty,
+    run_cli,
+    told,
+)
 from ssl_zoo.config.grid import axes_of, fixed, is_place, jobs_of, settings, without_repeats
 from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, own_folders, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
@@ -81,6 +90,7 @@ __all__ = [
     "chosen_method",
     "chosen_names",
     "chosen_options",
+    "command_arguments",
     "command_of",
     "copies",
     "copies_again",

@@ -153,6 +153,8 @@ def _no_key(text: str, config_name: str) -> str | None:
         return (
             f"{name} is for W&B's agent: wandb sweep conf/{AGENTS}/OPTION.yaml, see docs/wandb.md"
         )
+    if group == "study":
+        return f"{name} is for studies: python -m ssl_zoo.study run study=NAME"
     if options_of(group) and group not in groups_of(config_name):
         return f"{name} is not of {config_name}.py: it is read by the other program"
     known = _known_keys(config_name)
@@ -214,6 +216,11 @@ def _known_keys(config_name: str) -> list[str]:
     walk(raw, "")
     wiring = re.compile(r"data\.|.*(\.module|\.splits)(\.|$)")
     return [*(key for key in keys if not wiring.match(key)), *all_groups()]
+
+
+def command_arguments() -> list[str]:
+    """What this process was started with, for programs that compose no config of their own."""
+    return sys.argv[1:]
 
 
 def remove_if_empty(folder: str) -> None:

@@ -17,7 +17,7 @@ from ssl_zoo.data.augment import Augmentation
 from ssl_zoo.data.contract import check_splits, check_views
 from ssl_zoo.data.facts import whose_statistics
 from ssl_zoo.data.fingerprint import split_fingerprint
-from ssl_zoo.data.images import Images, Splits
+from ssl_zoo.data.images import ClosedImages, Images, Splits
 from ssl_zoo.data.listing import together
 from ssl_zoo.data.loaders import CleanLoader, RawBatch, TrainLoader
 from ssl_zoo.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -25,6 +25,7 @@ from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler, limited
 from ssl_zoo.data.shared_classes import class_ids, differences, share_no_class
 from ssl_zoo.data.splits import Mode, Parts, class_disjoint, within_classes
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
+from ssl_zoo.test_lock import refusal
 from ssl_zoo.types import BadValue, MultiViewBatch, UserError
 
 _LARGEST = 224  # side that images are given to the backbone at, unless another is asked for
@@ -121,7 +122,8 @@ class DataModule(LightningDataModule):
         parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
         self.left_out = _left_out(splits)
         self.val_is_of_train = splits.val is None and class_split is None
-        self.train, self.val, self.test, self.class_names, self.class_split, seen = parts
+        self.train, self.val, test, self.class_names, self.class_split, seen = parts
+        self.test = _closed(test)
         self.num_train_classes, self.num_classes = seen, len(self.class_names)
         self.num_images = len(self.train)
         self.batch_size, self.accumulate = batch_size, accumulate
@@ -225,8 +227,10 @@ class DataModule(LightningDataModule):
         """The test images; only evaluate.py reads them.
 
         Raises:
-            UserError: If the data set has none.
+            UserError: If the data set has none, or a study has not opened them yet.
         """
+        if isinstance(self.test, ClosedImages):
+            raise UserError(self.test.why)
         if self.test is None:
             raise UserError(
                 "this data set has no test images: give it a test folder beside train, or use the "
@@ -259,6 +263,12 @@ class DataModule(LightningDataModule):
     def options(self) -> dict[str, Any]:
         """What load_backbone needs to prepare images, as plain data."""
         return self.preprocess.options()
+
+
+def _closed(test: Images | None) -> Images | None:
+    """The test images, closed in a process of a study that must not look at them."""
+    why = refusal()
+    return ClosedImages(test, why) if why and test is not None else test
 
 
 def _parts(

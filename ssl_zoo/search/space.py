@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -18,11 +16,11 @@ from optuna.distributions import (
 )
 
 from ssl_zoo.config import CHANGEABLE
+from ssl_zoo.search.sources import Choice, Interval, source_of
 from ssl_zoo.types import UserError
 
 # What may differ when a search goes on: the place and the machine, not the length of a run.
 _OF_THE_PLACE = {*CHANGEABLE, "sweep", "trust"} - {"epochs"}
-_LOG = "log"  # the tag
 _GRID_EXAMPLE = "'method.temperature=choice(0.1,0.2)'"
 
 
@@ -117,56 +115,19 @@ def space_of(overrides: Iterable[str], config_loader: Any = None) -> Space:
 
 
 def _source(override: Override, values: dict[str, list[float]]) -> BaseDistribution:
-    sweep, line = override.value(), override.input_line
-    if isinstance(sweep, IntervalSweep):
-        return _interval(sweep, line)
-    if not isinstance(sweep, RangeSweep):
-        return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
-    numbers = _numbers(sweep, line)
-    if not numbers:
-        raise UserError(f"{line} is an empty range")
-    low, high, log = numbers[0], numbers[-1], _LOG in sweep.tags
-    if len(numbers) == 1:
-        return CategoricalDistribution([repr(low)])
-    step = abs(sweep.step)
-    if log and not (isinstance(low, int) and step == 1):
-        raise UserError(f"{line}: log goes with an interval, or with whole numbers in steps of 1")
-    if log:
-        _check_log(low, line)
+    """Optuna's distribution; of a range of floats, its values are kept too."""
+    source = source_of(override)
+    if isinstance(source, Choice):
+        return CategoricalDistribution(list(source.texts))
+    if isinstance(source, Interval):
+        if source.whole:
+            return IntDistribution(int(source.low), int(source.high), log=source.log)
+        return FloatDistribution(float(source.low), float(source.high), log=source.log)
+    low, high = source.numbers[0], source.numbers[-1]
     if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=log, step=int(step))
-    values[override.get_key_element()] = [float(number) for number in numbers]
-    return FloatDistribution(float(low), float(high), step=float(step))
-
-
-def _numbers(sweep: RangeSweep, line: str | None) -> list[int] | list[float]:
-    """Those of a range, without its end, in order; of decimal numbers as they are typed."""
-    ends = sweep.start, sweep.stop, sweep.step
-    if all(isinstance(end, int) for end in ends):
-        return sorted(range(*ends))  # type: ignore[arg-type]
-    if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
-        raise UserError(f"{line}: the ends of a range are numbers")
-    start, stop, step = (Decimal(repr(end)) for end in ends)
-    number = math.ceil((stop - start) / step) if step else 0
-    return sorted(float(start + i * step) for i in range(number))
-
-
-def _interval(sweep: IntervalSweep, line: str | None) -> BaseDistribution:
-    low, high, log = sweep.start, sweep.end, _LOG in sweep.tags
-    if low is None or high is None or not math.isfinite(low) or not math.isfinite(high):
-        raise UserError(f"{line}: the ends of an interval are numbers")
-    if low > high:
-        raise UserError(f"{line}: the interval ends before it starts: give interval({high},{low})")
-    if log:
-        _check_log(low, line)
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=log)
-    return FloatDistribution(float(low), float(high), log=log)
-
-
-def _check_log(low: Any, line: str | None) -> None:
-    if low <= 0:
-        raise UserError(f"{line}: with log an interval starts above 0")
+        return IntDistribution(low, high, log=source.log, step=int(source.step))
+    values[override.get_key_element()] = [float(number) for number in source.numbers]
+    return FloatDistribution(float(low), float(high), step=float(source.step))
 
 
 def _check(space: Space) -> None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.launched import is_rank_zero
+from ssl_zoo.provenance import code_version, library_versions, sha_of
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
     from ssl_zoo.data import DataModule
     from ssl_zoo.methods import Method
+    from ssl_zoo.training.steps import Rhythm
 
 
 _NAMED = ("method.module._target_", "dataset.name")  # None in the config of an earlier version
@@ -53,6 +55,28 @@ def run_facts(data: DataModule, method: Method, trainer: Trainer, folder: str) -
         "parameters": sum(p.numel() for p in trained),
         "backbone_parameters": sum(p.numel() for p in method.encoder.backbone.parameters()),
         "folder": folder,
+        "code": code_version(),
+        "versions": library_versions(),
+        "data_sha": sha_of(data.fingerprint),
+    }
+
+
+def end_facts(facts: Mapping[str, Any], steps: int, rhythm: Rhythm) -> dict[str, Any]:
+    """What a run had done at its end.
+
+    Args:
+        facts: Of its start, with the sides of an image's views.
+        steps: Optimizer steps done.
+        rhythm: How they lie in the epochs.
+    """
+    images = rhythm.images_seen(steps - 1) if steps else 0
+    sides = facts.get("view_sides", [])
+    return {
+        "steps": steps,
+        "epochs": -(-steps // rhythm.steps),
+        "images_seen": images,
+        "views_seen": images * len(sides),
+        "pixels_seen": images * sum(side * side for side in sides),
     }
 
 

@@ -1,30 +1,32 @@
-"""A process of a run on several devices, from its frozen config: started by `launcher`.
+"""A run, or one of the processes of a run on several devices, from its frozen config.
 
-`python -m ssl_zoo.training.job FOLDER`, where FOLDER holds the launcher's job.yaml.
+`python -m ssl_zoo.training.job FOLDER`, where FOLDER holds the job.yaml of the launcher, or of a
+study.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from ssl_zoo.callbacks import Interrupted
 from ssl_zoo.config import naming_knobs, register_resolvers
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.hardware import keep_freed_memory
-from ssl_zoo.training.launcher import Job, report_outcome
-from ssl_zoo.training.run import train_here
+from ssl_zoo.launched import end_with_launcher
+from ssl_zoo.test_lock import closed_in
+from ssl_zoo.training.frozen import Job, known_to_hydra
+from ssl_zoo.training.launcher import report_outcome
+from ssl_zoo.training.run import train_frozen, train_here
 from ssl_zoo.types import UserError
 
 
 def main(place: Path) -> int:
-    """Train as one rank, report to the launcher, and return the exit code."""
+    """Train, and return the exit code."""
     job = Job.read(place)
-    threading.Thread(target=_end_with_launcher, daemon=True).start()
+    end_with_launcher()
     for signum in (signal.SIGINT, signal.SIGTERM):  # no traceback where nothing can be saved yet
         signal.signal(signum, signal.SIG_DFL)
     logging.basicConfig(format="%(message)s")
@@ -32,6 +34,19 @@ def main(place: Path) -> int:
     quiet_lightning()
     keep_freed_memory()
     register_resolvers()
+    return _all_of_it(job) if job.whole else _one_rank(job, place)
+
+
+def _all_of_it(job: Job) -> int:
+    """All of a run, which maintains its own folder; of a study, it opens no test images."""
+    closed_in(Path(job.folder))
+    with known_to_hydra(job), naming_knobs(job.composed, job.overrides):
+        train_frozen(job)
+    return 0
+
+
+def _one_rank(job: Job, place: Path) -> int:
+    """One process of several, which reports to the launcher."""
     try:
         with naming_knobs(job.composed, job.overrides):
             metrics = train_here(job)
@@ -45,16 +60,11 @@ def main(place: Path) -> int:
     return 0
 
 
-def _end_with_launcher() -> None:
-    """End this process when the launcher does, however that ends: its end of the pipe closes."""
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    os._exit(1)
-
-
 if __name__ == "__main__":
     try:
         sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else ".")))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

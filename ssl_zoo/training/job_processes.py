@@ -15,10 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import which
 from tempfile import TemporaryDirectory
-from time import monotonic
-from types import FrameType
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -36,13 +33,12 @@ from ssl_zoo.config.groups import own_folders
 from ssl_zoo.lock import last_writer_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.child import start_child
+from ssl_zoo.training.machine import Machine, Stop, stopping, visible_gpus
 from ssl_zoo.training.statuses import FAILED
 from ssl_zoo.training.sweep_process import Outcome, Task, place_of
 from ssl_zoo.types import UserError
 
 PROGRAM = "ssl_zoo.training.sweep_process"  # of each job
-_SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_SAME_SIGNAL_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -73,7 +69,7 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
         at_once = max(1, min(at_once, len(configs)))
         _log.info("Launching %d jobs, %d at once", len(configs), at_once)
         machine = Machine(cpu_count(), gpus, at_once)
-        with _stopping() as stop:
+        with stopping() as stop:
             start = delayed(self._run)
             runs = Parallel(n_jobs=at_once, backend="threading")(
                 start(config, list(overrides), machine, stop)
@@ -94,7 +90,7 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
         return config
 
     def _run(
-        self, config: DictConfig, overrides: list[str], machine: Machine, stop: _Stop
+        self, config: DictConfig, overrides: list[str], machine: Machine, stop: Stop
     ) -> JobReturn:
         """One job, from its start to its end."""
         returned = JobReturn(overrides=overrides, hydra_cfg=config, status=JobStatus.COMPLETED)
@@ -106,7 +102,7 @@ class JobProcesses(JoblibLauncher):  # type: ignore[misc]  # the plugin has no t
                 callbacks.on_job_start(config=config, task_function=self.task_function)
             # bars of several jobs in one terminal: lines instead
             env = {"TTY_COMPATIBLE": os.environ.get("TTY_COMPATIBLE", "0"), **env}
-            process = start_child(PROGRAM, Path(name), env)
+            process = start_child(PROGRAM, [name], env)
             stop.add(process)
             with process:  # closes its pipe, but not before its end
                 process.wait()
@@ -164,110 +160,6 @@ def replace_joblib_launcher() -> None:
     """Let Hydra start this launcher where its config names the plugin's."""
     name = f"{JoblibLauncher.__module__}.{JoblibLauncher.__name__}"
     Plugins.instance().class_name_to_class[name] = JobProcesses
-
-
-class Machine:
-    """What the jobs that run at once share.
-
-    Args:
-        cores: That may be used.
-        gpus: As CUDA_VISIBLE_DEVICES names them.
-        at_once: Jobs.
-    """
-
-    def __init__(self, cores: int, gpus: Sequence[str], at_once: int) -> None:
-        self.cores, self.at_once = cores, at_once
-        self._known = list(gpus)
-        shared = max(1, -(-at_once // max(1, len(gpus))))  # jobs on each GPU
-        self._free = list(gpus) * shared
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def part(self, config: DictConfig) -> Iterator[dict[str, str]]:
-        """The environment of a job: its threads, and GPUs that it gives back in the end."""
-        devices = config.get("devices", 1)
-        devices = devices if isinstance(devices, int) and devices > 0 else max(1, len(self._known))
-        wanted = min(devices, len(self._known))
-        processes = 1 if self._known else devices
-        threads = max(1, self.cores // (self.at_once * processes))
-        env: dict[str, str] = {}
-        if not any(name in os.environ for name in _SET_BY_USER):
-            env = dict.fromkeys(_SET_BY_USER, str(threads))
-        taken = self._take(wanted)
-        if taken:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
-        try:
-            yield env
-        finally:
-            with self._changed:
-                self._free += taken
-                self._changed.notify_all()
-
-    def _take(self, wanted: int) -> list[str]:
-        """That many different GPUs, the least used ones first, once they are free."""
-        with self._changed:
-            while len(free := sorted(set(self._free), key=self._use)) < wanted:
-                self._changed.wait()
-            for gpu in free[:wanted]:
-                self._free.remove(gpu)
-            return free[:wanted]
-
-    def _use(self, gpu: str) -> tuple[int, int]:
-        return -self._free.count(gpu), self._known.index(gpu)
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        named = [name.strip() for name in given.split(",")]
-        return [] if "-1" in named else [name for name in named if name]
-    if which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    found = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(number) for number, _ in enumerate(found)]
-
-
-class _Stop:
-    """Whether a signal has stopped the sweep, and the processes that it is passed on to."""
-
-    def __init__(self) -> None:
-        self.signum: int | None = None
-        self.since = 0.0
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def add(self, process: subprocess.Popen[bytes]) -> None:
-        """Pass the signal on to a process too, which may have come while it was started."""
-        self.processes.append(process)
-        if self.signum is not None:
-            process.send_signal(signal.SIGTERM)
-
-    def on_signal(self, signum: int, frame: FrameType | None) -> None:
-        """The first one lets the runs save and stop; another kills them."""
-        again = self.signum is not None
-        if again and monotonic() - self.since < _SAME_SIGNAL_SECONDS:
-            return
-        if not again:
-            self.signum, self.since = signum, monotonic()
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM go to the jobs, no other is started, and this process waits for them."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {s: signal.signal(s, stop.on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def _death(config: DictConfig, process: subprocess.Popen[bytes]) -> UserError:

@@ -14,15 +14,12 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from types import FrameType
-from typing import Any
 
 import torch
-import yaml
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -37,10 +34,10 @@ from ssl_zoo.config import (
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.build import REFUSALS
 from ssl_zoo.training.child import start_child
+from ssl_zoo.training.frozen import PROGRAM, Job
 from ssl_zoo.types import UserError, first_line
 from ssl_zoo.writing import write_atomically
 
-PROGRAM = "ssl_zoo.training.job"  # of each rank
 _CLOSING_SECONDS = 15.0  # that rank 0 has to close its loggers, once another rank has failed
 _REPORTING_SECONDS = 2.0  # that the others have then
 _PROCESSES_OF_ITS_OWN = ("spawn", "fork", "notebook")  # strategies of Lightning
@@ -52,60 +49,6 @@ class RankFailed(UserError):
 
 class InRank(Exception):
     """The traceback of a rank, shown as the cause of the error that it raised."""
-
-
-@dataclass
-class Job:
-    """What a rank needs to know; plain, since it goes through a file.
-
-    Attributes:
-        config: Resolved.
-        folder: The run's.
-        shown: What a line names as the folder.
-        resume: Whether to go on from its last.ckpt.
-        new_schedule: Whether the schedule has another length than that of the checkpoint.
-        changes: Overrides that a resume was given.
-        wiring: As saved with checkpoints, see `wiring_of`.
-        composed: The config as composed, so that errors name its knobs.
-        overrides: Of the command line.
-        log_level: Of ssl_zoo's messages.
-        copies: Places of the config that only repeat another: a dashboard leaves them out.
-        options: What the config's groups were chosen from, by group.
-        first_step: Where it begins, after the steps of the parts before.
-    """
-
-    config: dict[str, Any]
-    folder: str
-    shown: str
-    resume: bool
-    new_schedule: bool
-    changes: list[str]
-    wiring: dict[str, str] | None
-    composed: dict[str, Any]
-    overrides: list[str]
-    log_level: int
-    copies: list[str] = field(default_factory=list)
-    options: dict[str, str] = field(default_factory=dict)
-    first_step: int = 0
-
-    def write(self, place: Path) -> None:
-        text = yaml.safe_dump(asdict(self), sort_keys=False)
-        (place / "job.yaml").write_text(text, encoding="utf-8")
-
-    @classmethod
-    def read(cls, place: Path) -> Job:
-        """The job of a folder that the launcher made.
-
-        Raises:
-            UserError: If it is another folder.
-        """
-        path = place / "job.yaml"
-        if not path.is_file():
-            raise UserError(
-                f"{place} is not the folder of a job, which the launcher of ssl_zoo makes: a run "
-                "goes on with python train.py resume=RUN"
-            )
-        return cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def processes_to_start(cfg: DictConfig) -> int:
@@ -149,7 +92,7 @@ def launch(job: Job, processes: int) -> dict[str, float]:
             for local_rank in range(processes):
                 ranks.append(
                     start_child(
-                        PROGRAM, place, _environment(local_rank, processes, num_nodes, store)
+                        PROGRAM, [str(place)], _environment(local_rank, processes, num_nodes, store)
                     )
                 )
             with _passing_signals(ranks) as received:

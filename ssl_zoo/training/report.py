@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,6 +17,7 @@ from torchvision.transforms.v2.functional import resize
 from ssl_zoo.config import chosen_names, instantiate, task_overrides, trust_for, typed
 from ssl_zoo.console import print_table
 from ssl_zoo.data import DataModule
+from ssl_zoo.data.loaders import RawBatch
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.evaluation.features import Features
 from ssl_zoo.figures import MOST_ROWS, draw_curves, draw_map, draw_views, save
@@ -22,6 +25,7 @@ from ssl_zoo.metric_names import KNN_AT_START, KNN_TOP1, METRICS
 from ssl_zoo.multirun import is_sweep
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.search import was_pruned
+from ssl_zoo.training.facts import end_facts
 from ssl_zoo.training.steps import Rhythm, rhythm_of
 from ssl_zoo.training.sweep import summarize
 from ssl_zoo.types import UserError
@@ -77,16 +81,58 @@ def end_status(folder: RunFolder) -> str:
     return "collapsed" if folder.read_result().get("facts", {}).get("collapsed") else "finished"
 
 
+def keep_end(
+    folder: RunFolder, steps: int, rhythm: Rhythm, memory: tuple[float, float] | None = None
+) -> None:
+    """Keep in result.json how far a run came.
+
+    Args:
+        folder: The run's; not there where a run is only tried.
+        steps: Optimizer steps done.
+        rhythm: How they lie in the epochs.
+        memory: As of `peak_memory`; None = not known.
+    """
+    if not is_main_process() or not folder.result.exists():
+        return
+    facts = folder.read_result().get("facts", {})
+    facts |= end_facts(facts, steps, rhythm)
+    if memory is not None:
+        facts["peak_mib"] = round(memory[0] * 1e9 / 2**20, 1)
+    folder.keep_facts(facts)
+
+
 def save_first_views(data: DataModule, folder: RunFolder) -> dict[str, Path]:
-    """The first batch's images and views as a picture."""
+    """The first batch's images and views as a picture; what the views are into result.json."""
     if not is_main_process():
         return {}
-    raw = next(iter(data.train_dataloader()))
-    batch = data.transfer_batch_to_device(raw, torch.device("cpu"), 0)
-    images = _originals(data, raw.index[:MOST_ROWS])
+    raws = list(islice(data.train_dataloader(), 2))
+    views = [_views_of(data, raw) for raw in raws]
+    facts = folder.read_result().get("facts", {})
+    folder.keep_facts(
+        facts
+        | {"view_sides": [view.shape[-1] for view in views[0]], "views_sha": _sha_of_views(views)}
+    )
+    images = _originals(data, raws[0].index[:MOST_ROWS])
     mean, std = data.preprocess.mean, data.preprocess.std
     path = folder.figures / "views.png"
-    return {"views": save(draw_views(images, batch.views, mean, std), path)}
+    return {"views": save(draw_views(images, views[0], mean, std), path)}
+
+
+def _views_of(data: DataModule, raw: RawBatch) -> list[torch.Tensor]:
+    """The views of a batch's first images, those of a picture's rows, made on the CPU."""
+    batches = raw.images if isinstance(raw.images, list) else [raw.images]
+    few = [batch[:MOST_ROWS] for batch in batches]
+    images = few if isinstance(raw.images, list) else few[0]
+    first = RawBatch(images, raw.label[:MOST_ROWS], raw.index[:MOST_ROWS], raw.epoch)
+    return list(data.transfer_batch_to_device(first, torch.device("cpu"), 0).views)
+
+
+def _sha_of_views(batches: Sequence[Sequence[torch.Tensor]]) -> str:
+    found = hashlib.sha256()
+    for views in batches:
+        for view in views:
+            found.update(view.contiguous().float().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _originals(data: DataModule, index: torch.Tensor) -> list[torch.Tensor]:
@@ -161,7 +207,11 @@ def report(folder: RunFolder, metrics: dict[str, float], seconds: float, trust: 
 
 
 def report_late(
-    folder: RunFolder, config: dict[str, Any], earlier: dict[str, Any], metrics: dict[str, float]
+    folder: RunFolder,
+    config: dict[str, Any],
+    earlier: dict[str, Any],
+    metrics: dict[str, float],
+    steps: int,
 ) -> None:
     """What a run that was killed after its last step did not come to: result, curves, table.
 
@@ -170,11 +220,13 @@ def report_late(
         config: Its own.
         earlier: Its result.json.
         metrics: Of its last step.
+        steps: Optimizer steps done.
     """
     result = Result(folder, config, earlier)
     result.write(end_status(folder), metrics)
     with suppress(UserError):  # the images may be gone; the curves are in metrics.csv too
         data = instantiate(OmegaConf.create(config).data)
         rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
+        keep_end(folder, steps, rhythm)
         save_last_figures(data, folder, None, rhythm, start_of(config))
     report(folder, metrics, result.seconds(), trust_for(used_by_evaluation(config)))

@@ -39,7 +39,7 @@ from ssl_zoo.console import info, quiet_lightning
 from ssl_zoo.cores import shared_cores
 from ssl_zoo.data import DataModule
 from ssl_zoo.distributed import is_main_process
-from ssl_zoo.hardware import keep_freed_memory
+from ssl_zoo.hardware import keep_freed_memory, peak_memory
 from ssl_zoo.methods import Method
 from ssl_zoo.run_folder import ENDED, RunFolder
 from ssl_zoo.training import dashboard
@@ -52,10 +52,13 @@ from ssl_zoo.training.build import (
     whole_length,
 )
 from ssl_zoo.training.facts import in_words, of_summary, run_facts
-from ssl_zoo.training.launcher import Job, launch, processes_to_start
+from ssl_zoo.training.folder import held
+from ssl_zoo.training.frozen import Job
+from ssl_zoo.training.launcher import launch, processes_to_start
 from ssl_zoo.training.report import (
     Result,
     end_status,
+    keep_end,
     report,
     report_late,
     save_first_views,
@@ -104,6 +107,25 @@ def run(cfg: DictConfig, folder: RunFolder) -> dict[str, float]:
         return _run(config, folder, cfg)
 
 
+def train_frozen(job: Job) -> dict[str, float]:
+    """All of a run from its frozen config, and the last metrics; one that has begun goes on.
+
+    Args:
+        job: Of the whole run.
+
+    Raises:
+        UserError: If the config or the data is bad.
+    """
+    quiet_lightning()
+    keep_freed_memory()
+    with held(RunFolder(job.folder)) as folder:
+        if folder.last.is_file():
+            return go_on(folder, [])
+        folder.start(job.config, shlex.join(["python", "train.py", *job.overrides]))
+        with shared_cores():
+            return _run(job.config, folder, OmegaConf.create(job.composed))
+
+
 def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
     """Continue a stopped run with its own config, and return the last metrics.
 
@@ -120,7 +142,7 @@ def go_on(folder: RunFolder, changes: Sequence[str]) -> dict[str, float]:
     if again.metrics is not None:
         if again.earlier.get("status") not in ENDED:  # killed before it said so
             _keep_verdict(again.collapsed, again.folder)
-            report_late(again.folder, again.config, again.earlier, again.metrics)
+            report_late(again.folder, again.config, again.earlier, again.metrics, again.step)
         return again.metrics
     with shared_cores():
         return _run(again.config, again.folder, again.config, again)
@@ -259,6 +281,8 @@ def _fit(
     with refusals():
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
+    device = trainer.strategy.root_device
+    keep_end(folder, trainer.global_step, rhythm, peak_memory(device))
     monitors = [one for one in callbacks if isinstance(one, CollapseMonitor)]
     _keep_verdict(next((monitor.verdict for monitor in monitors), ""), folder)
     if why := ended_early(trainer, method.facts.total_steps or 0):

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import runpy
 import signal
 import sys
-import threading
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +21,7 @@ from omegaconf import DictConfig
 
 from ssl_zoo.config import register_resolvers
 from ssl_zoo.config.groups import own_folders
+from ssl_zoo.launched import end_with_launcher
 from ssl_zoo.types import first_line
 from ssl_zoo.writing import write_atomically
 
@@ -95,7 +94,7 @@ def _found(module: str, name: str) -> TaskFunction:
 
 def main(place: Path) -> int:
     """Run the job, leave its outcome, and return the exit code."""
-    threading.Thread(target=_end_with_launcher, daemon=True).start()
+    end_with_launcher()
     for signum in (signal.SIGINT, signal.SIGTERM):  # no traceback where nothing can be saved yet
         signal.signal(signum, signal.SIG_DFL)
     register_resolvers()
@@ -113,13 +112,6 @@ def main(place: Path) -> int:
     value = returned._return_value
     Outcome(None if failed else value, value if failed else None).write(place)
     return int(failed)
-
-
-def _end_with_launcher() -> None:
-    """End this process when the launcher does, however that ends: its end of the pipe closes."""
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

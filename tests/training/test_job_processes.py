@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from omegaconf import OmegaConf
 
-from ssl_zoo.training.job_processes import Machine, visible_gpus
+from ssl_zoo.training.machine import Machine, visible_gpus
 
 ONE = OmegaConf.create({"devices": 1})
 TWO = OmegaConf.create({"devices": 2})

@@ -23,7 +23,8 @@ from ssl_zoo.distributed import is_main_process
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training import launcher
 from ssl_zoo.training.build import build_loggers
-from ssl_zoo.training.launcher import Job, RankFailed, launch, processes_to_start, report_outcome
+from ssl_zoo.training.frozen import Job
+from ssl_zoo.training.launcher import RankFailed, launch, processes_to_start, report_outcome
 from ssl_zoo.types import UserError
 
 SLURM = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "x"}

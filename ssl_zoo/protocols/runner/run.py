@@ -28,6 +28,7 @@ from ssl_zoo.protocols.runner.saved import given_preparation, is_saved, settled
 from ssl_zoo.protocols.runner.settings import report_settings, run_of
 from ssl_zoo.protocols.runner.sweep import runs_of, score_each
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.test_lock import check_sealed
 from ssl_zoo.types import BadValue, UserError
 
 
@@ -48,6 +49,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if not config.get("protocol"):
         raise UserError("protocol=[]: give a protocol, or a list of them")
     ckpts, log = _as_list(config["ckpt"]), Log(cfg)
+    for ckpt in ckpts:
+        check_sealed(Path(ckpt))
     if (sweep := runs_of(ckpts)) is not None:
         with log.opened(_placed(config, RunFolder(sweep.folder).evaluation), ckpts):
             written = score_each(cfg, sweep, partial(_score, shared=Shared(log)))
@@ -56,6 +59,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     hints = hints_of(config)
     sources = [open_source(ckpt, config["features"], hints) for ckpt in ckpts]
     for source in sources:
+        if source.extras is not None:  # also of a copy elsewhere
+            check_sealed(Path(source.extras["config"].get("run_dir", "")))
         if unfinished := run_of(source.ckpt).unfinished():
             warn(unfinished)
     name = config["dataset"].get("name", "")

@@ -1,0 +1,89 @@
+"""Whether a study's settings make sense. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ssl_zoo.config import nearest, options_of
+from ssl_zoo.types import UserError, as_typed
+
+if TYPE_CHECKING:
+    from ssl_zoo.study.settings import Settings
+
+SOBOL = "sobol"
+# The names of Optuna's samplers in lower case, without "Sampler".
+OPTUNA = {
+    "tpe": "TPESampler",
+    "random": "RandomSampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+}
+SAMPLERS = (SOBOL, *OPTUNA)
+UNITS = ("images", "views", "pixels", "seconds")
+LAUNCHERS = ("local", "submitit")
+_LISTS = ("common", "overrides", "protocols", "held", "allow_differ", "waive")
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse values that make no sense.
+
+    Raises:
+        UserError: Naming the knob, its value and what it must be.
+    """
+    for knob, least in (("trials", 1), ("seeds", 2), ("study_seed", 0)):
+        _whole(knob, getattr(settings, knob), least)
+    for knob in ("configs", "seeds"):
+        _whole(f"rerun.{knob}", settings.rerun[knob], 0)
+    if len(settings.rerun) > 2:
+        raise UserError(f"rerun={settings.rerun}: give rerun.configs=N rerun.seeds=N")
+    if settings.jobs is not None:
+        _whole("jobs", settings.jobs, 1)
+    for knob in _LISTS:
+        _list_of_texts(knob, getattr(settings, knob))
+    for knob in ("floors", "ceiling", "oracle"):
+        if not isinstance(getattr(settings, knob), bool):
+            raise UserError(f"{knob}={as_typed(getattr(settings, knob))}: give true or false")
+    _one_of("sampler", settings.sampler, SAMPLERS)
+    _one_of("unit", settings.unit, UNITS)
+    _one_of("launcher", settings.launcher, LAUNCHERS)
+    if not str(settings.metric).startswith("val/"):
+        raise UserError(
+            f"metric={settings.metric}: configurations are selected on val, as by val/knn_top1"
+        )
+    if not settings.protocols:
+        raise UserError("protocols=[]: give at least one, as in [knn]")
+    for name in settings.protocols:
+        if name not in options_of("protocol"):
+            raise UserError(
+                f"protocols={name} is not a protocol: {nearest(name, options_of('protocol'))}"
+            )
+    _check_folds(settings.folds)
+    for knob in ("budget", "out"):
+        if not isinstance(value := getattr(settings, knob), str | None):
+            raise UserError(f"{knob}={as_typed(value)}: give a text, or null")
+
+
+def _check_folds(folds: Any) -> None:
+    if folds is None:
+        return
+    _list_of_texts("folds", folds)
+    if len(folds) < 2 or len({*folds}) < len(folds) or not all("=" in one for one in folds):
+        raise UserError(
+            f"folds={as_typed(folds)}: give different overrides, as in "
+            "[dataset.fold=0, dataset.fold=1], or null"
+        )
+
+
+def _whole(knob: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{knob}={as_typed(value)}: give a whole number of at least {least}")
+
+
+def _list_of_texts(knob: str, value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise UserError(f"{knob}={as_typed(value)}: give a list of texts")
+
+
+def _one_of(knob: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"{knob}={as_typed(value)} is unknown: {nearest(str(value), known)}")

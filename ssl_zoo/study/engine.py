@@ -1,0 +1,86 @@
+"""The loop of a study: starts what is ready, takes what has ended, stops cleanly. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+
+from ssl_zoo.study.pool import Pool, Work
+from ssl_zoo.study.progress import Progress
+from ssl_zoo.training.machine import Stop
+
+_LOOK = 0.5  # seconds between two looks
+
+
+class Stopped(Exception):
+    """A signal has stopped the study; what it has done is kept."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+@dataclass(frozen=True)
+class Task:
+    """A child that is ready to be started.
+
+    Attributes:
+        key: What identifies it; it is not started twice at a time.
+        name: For a person.
+        begin: Prepares it, and says what to start.
+        end: Is told its exit code, and takes what came of it.
+    """
+
+    key: Hashable
+    name: str
+    begin: Callable[[], Work]
+    end: Callable[[int], None]
+
+
+class Engine:
+    """Works off tasks, as many at once as the pool takes.
+
+    Args:
+        pool: Where children run.
+        stop: Whether a signal came.
+        progress: For a person.
+    """
+
+    def __init__(self, pool: Pool, stop: Stop, progress: Progress) -> None:
+        self.pool, self.stop, self.progress = pool, stop, progress
+
+    def work_off(self, ready: Callable[[], Iterable[Task]]) -> None:
+        """Until nothing is ready and nothing runs.
+
+        Args:
+            ready: All tasks that could be started now; asked again whenever one has ended.
+
+        Raises:
+            Stopped: If a signal came; what ran has ended by then.
+        """
+        running: dict[Future[int], Task] = {}
+        while True:
+            if self.stop.signum is None:
+                self._fill(running, ready)
+            if not running:
+                break
+            done, _ = wait(running, timeout=_LOOK, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = running.pop(future)
+                self.progress.is_over(task.name)
+                task.end(future.result())
+            self.progress.show()
+        if self.stop.signum is not None:
+            raise Stopped(self.stop.signum)
+
+    def _fill(self, running: dict[Future[int], Task], ready: Callable[[], Iterable[Task]]) -> None:
+        if len(running) >= self.pool.slots:
+            return
+        under_way = {task.key for task in running.values()}
+        for task in ready():
+            if len(running) >= self.pool.slots:
+                break
+            if task.key not in under_way:
+                running[self.pool.submit(task.begin())] = task
+                self.progress.began(task.name)

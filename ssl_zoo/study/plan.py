@@ -1,0 +1,353 @@
+"""`plan`: everything that a study will do, composed, frozen, checked and counted. Trains nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssl_zoo.config import trusting
+from ssl_zoo.console import duration, print_table
+from ssl_zoo.provenance import code_version, sha_of
+from ssl_zoo.study.checks import SOBOL
+from ssl_zoo.study.folder import CEILING, FINAL, FLOOR, HPO, METHOD, ORACLE, RERUN, StudyFolder
+from ssl_zoo.study.frozen import Frozen, freeze, thawed
+from ssl_zoo.study.pool import at_once
+from ssl_zoo.study.settings import Settings
+from ssl_zoo.study.space import Space, space_of
+from ssl_zoo.training.child import start_child
+from ssl_zoo.training.machine import Machine
+from ssl_zoo.types import UserError, as_typed, listed
+from ssl_zoo.writing import write_text
+
+MEASURE, MEASURED = "ssl_zoo.training.measure", "measured.json"
+FORMAT = 1
+_READING = 3  # an evaluation takes about as long as this many passes of the monitors
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study's methods, frozen, and what is searched.
+
+    Attributes:
+        settings: Of the study.
+        space: What is searched.
+        frozen: Each method's config, by name.
+    """
+
+    settings: Settings
+    space: Space
+    frozen: dict[str, Frozen]
+
+    def held(self, method: str) -> dict[str, Any]:
+        """What of a method's config must be equal, by place."""
+        one = self.frozen[method]
+        return one.held(one.job, self.settings.held, self.except_for())
+
+    def except_for(self) -> list[str]:
+        """What of the held places may differ: what is searched, and what is allowed to."""
+        searched = [d.knob for method in self.frozen for d in self.space.of(method)]
+        return sorted({*searched, *self.settings.allow_differ})
+
+
+def frozen_of(settings: Settings) -> Planned:
+    """Compose every method's config, and check that what is held is equal.
+
+    Raises:
+        UserError: If a config does not compose, or a held place differs.
+    """
+    searches = {name: one["search"] for name, one in settings.methods.items()}
+    space = space_of(settings.search, searches)
+    folds = settings.folds or []
+    frozen = {
+        method: freeze(
+            method, settings.overrides_of(method), space.of(method), folds, settings.name
+        )
+        for method in settings.methods
+    }
+    planned = Planned(settings, space, frozen)
+    _check_held(planned)
+    return planned
+
+
+def planned_of(settings: Settings, folder: StudyFolder) -> Planned:
+    """A study's methods as its plan has frozen them.
+
+    Raises:
+        UserError: If a frozen config was changed since.
+    """
+    searches = {name: one["search"] for name, one in settings.methods.items()}
+    space, folds = space_of(settings.search, searches), settings.folds or []
+    frozen = {
+        method: thawed(folder.configs / method, method, space.of(method), folds)
+        for method in settings.methods
+    }
+    known = folder.read_json(folder.plan)["methods"]
+    for method, one in frozen.items():
+        if one.config_sha(one.job) != known[method]["config_sha"]:
+            raise UserError(
+                f"{folder.configs / method} was changed since the study was planned: restore it, "
+                "or plan another study with out=DIR"
+            )
+    return Planned(settings, space, frozen)
+
+
+def _check_held(planned: Planned) -> None:
+    """Refuse methods that differ where they must not.
+
+    Raises:
+        UserError: Naming the knobs with their values.
+    """
+    for place in planned.settings.held:
+        if not any(planned.held(method)[place] for method in planned.frozen):
+            raise UserError(f"held={place} is not a place of the config: remove it from held")
+    flat = {
+        m: {k: v for p in planned.held(m).values() for k, v in p.items()} for m in planned.frozen
+    }
+    first, *others = flat
+    said = []
+    for other in others:
+        for key in {**flat[first], **flat[other]}:
+            values = [as_typed(flat[one].get(key)) for one in (first, other)]
+            if flat[first].get(key) != flat[other].get(key):
+                said.append(f"{key}={values[0]} of {first}, {values[1]} of {other}")
+    if said:
+        raise UserError(
+            f"held, but not equal: {listed(said)}; give all methods one value by common, or name "
+            "what may differ in allow_differ"
+        )
+
+
+def plan(settings: Settings, command: str) -> dict[str, Any]:
+    """Plan a study, write study.yaml, plan.json and plan/, and print the plan.
+
+    Args:
+        settings: Of the study.
+        command: The command line, for a comment.
+
+    Returns:
+        What plan.json holds.
+
+    Raises:
+        UserError: If the study cannot be as it is told.
+    """
+    folder = StudyFolder(settings.folder)
+    planned = frozen_of(settings)
+    _write_frozen(folder, planned)
+    print(f"measuring {len(planned.frozen)} methods, a few steps each", flush=True)
+    measured = _measure(folder, planned)
+    _check_data(settings, measured)
+    found = _counted(planned, measured)
+    settings.write(folder.settings, command)
+    folder.write_json(folder.plan, found)
+    print_plan(folder, settings, found)
+    return found
+
+
+def _write_frozen(folder: StudyFolder, planned: Planned) -> None:
+    """The resolved config of each method, its job, and the data set for what has no checkpoint."""
+    for method, frozen in planned.frozen.items():
+        frozen.job.write(folder.configs / method)
+        text = yaml.safe_dump(frozen.job.config, sort_keys=False)
+        head = f"# frozen for the study; config_sha {frozen.config_sha(frozen.job)}"
+        write_text(folder.configs / f"{method}.yaml", f"{head}\n{text}")
+    config = next(iter(planned.frozen.values())).job.config
+    for group in ("dataset", "backbone"):
+        text = yaml.safe_dump(config[group], sort_keys=False)
+        write_text(folder.configs / "conf" / group / "study.yaml", text)
+
+
+def _measure(folder: StudyFolder, planned: Planned) -> dict[str, dict[str, Any]]:
+    """A few steps of each method, in children; the images are hashed once for each data set."""
+    jobs = at_once(planned.settings)
+    machine = Machine(*jobs)
+    found: dict[str, dict[str, Any]] = {}
+    looked: dict[str, dict[str, Any]] = {}
+    for method, frozen in planned.frozen.items():
+        place = folder.configs / method
+        data = sha_of(frozen.job.config["dataset"])
+        args = [str(place), *([] if data in looked else ["contents"])]
+        output = place / "output.txt"
+        with machine.part(frozen.job.config) as env, output.open("wb") as file:
+            with trusting(frozen.trust), start_child(MEASURE, args, env, file) as process:
+                code = process.wait()
+        if code or not (place / MEASURED).is_file():
+            raise UserError(f"methods.{method}: {last_line(output) or f'exit code {code}'}")
+        measured = json.loads((place / MEASURED).read_text(encoding="utf-8"))
+        looked.setdefault(data, measured.get("data", {}))
+        found[method] = {**measured, "data": looked[data]}
+        (place / MEASURED).unlink()
+    return found
+
+
+def last_line(file: Path) -> str:
+    """The last line that a child printed, without "error: "."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else ""
+
+
+def _check_data(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse data on which nothing can be selected, or nothing is left to be scored.
+
+    Raises:
+        UserError: Naming what is missing.
+    """
+    for method, one in measured.items():
+        images = one["data"]["images"]
+        if not images["val"] or not one["labelled"]:
+            what = "no validation images" if not images["val"] else "no labels"
+            raise UserError(
+                f"methods.{method}: the data set has {what}, so that {settings.metric} cannot be "
+                "measured: give dataset.val_fraction=0.1, and class folders"
+            )
+        if not images["test"]:
+            raise UserError(
+                f"methods.{method}: the data set has no test images: give it a test folder, or "
+                "dataset.class_split=hash with protocols=[retrieval] metric=val/map_at_r"
+            )
+
+
+def _counted(planned: Planned, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What plan.json holds."""
+    settings = planned.settings
+    methods = {m: _method(planned, m, one) for m, one in measured.items()}
+    runs = runs_of(settings)
+    first = next(iter(measured.values()))
+    largest = max(one["checkpoint_bytes"] for one in measured.values())
+    data = {key: first["data"][key] for key in ("images", "classes", "overlaps", "duplicates")}
+    shas = {"sha": first["data_sha"], "contents_sha": first["data"]["sha"]}
+    return {
+        "format": FORMAT,
+        "name": settings.name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "settings_sha": settings.sha(),
+        "code": code_version(),
+        "methods": methods,
+        "data": shas | data,
+        "runs": runs,
+        "hours": hours_of(settings, methods),
+        "disk_bytes": largest * (sum(runs[s] for s in (HPO, RERUN, FINAL)) + at_once(settings)[2]),
+        "notes": _notes(planned, first["data"]),
+    }
+
+
+def _method(planned: Planned, method: str, measured: Mapping[str, Any]) -> dict[str, Any]:
+    frozen = planned.frozen[method]
+    held = planned.held(method)
+    names = (
+        *("parameters", "backbone_parameters", "steps", "images", "views", "pixels"),
+        *("seconds_per_step", "start_seconds", "monitor_seconds", "checkpoint_bytes", "device"),
+    )
+    every = frozen.job.config["monitor"]["every_n_epochs"]
+    return {
+        "config_sha": frozen.config_sha(frozen.job),
+        "held_sha": sha_of(held),
+        "held": held,
+        "dimensions": {one.knob: one.text for one in planned.space.of(method)},
+        "epochs": frozen.job.config["epochs"],
+        "monitorings": 1 + math.ceil(frozen.job.config["epochs"] / every),
+        "options": frozen.job.options,
+        **{name: measured[name] for name in names},
+    }
+
+
+def runs_of(settings: Settings) -> dict[str, int]:
+    """How many runs each stage has, and how many readings of test."""
+    methods, folds = len(settings.methods), len(settings.folds or [None])
+    rerun = min(settings.rerun["configs"], settings.trials) * settings.rerun["seeds"]
+    return {
+        HPO: methods * settings.trials * folds,
+        RERUN: methods * rerun * folds,
+        FINAL: methods * settings.seeds * folds,
+        CEILING: settings.seeds if settings.ceiling else 0,
+        METHOD: methods * settings.seeds,
+        FLOOR: settings.seeds if settings.floors else 0,
+        ORACLE: methods * settings.trials if settings.oracle else 0,
+    }
+
+
+def run_seconds(method: Mapping[str, Any]) -> float:
+    """What a run of a method takes, from its start to its end."""
+    training = method["steps"] * method["seconds_per_step"]
+    monitoring = method["monitorings"] * method["monitor_seconds"]
+    return float(method["start_seconds"] + training + monitoring)
+
+
+def reading_seconds(method: Mapping[str, Any]) -> float:
+    """What an evaluation takes, roughly."""
+    return float(method["start_seconds"] + _READING * method["monitor_seconds"])
+
+
+def hours_of(settings: Settings, methods: Mapping[str, Mapping[str, Any]]) -> float:
+    """What the whole study takes, with its runs side by side; the ceiling's rates are three."""
+    one = {name: runs_of(settings)[name] / len(methods) for name in runs_of(settings)}
+    runs = one[HPO] + one[RERUN] + one[FINAL]
+    readings = one[METHOD] + one[FLOOR] + one[ORACLE]
+    seconds = sum(runs * run_seconds(m) + readings * reading_seconds(m) for m in methods.values())
+    supervised = 1.5 * max(run_seconds(m) for m in methods.values())
+    seconds += runs_of(settings)[CEILING] * supervised
+    return seconds / at_once(settings)[2] / 3600
+
+
+def _notes(planned: Planned, data: Mapping[str, Any]) -> list[str]:
+    """Lines that the report repeats."""
+    settings, notes = planned.settings, []
+    for pair, count in data["overlaps"].items():
+        if count:
+            notes.append(f"{count} images are in both splits {pair}")
+    if data["duplicates"]:
+        notes.append(f"{data['duplicates']} images of train repeat another one of it")
+    if settings.sampler != SOBOL:
+        notes.append(
+            f"sampler={settings.sampler}: points depend on scores; methods do not share them"
+        )
+    if settings.allow_differ:
+        notes.append(f"allowed to differ: {', '.join(settings.allow_differ)}")
+    return notes
+
+
+def print_plan(folder: StudyFolder, settings: Settings, found: Mapping[str, Any]) -> None:
+    """Print the plan as tables and lines."""
+    rows = [
+        [
+            method,
+            str(len(one["dimensions"])),
+            str(settings.trials),
+            f"{one['epochs']}",
+            f"{one['steps']:,}",
+            f"{one['images']:,}",
+            f"{one['parameters']:,}",
+            duration(one["seconds_per_step"]),
+            duration(run_seconds(one)),
+        ]
+        for method, one in found["methods"].items()
+    ]
+    columns = ["method", "dimensions", "trials", "epochs", "steps", "images a run"]
+    print_table(f"study {settings.name}", [*columns, "parameters", "a step", "a run, about"], rows)
+    for method, one in found["methods"].items():
+        searched = ", ".join(f"{knob} {text}" for knob, text in one["dimensions"].items())
+        print(f"{method} searches {searched or 'nothing'}")
+    stages = {
+        HPO: "trials", RERUN: "reruns", FINAL: "final runs", CEILING: "supervised runs",
+        METHOD: "readings of test", FLOOR: "of floors", ORACLE: "of the oracle",
+    }  # fmt: skip
+    print(", ".join(f"{found['runs'][key]} {name}" for key, name in stages.items()))
+    data = found["data"]
+    images = ", ".join(f"{name} {count:,}" for name, count in data["images"].items())
+    print(
+        f"images: {images} in {len(data['classes'])} classes, contents {data['contents_sha'][:12]}"
+    )
+    print(
+        f"about {duration(3600 * found['hours'])} on this machine, {at_once(settings)[2]} runs at "
+        f"once; at most {found['disk_bytes'] / 1e6:,.0f} MB of checkpoints"
+    )
+    for note in found["notes"]:
+        print(f"note: {note}")
+    print(f"planned in {folder}; nothing was trained", flush=True)

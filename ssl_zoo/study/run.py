@@ -1,0 +1,197 @@
+"""`run`: the supervisor of a study. It trains and scores nothing itself, and imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from ssl_zoo.config import remove_if_empty, trusting
+from ssl_zoo.lock import locked
+from ssl_zoo.study.checks import SOBOL
+from ssl_zoo.study.engine import Engine
+from ssl_zoo.study.folder import FINAL, HPO, RERUN, StudyFolder
+from ssl_zoo.study.optuna_points import check_installed
+from ssl_zoo.study.plan import Planned, plan, planned_of
+from ssl_zoo.study.pool import pool_of
+from ssl_zoo.study.progress import Progress
+from ssl_zoo.study.readings import Reading, Readings
+from ssl_zoo.study.rows import now, sha_of_file
+from ssl_zoo.study.runs import Runs
+from ssl_zoo.study.settings import Settings, differences, read_folder
+from ssl_zoo.training.machine import Stop, stopping
+from ssl_zoo.types import UserError, listed
+
+_FORMAT = 1
+_KEPT_BYTES = 2e9  # of the trials' checkpoints, which stay if they are no more than this
+_REPORT = "ssl_zoo.study.report"
+
+
+def run(settings: Settings, command: str) -> int:
+    """Do all that is left of a study, and return the report's exit code.
+
+    Args:
+        settings: Of the study.
+        command: The command line, for a comment.
+
+    Raises:
+        UserError: If it cannot begin, or go on.
+        Stopped: If a signal came.
+    """
+    folder = StudyFolder(settings.folder)
+    if settings.sampler != SOBOL:
+        check_installed(settings.sampler)
+    with held(folder):
+        if folder.plan.is_file():
+            check_same(folder, settings)
+            settings.write(
+                folder.settings, folder.settings.read_text().splitlines()[0].lstrip("# ")
+            )
+        else:
+            plan(settings, command)
+        planned = planned_of(settings, folder)
+        trust = {package for one in planned.frozen.values() for package in one.trust}
+        with trusting(sorted(trust)), stopping() as stop:
+            _supervise(folder, planned, stop)
+    return _report(folder)
+
+
+@contextmanager
+def held(folder: StudyFolder) -> Iterator[StudyFolder]:
+    """A study's folder, which nobody else writes inside; it is made, and stays if it is not empty.
+
+    Raises:
+        UserError: If another process writes it, or it cannot be made.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder}: {error.strerror}; give out=DIR") from error
+    try:
+        with locked(folder.path) as left:
+            if left:
+                print(left, flush=True)
+            yield folder
+    finally:
+        remove_if_empty(str(folder))
+
+
+def check_same(folder: StudyFolder, settings: Settings) -> None:
+    """A study goes on with the settings that it began with.
+
+    Raises:
+        UserError: Naming the differences.
+    """
+    began = read_folder(folder.settings)
+    if changed := differences(settings, began):
+        raise UserError(
+            f"{folder} holds another study: {listed(changed)}: repeat what it began with (python -m "
+            f"ssl_zoo.study run {folder}), or choose another folder with out=DIR"
+        )
+    known = folder.read_json(folder.plan)["settings_sha"]
+    if began.sha() != known:
+        raise UserError(f"{folder.settings} was changed since the study was planned: restore it")
+
+
+def _supervise(folder: StudyFolder, planned: Planned, stop: Stop) -> None:
+    settings, found = planned.settings, folder.read_json(folder.plan)
+    pool = pool_of(settings, folder.path, stop)
+    with Progress(found, settings.metric, pool.slots) as progress:
+        engine = Engine(pool, stop, progress)
+        runs = Runs(folder, planned, progress, stop)
+        if not any(row.ended for row in runs.trials.rows):
+            _check_disk(folder, found["disk_bytes"])
+        _search(folder, runs, engine)
+        runs.plan_finals(folder.read_json(folder.selection)["methods"])
+        engine.work_off(lambda: runs.ready(FINAL))
+        readings = Readings(folder, planned, runs, progress, stop)
+        _read(readings, engine)
+        _tidy(runs, progress.say)
+    pool.close()
+
+
+def _search(folder: StudyFolder, runs: Runs, engine: Engine) -> None:
+    """Trials and reruns, and the seal on what is selected from them."""
+    if folder.selection.is_file():
+        return
+    runs.plan_trials()
+    engine.work_off(lambda: runs.ready(HPO))
+    runs.plan_reruns()
+    engine.work_off(lambda: runs.ready(RERUN))
+    selected = runs.selected()
+    if not selected:
+        raise UserError(f"{folder}: no trial of any method has a score: nothing can be selected")
+    lost = [method for method in runs.planned.frozen if method not in selected]
+    if lost:
+        engine.progress.say(f"nothing is selected for {', '.join(lost)}: no trial has a score")
+    seal(folder, selected)
+    shown = (f"{m} trial {one['trial']}" for m, one in selected.items())
+    engine.progress.say(
+        f"the selection is sealed: {', '.join(shown)}; from now on test may be read"
+    )
+
+
+def seal(folder: StudyFolder, selected: dict[str, dict[str, object]]) -> None:
+    """Write selection.json; it is not changed after that."""
+    content = {
+        "format": _FORMAT,
+        "sealed": now(),
+        "trials_sha": sha_of_file(folder.trials),
+        "plan_sha": sha_of_file(folder.plan),
+        "methods": selected,
+    }
+    text = json.dumps(content, sort_keys=True)
+    content["seal"] = hashlib.sha256(text.encode()).hexdigest()
+    folder.write_json(folder.selection, content)
+
+
+def _read(readings: Readings, engine: Engine) -> None:
+    """Test, once for each: the methods, what they are compared with, and at last the oracle."""
+    settings = readings.settings
+
+    def work(made: Callable[[], list[Reading]]) -> None:
+        once = made()
+        engine.work_off(lambda: readings.ready(once))
+
+    work(readings.of_methods)
+    if settings.floors:
+        work(readings.of_floors)
+    if settings.ceiling:
+        work(readings.of_ceiling)
+    if settings.oracle:
+        work(readings.of_trials)
+
+
+def _tidy(runs: Runs, say: Callable[[str], None]) -> None:
+    """Delete the checkpoints of trials that were not selected, unless all are small."""
+    others = runs.checkpoints(selected=False)
+    size = sum(path.stat().st_size for path in others)
+    if size <= _KEPT_BYTES:
+        return
+    for path in others:
+        path.unlink()
+    say(
+        f"deleted the last.ckpt of {len(others)} runs of trials that were not selected, "
+        f"{size / 1e9:.1f} GB; their config.yaml, metrics and scores stay"
+    )
+
+
+def _check_disk(folder: StudyFolder, needed: int) -> None:
+    """Refuse to begin what would fill the disk."""
+    free = shutil.disk_usage(folder.path).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: the study writes about {needed / 1e9:.1f} GB of checkpoints, and the disk "
+            f"has {free / 1e9:.1f} GB left: choose another folder with out=DIR, or fewer trials"
+        )
+
+
+def _report(folder: StudyFolder) -> int:
+    if find_spec(_REPORT) is None:
+        return 0
+    code: int = importlib.import_module(_REPORT).write(folder)
+    return code

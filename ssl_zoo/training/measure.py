@@ -1,0 +1,160 @@
+"""What a run is and takes, from a few of its steps: `python -m ssl_zoo.training.measure FOLDER`.
+
+FOLDER holds a job.yaml; measured.json is written beside it. Nothing is trained that is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from torch.optim import Optimizer
+
+from ssl_zoo.callbacks import CleanFeatures
+from ssl_zoo.callbacks.due import stepped
+from ssl_zoo.config import instantiate, naming_knobs, register_resolvers
+from ssl_zoo.console import quiet_lightning
+from ssl_zoo.data import DataModule
+from ssl_zoo.data.contents import contents
+from ssl_zoo.hardware import keep_freed_memory
+from ssl_zoo.launched import end_with_launcher
+from ssl_zoo.methods import Method
+from ssl_zoo.provenance import sha_of
+from ssl_zoo.training.build import build_callbacks, build_method, build_trainer, refusals
+from ssl_zoo.training.facts import run_facts
+from ssl_zoo.training.frozen import Job, known_to_hydra
+from ssl_zoo.training.steps import count_steps
+from ssl_zoo.training.tried import thrown_away
+from ssl_zoo.types import UserError
+from ssl_zoo.writing import write_text
+
+PROGRAM = "ssl_zoo.training.measure"
+MEASURED = "measured.json"
+_STEPS = 6  # one that warms up, and five that are measured
+
+
+class _Clock(Callback):
+    """When the steps were: the first, which warms up, and the last."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if stepped(trainer, batch_idx):
+            if pl_module.device.type == "cuda":
+                torch.cuda.synchronize(pl_module.device)
+            self.times.append(perf_counter())
+
+    def seconds_per_step(self, whole: float) -> float:
+        """Without the first one, where there is another."""
+        if len(self.times) < 2:
+            return whole
+        return (self.times[-1] - self.times[0]) / (len(self.times) - 1)
+
+
+def measure(job: Job, begun: float, look: bool) -> dict[str, Any]:
+    """Take a few steps of a run, with its monitors.
+
+    Args:
+        job: Of the whole run.
+        begun: When this process began, by `perf_counter`.
+        look: Whether to hash the images' contents too.
+    """
+    config = job.config
+    seed_everything(config["seed"], workers=False, verbose=False)
+    data: DataModule = instantiate(OmegaConf.create(config).data)
+    found: dict[str, Any] = {"data": contents(data)} if look else {}
+    config["trainer"]["fast_dev_run"] = _STEPS * int(config["trainer"]["accumulate_grad_batches"])
+    with thrown_away(config) as (elsewhere, folder):
+        cfg = OmegaConf.create(elsewhere)
+        method: Method = build_method(cfg, data, init=cfg.get("init"))
+        clock = _Clock()
+        callbacks = build_callbacks(cfg, CleanFeatures(config["monitor"]["bank_size"]), folder)
+        trainer = build_trainer(cfg, [], [clock, *callbacks])
+        facts = run_facts(data, method, trainer, job.shown)
+        ready = perf_counter()
+        with refusals():
+            trainer.fit(method, datamodule=data)
+        ended = perf_counter()
+    step = clock.seconds_per_step(ended - ready)
+    return (
+        found
+        | _lengths(job, data)
+        | {
+            "parameters": facts["parameters"],
+            "backbone_parameters": facts["backbone_parameters"],
+            "device": facts["device"],
+            "labelled": facts["labelled"],
+            "val": facts["val"],
+            "data_sha": sha_of(data.fingerprint),
+            "seconds_per_step": step,
+            "start_seconds": ready - begun,
+            "monitor_seconds": max(0.0, ended - ready - step * len(clock.times)),
+            "checkpoint_bytes": _bytes(method, trainer.optimizers),
+        }
+    )
+
+
+def _lengths(job: Job, data: DataModule) -> dict[str, Any]:
+    """How much the run is, in steps, source images, views and pixels."""
+    limits = job.config["trainer"] | {"fast_dev_run": 0}
+    per_epoch, steps = count_steps(data.num_batches, limits)
+    views = [view.shape[-1] for view in _views(data)]
+    images = steps * data.batch_size
+    return {
+        "steps": steps,
+        "steps_per_epoch": per_epoch,
+        "images": images,
+        "views": images * len(views),
+        "pixels": images * sum(side * side for side in views),
+    }
+
+
+def _views(data: DataModule) -> list[torch.Tensor]:
+    raw = next(iter(data.train_dataloader()))
+    return list(data.transfer_batch_to_device(raw, torch.device("cpu"), 0).views)
+
+
+def _bytes(method: Method, optimizers: list[Optimizer]) -> int:
+    """Of a checkpoint: weights and buffers, and what the optimizers remember of each."""
+    states = [
+        value for one in optimizers for state in one.state.values() for value in state.values()
+    ]
+    tensors = [*method.state_dict().values(), *states]
+    return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, torch.Tensor))
+
+
+def main(place: Path, look: bool) -> int:
+    """Measure, write what was found, and return the exit code."""
+    begun = perf_counter()
+    end_with_launcher()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_DFL)
+    job = Job.read(place)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("ssl_zoo").setLevel(job.log_level)
+    quiet_lightning()
+    keep_freed_memory()
+    register_resolvers()
+    with known_to_hydra(job), naming_knobs(job.composed, job.overrides):
+        found = measure(job, begun, look)
+    write_text(place / MEASURED, json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1]), "contents" in sys.argv[2:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
