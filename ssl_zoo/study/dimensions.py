@@ -1,13 +1,16 @@
-"""What a knob was searched over, as it is written: interval(0.1,1), tag(log,...), choice(...)."""
+"""The range of a searched knob, and whether a value is at its edge. Imports no torch."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
 from hydra.errors import HydraException
+
+from ssl_zoo.console import as_number
+from ssl_zoo.search.sources import Choice, Interval, source_of
+from ssl_zoo.types import UserError
 
 _EDGE = 0.05  # of the range
 
@@ -41,25 +44,17 @@ class Dimension(NamedTuple):
 
 
 def dimension_of(written: object) -> Dimension:
-    """Read a dimension; one that is not understood has no edges."""
+    """Read a dimension as it is written; one that is not understood has no edges."""
     try:
         (override,) = OverridesParser.create().parse_overrides([f"x={written}"])
-    except HydraException:
+        source = source_of(override)
+    except (HydraException, UserError):
         return Dimension(None, None, False, False)
-    sweep: Any = override.value()
-    log = "log" in getattr(sweep, "tags", ())
-    if isinstance(sweep, IntervalSweep):
-        return Dimension(_number(sweep.start), _number(sweep.end), log, False)
-    if isinstance(sweep, RangeSweep | ChoiceSweep):
-        values = [_number(one) for one in override.sweep_iterator()]
-        numbers = [one for one in values if one is not None]
-        if len(numbers) == len(values) > 2:
-            return Dimension(min(numbers), max(numbers), log, True)
-    return Dimension(None, None, log, True)
-
-
-def _number(value: object) -> float | None:
-    try:
-        return float(str(value))
-    except ValueError:
-        return None
+    if isinstance(source, Interval):
+        return Dimension(source.low, source.high, source.log, False)
+    if not isinstance(source, Choice):
+        return Dimension(source.numbers[0], source.numbers[-1], source.log, True)
+    numbers = [number for text in source.texts if (number := as_number(text)) is not None]
+    if len(numbers) < max(3, len(source.texts)):  # words, or so few that each is at an end
+        return Dimension(None, None, False, True)
+    return Dimension(min(numbers), max(numbers), False, True)

@@ -24,6 +24,7 @@ from helpers.studies import (
 )
 from helpers.tiers import first_tier, only
 from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.study.dimensions import dimension_of
 from ssl_zoo.study.folder import RunRow, Score, StudyFolder, read_rows, write_rows
 from ssl_zoo.study.guards import FAILS, OPEN, PASSES, WARNS, Outcome, check
 from ssl_zoo.study.reading import read_study
@@ -489,3 +490,21 @@ def test_waived(folder: StudyFolder) -> None:
 def test_tables_are_read_with_values_as_json(fair: Path) -> None:
     rows = read_rows(StudyFolder(fair).trials, RunRow)
     assert json.loads(rows[0].values).keys() == {"optimizer.base_lr", "method.temperature"}
+
+
+@pytest.mark.parametrize(
+    ("written", "inside", "edges"),
+    [
+        ("interval(0,1)", [0.06, 0.5], [0.05, 0.96]),
+        ("tag(log,interval(1e-4,1e-2))", [1.3e-4, 1e-3], [1.2e-4, 9e-3]),
+        ("range(1,5)", [2, 3], [1, 4]),
+        ("choice(0.1,0.2,0.4)", [0.2], [0.1, 0.4]),
+        ("choice(64,128)", [64, 128], []),  # each of two is at an end
+        ("choice(true,false,null)", [1.0], []),
+        ("interval(broken", [0.0], []),
+    ],
+)
+def test_edges_of_dimensions(written: str, inside: list[float], edges: list[float]) -> None:
+    dimension = dimension_of(written)
+    assert [dimension.is_edge(value) for value in inside] == [False] * len(inside)
+    assert [dimension.is_edge(value) for value in edges] == [True] * len(edges)
