@@ -278,28 +278,31 @@ class Writer:
         self.folder.ledger.write_text("".join(f"{line}\n" for line in self.lines))
 
     def _read(self, kind: str, row: RunRow, place: str, sha: str, value: float) -> None:
+        suite = "finetune" if kind == "ceiling" else "knn"
         number, value = len(self.lines) // 2, round(min(value, 1.0) * 400) / 400
         line = {
             **{"id": f"r{number}", "purpose": kind, "method": row.method, "trial": row.trial},
-            **{"seed": row.seed, "fold": row.fold, "suites": ["knn"], "checkpoint_sha": sha},
+            **{"seed": row.seed, "fold": row.fold, "suites": [suite], "checkpoint_sha": sha},
             "folder": place,
             "selection_sha": sha256_of(self.folder.selection),
         }
         for status, minute in (("opened", 0), ("read", 1)):
             self.add_line(line | {"status": status, "time": f"2026-11-26T14:0{minute}:00+00:00"})
-        file = self.folder.path / place / "evaluation" / "knn.json"
-        evaluated(file, value)
+        file = self.folder.path / place / "evaluation" / f"{suite}.json"
+        evaluated(
+            file, value, {"floor": row.method, "ceiling": "random init"}.get(kind, "pretrained")
+        )
         self.scores.append(
             Score(
                 **{"kind": kind, "method": row.method, "trial": row.trial, "seed": row.seed},
                 **{
-                    "suite": "finetune" if kind == "ceiling" else "knn",
+                    "suite": suite,
                     "metric": "test_top1",
                     "value": value,
                     "num_test": 400,
                 },
                 **{"is_headline": True, "protocol_id": "0a1b2c3d", "reading": f"r{number}"},
-                folder=f"{place}/evaluation/knn.json",
+                folder=f"{place}/evaluation/{suite}.json",
             )
         )
 
@@ -309,12 +312,12 @@ class Writer:
         self.lines.append(json.dumps(line | {"previous": before}))
 
 
-def evaluated(file: Path, value: float) -> None:
+def evaluated(file: Path, value: float, name: str = "pretrained") -> None:
     """What evaluate.py writes."""
     row = {"protocol_id": "0a1b2c3d", "val_top1": 0.5, "test_top1": value, "num_test_images": 400}
     content = {"ckpt": "x", "headline": "test_top1", "protocol_id": "0a1b2c3d"}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content | {"rows": {"pretrained": row}}))
+    file.write_text(json.dumps(content | {"rows": {name: row}}))
 
 
 def _row(name: str, trial: int, seed: int) -> RunRow:
