@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 
 from ssl_zoo.search.sources import Choice, Interval, Source, Steps, source_of
 from ssl_zoo.types import UserError
@@ -42,7 +42,8 @@ class Dimension:
         if isinstance(self.source, Choice):
             return parsed(_entry(self.source.texts, share))
         if isinstance(self.source, Steps):
-            return _entry(self.source.numbers, share)
+            number: float = _entry(self.source.numbers, share)
+            return number
         return _between(self.source, share)
 
 
@@ -90,7 +91,7 @@ def dimension_of(knob: str, text: str, where: str = "search") -> Dimension:
         raise UserError(f"{line}: {knob} is not a knob to search over")
     try:
         override = OverridesParser.create().parse_override(f"{knob}={text}")
-    except OverrideParseException as error:
+    except HydraException as error:
         raise UserError(f"{line} cannot be read: give {_EXAMPLE}") from error
     if not override.is_sweep_override():
         raise UserError(f"{line} is one value: give {_EXAMPLE}, or put it into common")
@@ -160,16 +161,12 @@ def sobol(space: Space, trials: int, seed: int) -> dict[str, list[dict[str, Valu
         return {method: [{} for _ in range(trials)] for method in space.own}
     from scipy.stats import qmc  # slow to import
 
-    points = qmc.Sobol(width, scramble=True, rng=seed).random_base2(
-        max(0, (trials - 1).bit_length())
-    )
+    sequence = qmc.Sobol(width, scramble=True, rng=seed)
+    points = sequence.random_base2((trials - 1).bit_length())[:trials].tolist()
     return {
         method: [
-            {
-                one.knob: one.at(float(share))
-                for one, share in zip(space.of(method), row, strict=False)
-            }
-            for row in points[:trials]
+            {one.knob: one.at(share) for one, share in zip(space.of(method), point, strict=False)}
+            for point in points
         ]
         for method in space.own
     }

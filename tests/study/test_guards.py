@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers.studies import (
+from helpers.study_folders import (
     METRIC,
     Writer,
     edit_json,
