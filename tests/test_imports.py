@@ -103,6 +103,7 @@ def test_arrows_point_one_way(room: str, path: Path) -> None:
         "train",
         "evaluate",
         "study.cli",
+        "study.report",
     ],
 )
 def test_the_command_line_is_free_of_torch(module: str) -> None:

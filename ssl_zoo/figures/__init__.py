@@ -20,10 +20,26 @@ if TYPE_CHECKING:
     )
     from ssl_zoo.figures.maps import draw_map, draw_maps
     from ssl_zoo.figures.run import MOST_ROWS, draw_curves, draw_views
+    from ssl_zoo.figures.study import (
+        Bar,
+        Point,
+        Range,
+        draw_best_of_k,
+        draw_learning,
+        draw_scores,
+        draw_trials,
+    )
     from ssl_zoo.figures.sweep import Swept, draw_sweep
 
 _PARTS = {
     "MOST_ROWS": "run",
+    "Bar": "study",
+    "Point": "study",
+    "Range": "study",
+    "draw_best_of_k": "study",
+    "draw_learning": "study",
+    "draw_scores": "study",
+    "draw_trials": "study",
     "Swept": "sweep",
     "draw_confusion": "evaluation",
     "draw_curves": "run",
@@ -40,17 +56,24 @@ _PARTS = {
 }
 __all__ = [
     "MOST_ROWS",
+    "Bar",
+    "Point",
+    "Range",
     "Swept",
+    "draw_best_of_k",
     "draw_confusion",
     "draw_curves",
     "draw_few_shot",
     "draw_gallery",
     "draw_grid",
+    "draw_learning",
     "draw_map",
     "draw_maps",
     "draw_per_class",
+    "draw_scores",
     "draw_strengths",
     "draw_sweep",
+    "draw_trials",
     "draw_views",
     "save",
 ]

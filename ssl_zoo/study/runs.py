@@ -175,7 +175,7 @@ class Runs:
             if not silent and self._deaths[key] < _DEATHS:
                 return
             error = last_line(run.path / OUTPUT) if code > 0 else f"killed {_DEATHS} times"
-            run.write_result(run.read_result() | {"status": FAILED, "error": error})
+            run.fail(error, otherwise={"status": FAILED})
         self._take(table, key)
 
     def _take(self, table: Table, key: Key) -> None:
