@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+# a study's report is opened in it; pytest lists the tests that are skipped without it
+BROWSER := command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; } \
+	>/dev/null 2>&1 || echo "chromium cannot be installed: test_in_a_browser is not run"
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -28,6 +31,7 @@ test: $(BIN)/.installed  ## the first tier of the tests: one case of each kind, 
 	$(PYTEST)
 
 test-all: $(BIN)/.installed  ## all tests but the soak tests
+	@$(BROWSER)
 	$(PYTEST) -m "not soak"
 
 soak: $(BIN)/.installed  ## kills, full recipes, full installs: hours

@@ -32,11 +32,11 @@ Usage: python -m ssl_zoo.study plan|run|report study=NAME [KNOB=VALUE ...]
            stop it anywhere, and the same command goes on
   report   everything again from the files: report.md, report.html, CSVs
 
-== Studies (conf/study; your own: study=FILE.yaml, or NAME.yaml in DIR/study with --config-dir DIR) ==
+== Studies (your own: study=FILE.yaml, or NAME.yaml in DIR/study with --config-dir DIR) ==
 {studies}
 
 == Knobs of a study, with their defaults ==
-methods={{simclr: {{overrides: [...], search: {{KNOB: 'interval(..)'}}}}}}, or names: methods=[simclr,moco]
+methods=[simclr,moco]   some of the file's methods, or train.py's with their defaults
 common=[]          overrides of train.py for all methods
 search.KNOB='tag(log,interval(1e-4,1e-2))'   for all methods; methods.NAME.search.KNOB=... for one
 trials=20 sampler=sobol study_seed=0         sampler: {samplers}
@@ -48,7 +48,7 @@ protocols=[knn,linear]                       of evaluate.py, on test; the first 
 floors=true ceiling=true oracle=true
 held=[backbone, dataset, ...] allow_differ=[] waive=[]
 unit=images budget=null                      unit: images, views, pixels, seconds
-launcher=local jobs=null                     or submitit, with submitit.slurm_partition=... and so on
+launcher=local jobs=null                     or submitit, with submitit.slurm_partition=NAME ...
 out=null                                     the study's folder; null = runs/study_NAME
 
 All other KEY=VALUE are overrides of train.py for all methods: dataset=cifar10 epochs=100 ...

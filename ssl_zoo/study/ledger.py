@@ -41,6 +41,10 @@ class Ledger:
         of_it = [entry for entry in self.entries if entry["id"] == reading]
         return of_it[-1] if of_it else {}
 
+    def first(self, reading: str) -> dict[str, Any]:
+        """The first line of a reading, which has opened it."""
+        return next(entry for entry in self.entries if entry["id"] == reading)
+
     def is_closed(self, reading: str) -> bool:
         """Whether a reading was done, or has failed."""
         return self.last(reading).get("status") in (READ, FAILED)
@@ -59,7 +63,7 @@ class Ledger:
             raise UserError(f"{self.file}: test was read before as {entry['id']}: not twice")
         if before and before["checkpoint_sha"] != entry["checkpoint_sha"]:
             raise UserError(
-                f"{self.file}: {entry['id']} was opened for another checkpoint: it has changed since"
+                f"{self.file}: {entry['id']} was opened for another checkpoint than the present"
             )
         previous = hashlib.sha256(self._lines[-1].encode()).hexdigest() if self._lines else ""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -84,7 +88,5 @@ def check_chain(lines: list[str], file: Path) -> None:
     previous = ""
     for number, line in enumerate(lines, 1):
         if json.loads(line).get("previous") != previous:
-            raise UserError(
-                f"{file}: line {number} does not follow the one before it: it was edited"
-            )
+            raise UserError(f"{file}: line {number} does not follow the line before: it was edited")
         previous = hashlib.sha256(line.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""`plan`: everything that a study will do, composed, frozen, checked and counted. Trains nothing."""
+"""`plan`: all that a study will do, composed, frozen, checked and counted. Trains nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from time import time
 from typing import Any
 
 import yaml
@@ -172,11 +173,15 @@ def _measure(folder: StudyFolder, planned: Planned) -> dict[str, dict[str, Any]]
     for method, frozen in planned.frozen.items():
         place = folder.configs / method
         data = sha_of(frozen.job.config["dataset"])
-        args = [str(place), *([] if data in looked else ["contents"])]
+        args = [str(place), str(time()), *([] if data in looked else ["contents"])]
         output = place / "output.txt"
-        with machine.part(frozen.job.config) as env, output.open("wb") as file:
-            with trusting(frozen.trust), start_child(MEASURE, args, env, file) as process:
-                code = process.wait()
+        with (
+            machine.part(frozen.job.config) as env,
+            output.open("wb") as file,
+            trusting(frozen.trust),
+            start_child(MEASURE, args, env, file) as process,
+        ):
+            code = process.wait()
         if code or not (place / MEASURED).is_file():
             raise UserError(f"methods.{method}: {last_line(output) or f'exit code {code}'}")
         measured = json.loads((place / MEASURED).read_text(encoding="utf-8"))
@@ -243,7 +248,7 @@ def _method(planned: Planned, method: str, measured: Mapping[str, Any]) -> dict[
     held = planned.held(method)
     names = (
         *("parameters", "backbone_parameters", "steps", "images", "views", "pixels"),
-        *("seconds_per_step", "start_seconds", "monitor_seconds", "checkpoint_bytes", "device"),
+        *("seconds_per_step", "overhead_seconds", "monitor_seconds", "checkpoint_bytes", "device"),
     )
     every = frozen.job.config["monitor"]["every_n_epochs"]
     return {
@@ -277,12 +282,12 @@ def run_seconds(method: Mapping[str, Any]) -> float:
     """What a run of a method takes, from its start to its end."""
     training = method["steps"] * method["seconds_per_step"]
     monitoring = method["monitorings"] * method["monitor_seconds"]
-    return float(method["start_seconds"] + training + monitoring)
+    return float(method["overhead_seconds"] + training + monitoring)
 
 
 def reading_seconds(method: Mapping[str, Any]) -> float:
     """What an evaluation takes, roughly."""
-    return float(method["start_seconds"] + _READING * method["monitor_seconds"])
+    return float(method["overhead_seconds"] + _READING * method["monitor_seconds"])
 
 
 def hours_of(settings: Settings, methods: Mapping[str, Mapping[str, Any]]) -> float:
@@ -305,9 +310,7 @@ def _notes(planned: Planned, data: Mapping[str, Any]) -> list[str]:
     if data["duplicates"]:
         notes.append(f"{data['duplicates']} images of train repeat another one of it")
     if settings.sampler != SOBOL:
-        notes.append(
-            f"sampler={settings.sampler}: points depend on scores; methods do not share them"
-        )
+        notes.append(f"sampler={settings.sampler}: points depend on scores, methods share none")
     if settings.allow_differ:
         notes.append(f"allowed to differ: {', '.join(settings.allow_differ)}")
     return notes
@@ -341,9 +344,7 @@ def print_plan(folder: StudyFolder, settings: Settings, found: Mapping[str, Any]
     print(", ".join(f"{found['runs'][key]} {name}" for key, name in stages.items()))
     data = found["data"]
     images = ", ".join(f"{name} {count:,}" for name, count in data["images"].items())
-    print(
-        f"images: {images} in {len(data['classes'])} classes, contents {data['contents_sha'][:12]}"
-    )
+    print(f"images: {images} in {len(data['classes'])} classes")
     print(
         f"about {duration(3600 * found['hours'])} on this machine, {at_once(settings)[2]} runs at "
         f"once; at most {found['disk_bytes'] / 1e6:,.0f} MB of checkpoints"

@@ -57,10 +57,9 @@ class Pool(Protocol):
 
 def at_once(settings: Settings) -> tuple[int, list[str], int]:
     """Cores, GPUs, and how many runs share them."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    gpus = visible_gpus()
+    cores, gpus = os.cpu_count() or 1, visible_gpus()
+    if hasattr(os, "sched_getaffinity"):  # Linux: those that this process may use
+        cores = len(os.sched_getaffinity(0))
     return cores, gpus, settings.jobs or len(gpus) or cores
 
 
@@ -107,10 +106,12 @@ def run_child(work: Work, env: Mapping[str, str], stop: Stop) -> int:
     if stop.signum is not None:
         return -int(signal.SIGTERM)
     work.output.parent.mkdir(parents=True, exist_ok=True)
-    with work.output.open("ab") as file:
-        with start_child(work.program, work.args, {**env, **work.env}, file) as process:
-            stop.add(process)
-            return process.wait()
+    with (
+        work.output.open("ab") as file,
+        start_child(work.program, work.args, {**env, **work.env}, file) as process,
+    ):
+        stop.add(process)
+        return process.wait()
 
 
 class Submitit:

@@ -290,7 +290,7 @@ class Readings:
                 device=first["device"],
                 epochs=first["epochs"],
                 seconds=round(seconds, 1),
-                started=self.ledger.last(entry["id"])["time"],
+                started=self.ledger.first(entry["id"])["time"],
                 ended=now(),
             )
         )

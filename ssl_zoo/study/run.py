@@ -48,9 +48,8 @@ def run(settings: Settings, command: str) -> int:
     with held(folder):
         if folder.plan.is_file():
             check_same(folder, settings)
-            settings.write(
-                folder.settings, folder.settings.read_text().splitlines()[0].lstrip("# ")
-            )
+            first = folder.settings.read_text(encoding="utf-8").partition("\n")[0]
+            settings.write(folder.settings, first.removeprefix("# "))
         else:
             plan(settings, command)
         planned = planned_of(settings, folder)
@@ -89,8 +88,8 @@ def check_same(folder: StudyFolder, settings: Settings) -> None:
     began = read_folder(folder.settings)
     if changed := differences(settings, began):
         raise UserError(
-            f"{folder} holds another study: {listed(changed)}: repeat what it began with (python -m "
-            f"ssl_zoo.study run {folder}), or choose another folder with out=DIR"
+            f"{folder} holds another study: {listed(changed)}: go on with what it began with by "
+            f"python -m ssl_zoo.study run {folder}, or choose another folder with out=DIR"
         )
     known = folder.read_json(folder.plan)["settings_sha"]
     if began.sha() != known:

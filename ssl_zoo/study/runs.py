@@ -127,7 +127,10 @@ class Runs:
             self._ask()
         table = self.finals if FINAL in stages else self.trials
         for row in table.pending(*stages):
-            yield self._task(table, key_of(row))
+            if self.run_folder(row).read_result().get("status") in DONE:
+                self._take(table, key_of(row))  # it ended, and the study was killed before it knew
+            else:
+                yield self._task(table, key_of(row))
 
     def _task(self, table: Table, key: Key) -> Task:
         return Task(
@@ -173,6 +176,11 @@ class Runs:
                 return
             error = last_line(run.path / OUTPUT) if code > 0 else f"killed {_DEATHS} times"
             run.write_result(run.read_result() | {"status": FAILED, "error": error})
+        self._take(table, key)
+
+    def _take(self, table: Table, key: Key) -> None:
+        """The row of a run that has ended."""
+        run = self.run_folder(table.get(key))
         run.best.unlink(missing_ok=True)  # a study scores last.ckpt
         table.put(filled(table.get(key), run, self.settings.metric))
         self._tell()
@@ -180,7 +188,7 @@ class Runs:
         self._check_first(table)
 
     def _check_first(self, table: Table) -> None:
-        """Stop where nothing succeeds, or nothing is measured: that is not a result.
+        """Stop where nothing succeeds, or nothing is measured: that is not what a method can do.
 
         Raises:
             UserError: With the first error; the runs are then tried again.

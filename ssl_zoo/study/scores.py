@@ -52,7 +52,8 @@ def _of_suite(folder: StudyFolder, entry: Mapping[str, Any], suite: str) -> Iter
         if who is None:
             continue
         kind, method, title = who
-        number = row.get(IMAGES_SCORED, result.get("num_images", {}).get("test", 0))
+        counts = result.get("num_images", {})
+        numbers = {"test": row.get(IMAGES_SCORED, counts.get("test")), "val": counts.get("val")}
         for metric, value in row.items():
             if isinstance(value, float) and metric.startswith(("test_", "val_")):
                 yield Score(
@@ -63,7 +64,7 @@ def _of_suite(folder: StudyFolder, entry: Mapping[str, Any], suite: str) -> Iter
                     suite=title,
                     metric=metric,
                     value=value,
-                    num_test=int(number or 0),
+                    num_test=int(numbers[metric.partition("_")[0]] or 0),
                     is_headline=metric == result["headline"],
                     protocol_id=str(row.get("protocol_id", result["protocol_id"])),
                     reading=str(entry["id"]),

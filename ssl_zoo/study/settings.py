@@ -237,8 +237,8 @@ def _read(study: str) -> dict[str, Any]:
     else:
         if study not in options_of(GROUP):
             raise UserError(
-                f"study={study} is not a study: {nearest(study, options_of(GROUP))} (a file of your "
-                "own: study=FILE.yaml)"
+                f"study={study} is not a study: {nearest(study, options_of(GROUP))} (your own: "
+                "study=FILE.yaml)"
             )
         tree, name = read_option(GROUP, study), study
     if not isinstance(tree, dict):

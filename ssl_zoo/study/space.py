@@ -42,7 +42,8 @@ class Dimension:
         if isinstance(self.source, Choice):
             return parsed(_entry(self.source.texts, share))
         if isinstance(self.source, Steps):
-            return _entry(self.source.numbers, share)
+            number: float = _entry(self.source.numbers, share)
+            return number
         return _between(self.source, share)
 
 
@@ -160,16 +161,12 @@ def sobol(space: Space, trials: int, seed: int) -> dict[str, list[dict[str, Valu
         return {method: [{} for _ in range(trials)] for method in space.own}
     from scipy.stats import qmc  # slow to import
 
-    points = qmc.Sobol(width, scramble=True, rng=seed).random_base2(
-        max(0, (trials - 1).bit_length())
-    )
+    sequence = qmc.Sobol(width, scramble=True, rng=seed)
+    points = sequence.random_base2((trials - 1).bit_length())[:trials].tolist()
     return {
         method: [
-            {
-                one.knob: one.at(float(share))
-                for one, share in zip(space.of(method), row, strict=False)
-            }
-            for row in points[:trials]
+            {one.knob: one.at(share) for one, share in zip(space.of(method), point, strict=False)}
+            for point in points
         ]
         for method in space.own
     }

@@ -1,6 +1,7 @@
-"""What a run is and takes, from a few of its steps: `python -m ssl_zoo.training.measure FOLDER`.
+"""What a run is and takes, from a few of its steps, none of which is kept.
 
-FOLDER holds a job.yaml; measured.json is written beside it. Nothing is trained that is kept.
+`python -m ssl_zoo.training.measure FOLDER TIME`, where FOLDER holds a job.yaml, and is given the
+measured.json; TIME is when this was started, by the clock.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import torch
@@ -27,11 +28,11 @@ from ssl_zoo.data.contents import contents
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.launched import end_with_launcher
 from ssl_zoo.methods import Method
-from ssl_zoo.provenance import sha_of
 from ssl_zoo.training.build import build_callbacks, build_method, build_trainer, refusals
 from ssl_zoo.training.facts import run_facts
 from ssl_zoo.training.frozen import Job, known_to_hydra
-from ssl_zoo.training.steps import count_steps
+from ssl_zoo.training.report import save_first_views, save_last_figures, start_of
+from ssl_zoo.training.steps import count_steps, rhythm_of
 from ssl_zoo.training.tried import thrown_away
 from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_text
@@ -63,46 +64,40 @@ class _Clock(Callback):
 
 
 def measure(job: Job, begun: float, look: bool) -> dict[str, Any]:
-    """Take a few steps of a run, with its monitors.
+    """Take a few steps of a run, with its monitors and its pictures.
 
     Args:
         job: Of the whole run.
-        begun: When this process began, by `perf_counter`.
+        begun: When this process was started, by `time`.
         look: Whether to hash the images' contents too.
     """
     config = job.config
     seed_everything(config["seed"], workers=False, verbose=False)
     data: DataModule = instantiate(OmegaConf.create(config).data)
-    found: dict[str, Any] = {"data": contents(data)} if look else {}
     config["trainer"]["fast_dev_run"] = _STEPS * int(config["trainer"]["accumulate_grad_batches"])
     with thrown_away(config) as (elsewhere, folder):
         cfg = OmegaConf.create(elsewhere)
         method: Method = build_method(cfg, data, init=cfg.get("init"))
-        clock = _Clock()
-        callbacks = build_callbacks(cfg, CleanFeatures(config["monitor"]["bank_size"]), folder)
-        trainer = build_trainer(cfg, [], [clock, *callbacks])
+        clock, features = _Clock(), CleanFeatures(config["monitor"]["bank_size"])
+        trainer = build_trainer(cfg, [], [clock, *build_callbacks(cfg, features, folder)])
         facts = run_facts(data, method, trainer, job.shown)
-        ready = perf_counter()
+        save_first_views(data, folder)
+        fit = time()
         with refusals():
             trainer.fit(method, datamodule=data)
-        ended = perf_counter()
-    step = clock.seconds_per_step(ended - ready)
-    return (
-        found
-        | _lengths(job, data)
-        | {
-            "parameters": facts["parameters"],
-            "backbone_parameters": facts["backbone_parameters"],
-            "device": facts["device"],
-            "labelled": facts["labelled"],
-            "val": facts["val"],
-            "data_sha": sha_of(data.fingerprint),
-            "seconds_per_step": step,
-            "start_seconds": ready - begun,
-            "monitor_seconds": max(0.0, ended - ready - step * len(clock.times)),
-            "checkpoint_bytes": _bytes(method, trainer.optimizers),
-        }
-    )
+        fit = time() - fit
+        rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
+        save_last_figures(data, folder, features.latest_val, rhythm, start_of(config))
+    step = clock.seconds_per_step(fit)
+    names = ("parameters", "backbone_parameters", "device", "labelled", "val", "data_sha")
+    found = _lengths(job, data) | {name: facts[name] for name in names}
+    found |= {
+        "seconds_per_step": step,
+        "overhead_seconds": time() - begun - fit,
+        "monitor_seconds": max(0.0, fit - step * len(clock.times)) / 2,  # before and after them
+        "checkpoint_bytes": _bytes(method, trainer.optimizers),
+    }
+    return found | ({"data": contents(data)} if look else {})
 
 
 def _lengths(job: Job, data: DataModule) -> dict[str, Any]:
@@ -134,9 +129,8 @@ def _bytes(method: Method, optimizers: list[Optimizer]) -> int:
     return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, torch.Tensor))
 
 
-def main(place: Path, look: bool) -> int:
+def main(place: Path, begun: float, look: bool) -> int:
     """Measure, write what was found, and return the exit code."""
-    begun = perf_counter()
     end_with_launcher()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_DFL)
@@ -153,8 +147,9 @@ def main(place: Path, look: bool) -> int:
 
 
 if __name__ == "__main__":
+    _, place, begun, *look = sys.argv
     try:
-        sys.exit(main(Path(sys.argv[1]), "contents" in sys.argv[2:]))
+        sys.exit(main(Path(place), float(begun), "contents" in look))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -14,7 +14,7 @@ from ssl_zoo.study.folder import StudyFolder
 from ssl_zoo.study.guards import Outcome, check
 from ssl_zoo.study.reading import Study, read_study
 from ssl_zoo.study.report import details, sections
-from ssl_zoo.study.report.document import Document, Section
+from ssl_zoo.study.report.document import Document, Section, Text
 from ssl_zoo.study.report.markdown import as_markdown
 from ssl_zoo.study.report.page import as_page
 from ssl_zoo.study.report.words import interval, score
@@ -65,7 +65,8 @@ def _document(study: Study, outcomes: Sequence[Outcome], found: Sequence[Suite])
         parts.append(sections.of_suite(study, suite, pictures.of_suite(suite, number)))
     parts.append(sections.of_backbones(study, first))
     parts.append(sections.of_selection(study, first))
-    parts.append(sections.of_search(study, pictures, curves, why))
+    best_of = pictures.of_search(curves) or Text(why)
+    parts.append(sections.of_search(study, [best_of, pictures.of_trials()]))
     if (learning := pictures.of_training()) is not None:
         parts.append(Section("Learning curves", [learning]))
     parts += [details.of_budget(study), details.of_settings(study), sections.of_guards(outcomes)]

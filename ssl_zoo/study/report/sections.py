@@ -11,7 +11,6 @@ from ssl_zoo.study.folder import FINAL
 from ssl_zoo.study.guards import FAILS, OPEN, WARNS, Outcome
 from ssl_zoo.study.reading import Study
 from ssl_zoo.study.report.document import Block, Code, Section, Table, Text
-from ssl_zoo.study.report.pictures import Pictures
 from ssl_zoo.study.report.words import gap, gap_interval, interval, score, spread, values
 from ssl_zoo.study.results import Suite, of_finals_on_val, on_val
 from ssl_zoo.study.statistics import Difference
@@ -115,9 +114,7 @@ def _difference(pair: Difference, is_share: bool) -> list[str]:
     ]
 
 
-def of_search(
-    study: Study, pictures: Pictures, curves: dict[str, list[float]], why: str
-) -> Section:
+def of_search(study: Study, pictures: Sequence[Block | None]) -> Section:
     """How the configurations were found."""
     section = Section("The search")
     searched = [(m, study.dimensions(m), len(study.trial_numbers(m))) for m in study.methods]
@@ -142,8 +139,7 @@ def of_search(
             note="More dimensions with as many trials are searched less densely.",
         )
     )
-    shown = [pictures.of_search(curves) if curves else Text(why), pictures.of_trials()]
-    section.blocks += [block for block in shown if block is not None]
+    section.blocks += [picture for picture in pictures if picture is not None]
     return section
 
 
