@@ -119,11 +119,14 @@ class Pace(Unhurried):
         self.clock.save()
         for task in tasks:
             number = self._round(stage, task.key)
-            if number >= _LEAST[stage] and not self._has_begun(stage, number):
-                if not self._has_time(stage, number):
-                    self._end_at(stage, number)
-                    return
+            if not self._may_begin(stage, number):
+                self._end_at(stage, number)
+                return
             yield task
+
+    def _may_begin(self, stage: str, number: int) -> bool:
+        wanted = number < _LEAST[stage] or self._has_begun(stage, number)
+        return wanted or self._has_time(stage, number)
 
     def _rows(self, stage: str) -> list[RunRow]:
         table = self.runs.finals if stage == FINAL else self.runs.trials
@@ -136,7 +139,10 @@ class Pace(Unhurried):
         return sorted({row.seed for row in self._rows(FINAL)}).index(seed)
 
     def _in_round(self, stage: str, number: int) -> list[RunRow]:
-        keys = ((row, (row.stage, row.method, row.trial, row.seed, row.fold)) for row in self._rows(stage))
+        keys = (
+            (row, (row.stage, row.method, row.trial, row.seed, row.fold))
+            for row in self._rows(stage)
+        )
         return [row for row, key in keys if self._round(stage, key) == number]
 
     def _has_begun(self, stage: str, number: int) -> bool:
@@ -151,7 +157,11 @@ class Pace(Unhurried):
         return now + self._of_rest(0, reruns=False) + self._of_readings(number + 1) <= self._left()
 
     def _of_readings(self, seeds: int) -> float:
-        return self._of_rest(seeds, reruns=False) - self._of_rest(0, reruns=False) - self._of_finals(seeds)
+        return (
+            self._of_rest(seeds, reruns=False)
+            - self._of_rest(0, reruns=False)
+            - self._of_finals(seeds)
+        )
 
     def _of_finals(self, seeds: int) -> float:
         settings = self.runs.settings
@@ -169,20 +179,22 @@ class Pace(Unhurried):
         """Without reruns where there is no time for them."""
         settings = self.runs.settings
         if settings.rerun["configs"] and self._of_rest(_LEAST[FINAL], reruns=True) > self._left():
-            self._cut({"rerun": {"configs": 0, "seeds": 0}}, "nothing is run again before the selection")
+            self._cut(
+                {"rerun": {"configs": 0, "seeds": 0}}, "nothing is run again before the selection"
+            )
 
     def before_seal(self) -> None:
         """As many final seeds as there is time for, at least two."""
         planned, least = self.runs.settings.seeds, _LEAST[FINAL]
-        fits = [n for n in range(least, self.most_seeds + 1) if self._of_rest(n, False) <= self._left()]
+        fits = [
+            n for n in range(least, self.most_seeds + 1) if self._of_rest(n, False) <= self._left()
+        ]
         seeds = max(fits, default=least)
         if seeds != planned:
             self._cut({"seeds": seeds}, f"{seeds} instead of {planned} final seeds for each method")
 
     def _cut(self, settings: dict[str, Any], what: str) -> None:
-        why = (
-            f"budget={self.runs.settings.budget}: after {duration(self.clock.spent())}, {what}"
-        )
+        why = f"budget={self.runs.settings.budget}: after {duration(self.clock.spent())}, {what}"
         self.clock.cut(settings, why)
         self.progress.say(why)
         self._apply()

@@ -74,8 +74,8 @@ def costs_of(measured: Mapping[str, Mapping[str, Any]], epochs: int) -> Costs:
     """
     fixed, epoch, reading = {}, {}, {}
     for method, one in measured.items():
-        start = one["start_seconds"] + one.get("overhead_seconds", 0.0)
-        fixed[method] = start + _MONITORINGS * one["monitor_seconds"] + _END
+        start = one["overhead_seconds"]
+        fixed[method] = start + (1 + _MONITORINGS) * one["monitor_seconds"] + _END
         epoch[method] = one["steps"] / epochs * one["seconds_per_step"]
         reading[method] = start + _READING * one["monitor_seconds"]
     return Costs(fixed, epoch, reading)
@@ -100,6 +100,8 @@ def fitted(
     Raises:
         UserError: If nothing that compares anything fits.
     """
+    known = {name: own for name, own in settings.methods.items() if name in measured}
+    every, settings = list(settings.methods), replace(settings, methods=known)
     costs, time = costs_of(measured, epochs), seconds_of(settings.budget) - spent
     free = not any(one.startswith("epochs=") for one in settings.overrides)
     per_epoch = min(one["steps"] for one in measured.values()) / epochs
@@ -112,13 +114,16 @@ def fitted(
         for shape in shapes:
             found = min(epochs, _epochs(shape, settings, costs, time, slots))
             if found >= wanted:
-                return _as_settings(settings, shape, found, epochs, costs, spent, slots)
+                smaller = _as_settings(settings, shape, found, epochs)
+                seconds = _seconds(shape, found, settings, costs, slots) + spent
+                left_out = [name for name in every if name not in smaller.methods]
+                return smaller, _notes(settings, shape, found, epochs, left_out, seconds)
     smallest = _seconds(shapes[-1], least, settings, costs, slots) + spent
     minutes = math.ceil(smallest * 1.1 / 60)
     raise UserError(
-        f"budget={settings.budget} is too short: {_in_words(shapes[-1])}, with {least} epochs each, "
-        f"take about {duration(smallest)} here; give budget={minutes}min or more"
-        + (", or smaller images and backbone (dataset.image_size, backbone)" if minutes > 5 else "")
+        f"budget={settings.budget} is too short: {_in_words(shapes[-1])}, {least} epochs each, "
+        f"take about {duration(smallest)} here; give budget={minutes}min or more, or make the images or "
+        "the backbone smaller (dataset.image_size, backbone)"
     )
 
 
@@ -136,9 +141,7 @@ def _runs(shape: Shape, settings: Settings) -> int:
     return one * len(settings.folds or [None])
 
 
-def _seconds(
-    shape: Shape, epochs: float, settings: Settings, costs: Costs, slots: int
-) -> float:
+def _seconds(shape: Shape, epochs: float, settings: Settings, costs: Costs, slots: int) -> float:
     """What a study takes from its plan to its report."""
     methods = list(settings.methods)[: shape.methods]
     of_runs = [costs.run(method, epochs) for method in methods]
@@ -158,21 +161,12 @@ def _epochs(shape: Shape, settings: Settings, costs: Costs, time: float, slots: 
     return int((time - none) / max(one - none, 1e-9))
 
 
-def _as_settings(
-    settings: Settings,
-    shape: Shape,
-    epochs: int,
-    most: int,
-    costs: Costs,
-    spent: float,
-    slots: int,
-) -> tuple[Settings, list[str]]:
-    names = list(settings.methods)
-    kept, left_out = names[: shape.methods], names[shape.methods :]
+def _as_settings(settings: Settings, shape: Shape, epochs: int, most: int) -> Settings:
     own = []
     if epochs < most:
         own = [f"epochs={epochs}", f"monitor.every_n_epochs={math.ceil(epochs / _MONITORINGS)}"]
-    found = replace(
+    kept = list(settings.methods)[: shape.methods]
+    return replace(
         settings,
         methods={name: settings.methods[name] for name in kept},
         overrides=[*settings.overrides, *own],
@@ -180,12 +174,15 @@ def _as_settings(
         rerun={"configs": shape.configs, "seeds": shape.again},
         seeds=shape.seeds,
     )
-    seconds = _seconds(shape, epochs, settings, costs, slots) + spent
-    return found, _notes(settings, shape, epochs, most, left_out, seconds)
 
 
 def _notes(
-    settings: Settings, shape: Shape, epochs: int, most: int, left_out: Sequence[str], seconds: float
+    settings: Settings,
+    shape: Shape,
+    epochs: int,
+    most: int,
+    left_out: Sequence[str],
+    seconds: float,
 ) -> list[str]:
     again = settings.rerun["configs"] * settings.rerun["seeds"]
     pairs = {
