@@ -20,6 +20,7 @@ from ssl_zoo.study.checks import SOBOL
 from ssl_zoo.study.clock import Clock, seconds_of
 from ssl_zoo.study.folder import CEILING, FINAL, FLOOR, HPO, METHOD, ORACLE, RERUN, StudyFolder
 from ssl_zoo.study.frozen import Frozen, freeze, thawed
+from ssl_zoo.study.of_data import check_folds, few_images
 from ssl_zoo.study.pool import at_once
 from ssl_zoo.study.settings import Settings
 from ssl_zoo.study.sizing import fitted
@@ -148,6 +149,7 @@ def plan(settings: Settings, command: str) -> dict[str, Any]:
     print(f"measuring {len(planned.frozen)} methods, a few steps each", flush=True)
     measured = _measure(folder, planned, clock)
     _check_data(settings, measured)
+    check_folds(settings, measured)
     notes: list[str] = []
     if settings.budget is not None:
         planned, measured, notes = _within_budget(planned, measured, clock)
@@ -249,8 +251,9 @@ def _check_data(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -
             )
         if not images["test"]:
             raise UserError(
-                f"methods.{method}: the data set has no test images: give it a test folder, or "
-                "dataset.class_split=hash with protocols=[retrieval] metric=val/map_at_r"
+                f"methods.{method}: the data set has no test images: give it a test folder, "
+                "dataset.test_fraction=0.2 (of dataset=folder), or dataset.class_split=hash with "
+                "protocols=[retrieval] metric=val/map_at_r"
             )
 
 
@@ -338,7 +341,7 @@ def hours_of(settings: Settings, methods: Mapping[str, Mapping[str, Any]]) -> fl
 
 def _notes(planned: Planned, data: Mapping[str, Any]) -> list[str]:
     """Lines that the report repeats."""
-    settings, notes = planned.settings, []
+    settings, notes = planned.settings, few_images(data["images"])
     for pair, count in data["overlaps"].items():
         if count:
             notes.append(f"{count} images are in both splits {pair}")

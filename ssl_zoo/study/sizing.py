@@ -122,8 +122,8 @@ def fitted(
     minutes = math.ceil(smallest * 1.1 / 60)
     raise UserError(
         f"budget={settings.budget} is too short: {_in_words(shapes[-1])}, {least} epochs each, "
-        f"take about {duration(smallest)} here; give budget={minutes}min or more, or make the images or "
-        "the backbone smaller (dataset.image_size, backbone)"
+        f"take about {duration(smallest)} here; give budget={minutes}min or more, or make the "
+        "images or the backbone smaller (dataset.image_size, backbone)"
     )
 
 
