@@ -69,7 +69,7 @@ def costs_of(measured: Mapping[str, Mapping[str, Any]], epochs: int) -> Costs:
     """From what `plan` has measured.
 
     Args:
-        measured: By method, of runs of so many epochs.
+        measured: By method, of runs of this many epochs.
         epochs: Of those.
     """
     fixed, epoch, reading = {}, {}, {}

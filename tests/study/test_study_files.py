@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ssl_zoo.config import options_of
 from ssl_zoo.config.groups import search
 from ssl_zoo.study.plan import frozen_of, runs_of
 from ssl_zoo.study.settings import Settings, read_settings
-from ssl_zoo.study.space import sobol, space_of
+from ssl_zoo.study.space import space_of
 from ssl_zoo.types import UserError
 
 # Ranges of the paper's 50 trials (fair_comparison.md, 1.3), by knob without method.metric_loss.
@@ -56,12 +55,12 @@ def test_the_reality_check_is_that_of_the_paper() -> None:
     assert runs_of(found)["final"] == 13 * 10 * 4
 
 
-def test_bins_are_whole_numbers_and_scales_are_not() -> None:
+def test_bins_are_whole_numbers_and_margins_are_not() -> None:
     found = read_settings(["study=reality_check", "dataset.root=DIR", "methods=[fastap,cosface]"])
-    space = space_of({}, {name: one["search"] for name, one in found.methods.items()})
-    points = sobol(space, 8, seed=0)
-    assert all(type(p["method.metric_loss.num_bins"]) is int for p in points["fastap"])
-    assert all(type(p["method.metric_loss.margin"]) is float for p in points["cosface"])
+    own = space_of({}, {name: one["search"] for name, one in found.methods.items()}).own
+    shares = [i / 10 for i in range(10)]
+    assert all(type(own["fastap"][0].at(share)) is int for share in shares)
+    assert all(type(own["cosface"][0].at(share)) is float for share in shares)
 
 
 def test_a_part_of_a_study_keeps_what_its_file_says_of_it() -> None:
@@ -88,7 +87,7 @@ def test_a_file_of_ones_own_beside_conf_is_found(
 ) -> None:
     (tmp_path / "study").mkdir()
     mine = tmp_path / "study" / "mine.yaml"
-    mine.write_text(yaml.safe_dump({"methods": {"simclr": {}, "byol": {}}, "trials": 4}))
+    mine.write_text("methods: {simclr: {}, byol: {}}\ntrials: 4\n")
     assert read_settings([f"study={mine}"]).trials == 4
     monkeypatch.setattr("ssl_zoo.config.groups.own_folders", [])
     search(["--config-dir", str(tmp_path)])
