@@ -179,7 +179,7 @@ def check_trainer(cfg: DictConfig) -> None:
     for name, default in read_option("trainer", "default").items():
         if name not in node:
             raise UserError(f"trainer.{name} is missing: its default is {_yaml(default)}")
-        knob = _knob_of_trainer(name)
+        knob = _knob_in(default)
         if knob and node[name] != default and cfg.trainer[name] != OmegaConf.select(cfg, knob):
             raise UserError(f"trainer.{name} has its value from {knob}: set {knob} instead")
 
@@ -274,7 +274,12 @@ def _check_moved(key: str, value: str) -> None:
 
 def _knob_of_trainer(name: str) -> str | None:
     """The knob that feeds an argument of Lightning's Trainer; None where it is Lightning's own."""
-    knob = _KNOB.fullmatch(str(read_option("trainer", "default").get(name, "")))
+    return _knob_in(read_option("trainer", "default").get(name))
+
+
+def _knob_in(default: Any) -> str | None:
+    """The knob that a default takes its value from; None where it has a value."""
+    knob = _KNOB.fullmatch(str(default))
     return knob.group(1) if knob else None
 
 

@@ -72,7 +72,7 @@ def style_of(number: int) -> tuple[str, str, str]:
     """Colour, line and mark of a method, by its place: 28 of them differ."""
     turn = number // len(COLORS)
     color = COLORS[number % len(COLORS)]
-    return color, _STYLES[turn % len(_STYLES)], _MARKERS[number % len(_MARKERS)]
+    return color, _STYLES[turn % len(_STYLES)], _MARKERS[(number + 3 * turn) % len(_MARKERS)]
 
 
 def draw_scores(bars: Sequence[Bar], levels: Mapping[str, float], label: str) -> Figure:
@@ -109,7 +109,7 @@ def draw_scores(bars: Sequence[Bar], levels: Mapping[str, float], label: str) ->
     left.set(xlabel=label)
     right.set(xlabel="behind the best mean")
     if levels:
-        place = {"loc": "upper left", "bbox_to_anchor": (0, -0.55 / height - 0.12)}
+        place = {"loc": "upper left", "bbox_to_anchor": (0, -0.7 / (height - 0.7))}
         left.legend(**place, frameon=False, fontsize=8, ncols=4)
     return figure
 

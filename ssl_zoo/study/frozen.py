@@ -29,7 +29,6 @@ from ssl_zoo.config import (
 )
 from ssl_zoo.config.changes import CHANGEABLE, dependent
 from ssl_zoo.config.compose import composed_with_options
-from ssl_zoo.config.interpolations import overlap
 from ssl_zoo.config.words import check_words
 from ssl_zoo.provenance import sha_of
 from ssl_zoo.run_folder import moved
@@ -98,7 +97,10 @@ class Frozen:
             except_for: What is searched, and what may differ.
         """
         flat = _without(job, [*self.aside, *except_for])
-        return {path: {k: v for k, v in flat.items() if overlap(k, path)} for path in paths}
+        return {
+            path: {k: v for k, v in flat.items() if k == path or k.startswith(f"{path}.")}
+            for path in paths
+        }
 
 
 def freeze(
@@ -161,10 +163,10 @@ def _freeze(
     cfg = with_absolute_places(cfg)
     job = _job_of(cfg, overrides, options)
     frozen = Frozen(method, job, _aside(folds), dimensions, tuple(map(str, trust)))
-    for share in (0.0, 0.5, 1.0 - 2**-30):  # ends that a knob refuses are refused now
-        values = {one.knob: one.at(share) for one in dimensions}
-        trial = frozen.run(Path(_NOWHERE), values, 0, folds[0] if folds else None, name)
-        check_knobs(OmegaConf.create(trial.composed))
+    for share in (0.0, 1.0 - 2**-30):  # ends that a knob refuses are refused now
+        for one in dimensions:
+            OmegaConf.update(cfg, one.knob, one.at(share), merge=False)
+        check_knobs(cfg)
     return frozen
 
 

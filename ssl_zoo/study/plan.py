@@ -109,11 +109,14 @@ def _check_held(planned: Planned) -> None:
     Raises:
         UserError: Naming the knobs with their values.
     """
+    held = {method: planned.held(method) for method in planned.frozen}
+    allowed = planned.settings.allow_differ
     for place in planned.settings.held:
-        if not any(planned.held(method)[place] for method in planned.frozen):
+        if not any(one[place] for one in held.values()) and place not in allowed:
             raise UserError(f"held={place} is not a place of the config: remove it from held")
     flat = {
-        m: {k: v for p in planned.held(m).values() for k, v in p.items()} for m in planned.frozen
+        method: {key: value for part in one.values() for key, value in part.items()}
+        for method, one in held.items()
     }
     first, *others = flat
     said = []

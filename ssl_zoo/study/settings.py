@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 
 from ssl_zoo.config import nearest, options_of
+from ssl_zoo.config.choices import groups_of
 from ssl_zoo.config.groups import read_option
 from ssl_zoo.provenance import sha_of
 from ssl_zoo.study.checks import check_settings
@@ -263,11 +265,16 @@ def _checked(arg: str, key: str) -> str:
     name = key.lstrip("+~")
     if name in _NOT_OURS:
         raise UserError(f"{arg}: {_NOT_OURS[name]}")
+    known = {*read_option("", "train"), *groups_of("train")}
+    if "/" not in name and name not in known and get_close_matches(name, KNOBS, cutoff=0.75):
+        raise UserError(
+            f"{name} is neither a knob of a study nor of train.py: {nearest(name, KNOBS)}"
+        )
     if name.startswith("hydra"):
         raise UserError(f"{arg}: a study starts its runs without Hydra's launchers, remove it")
     try:
         override = OverridesParser.create().parse_override(arg)
-    except OverrideParseException as error:
+    except HydraException as error:
         raise UserError(f"{arg} cannot be read as KEY=VALUE: quote its text") from error
     if override.is_sweep_override():
         knob = f"search.{name}='{arg.partition('=')[2]}'"
@@ -324,8 +331,10 @@ def _value(arg: str) -> Any:
     key, _, text = arg.partition("=")
     try:
         override = OverridesParser.create().parse_override(arg)
-    except OverrideParseException as error:
-        raise UserError(f"{arg} cannot be read: quote its text") from error
+    except HydraException as error:
+        raise UserError(
+            f"{arg} cannot be read: quote the texts in it, as in ['dataset.fold=0']"
+        ) from error
     if override.is_sweep_override():
         raise UserError(f"{arg} is several values: a list is {key}=[{text}]")
     return _plain(override.value())

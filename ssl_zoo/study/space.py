@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 
 from ssl_zoo.search.sources import Choice, Interval, Source, Steps, source_of
 from ssl_zoo.types import UserError
@@ -91,7 +91,7 @@ def dimension_of(knob: str, text: str, where: str = "search") -> Dimension:
         raise UserError(f"{line}: {knob} is not a knob to search over")
     try:
         override = OverridesParser.create().parse_override(f"{knob}={text}")
-    except OverrideParseException as error:
+    except HydraException as error:
         raise UserError(f"{line} cannot be read: give {_EXAMPLE}") from error
     if not override.is_sweep_override():
         raise UserError(f"{line} is one value: give {_EXAMPLE}, or put it into common")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers.studies import (
+from helpers.study_folders import (
     METRIC,
     Writer,
     edit_json,
@@ -92,6 +92,13 @@ def early_evaluation(folder: StudyFolder) -> None:
     evaluated(folder.path / "trials/simclr/1/evaluation/knn.json", 0.5)
 
 
+def early_evaluation_cleared(folder: StudyFolder) -> None:
+    """The JSON was deleted, a table beside it was not."""
+    early_evaluation(folder)
+    file = folder.path / "trials/simclr/1/evaluation/knn.json"
+    file.rename(file.with_name("knn_per_class.csv"))
+
+
 def logged_test(folder: StudyFolder) -> None:
     RunFolder(folder.path / "trials/moco/2").append_metrics(11, {"test/top1": 0.7}, 3, 3600)
 
@@ -125,6 +132,21 @@ def edited_ledger(folder: StudyFolder) -> None:
 
 def another_checkpoint(folder: StudyFolder) -> None:
     (folder.path / "finals/moco/seed102/checkpoints/last.ckpt").write_text("trained longer")
+
+
+def first_line_removed(folder: StudyFolder) -> None:
+    lines = folder.ledger.read_text().splitlines(keepends=True)
+    folder.ledger.write_text("".join(lines[2:]))
+
+
+def seed_left_out(folder: StudyFolder) -> None:
+    """The worst seed's score is removed from results.csv."""
+    write_rows(folder.results, read_rows(folder.results, Score)[1:], Score)
+
+
+def score_of_another(folder: StudyFolder) -> None:
+    rows = read_rows(folder.results, Score)
+    write_rows(folder.results, [replace(rows[0], method="moco"), *rows[1:]], Score)
 
 
 def unknown_reading(folder: StudyFolder) -> None:
@@ -174,6 +196,24 @@ def edited_results(folder: StudyFolder) -> None:
     write_rows(folder.results, [replace(rows[0], value=0.99), *rows[1:]], Score)
 
 
+def other_sealed_values(folder: StudyFolder) -> None:
+    methods = folder.read_json(folder.selection)["methods"]
+    methods["simclr"]["values"]["method.temperature"] = 0.07
+    reseal(folder, methods=methods)
+
+
+def other_headline(folder: StudyFolder) -> None:
+    edit_json(
+        folder.path / "finals/simclr/seed101/evaluation/knn.json",
+        lambda content: content.update(headline="test_top5"),
+    )
+
+
+def more_test_images(folder: StudyFolder) -> None:
+    rows = read_rows(folder.results, Score)
+    write_rows(folder.results, [replace(rows[0], num_test=40_000), *rows[1:]], Score)
+
+
 def failed_that_finished(folder: StudyFolder) -> None:
     _row(folder, "trials", "trials/moco/0", status="failed", score=None)
     reseal(folder)
@@ -213,6 +253,11 @@ def nothing_held(folder: StudyFolder) -> None:
 def missing_trial(folder: StudyFolder) -> None:
     _without(folder, "trials", "trials/moco/0")
     reseal(folder)
+
+
+def unlisted_trial(folder: StudyFolder) -> None:
+    shutil.copytree(folder.path / "trials/moco/0", folder.path / "trials/moco/7")
+    shutil.rmtree(folder.path / "trials/moco/7/evaluation")
 
 
 def one_trial_more(folder: StudyFolder) -> None:
@@ -338,12 +383,16 @@ def same_folder(folder: StudyFolder) -> None:
 
 PLANTED = [
     ("G1", early_evaluation, "trials/simclr/1/evaluation/knn.json has scores on test"),
+    ("G1", early_evaluation_cleared, "trials/simclr/1 was evaluated, of which the ledger knows"),
     ("G1", logged_test, "trials/moco/2 logged test/top1"),
     ("G1", line_before_the_seal, "simclr, seed 101 (method) at 2026-11-26T11:30:00+00:00, before"),
     ("G1", test_without_a_selection, "and no selection is sealed"),
     ("G1", under_another_selection, "under another selection.json"),
     ("G2", read_twice, "method: simclr, seed 101, knn: test was read 2 times"),
-    ("G2", edited_ledger, "line 2 does not follow line 1"),
+    ("G2", edited_ledger, "line 2 does not follow the one before it"),
+    ("G2", first_line_removed, "line 1 does not follow the one before it"),
+    ("G2", seed_left_out, "simclr, seed 101 (method): test was read, and results.csv has no score"),
+    ("G2", score_of_another, "has moco, seed 101 (method), of the reading of simclr, seed 101"),
     ("G2", another_checkpoint, "finals/moco/seed102: its last.ckpt is not the checkpoint"),
     ("G2", unknown_reading, "the reading r99, not in ledger"),
     ("G3", edited_trials, "trials.csv was changed after the selection was sealed"),
@@ -355,6 +404,17 @@ PLANTED = [
     ("G3", other_values, "method.temperature is 0.14"),
     ("G3", other_final_config, "seed101 differs from the selected trial 1 in method.hidden_dim"),
     ("G3", edited_results, "results.csv: simclr, seed 101, knn, test_top1 is 0.9900"),
+    ("G3", other_sealed_values, "simclr: the sealed values are not those of trial 1"),
+    (
+        "G3",
+        other_headline,
+        "the headline of finals/simclr/seed101/evaluation/knn.json is test_top5",
+    ),
+    (
+        "G3",
+        more_test_images,
+        "is of 40000 images, finals/simclr/seed101/evaluation/knn.json of 400",
+    ),
     ("G3", failed_that_finished, "trials/moco/0 is failed in the table, finished in its result"),
     ("G4", leak, "7 images are in both of train and test"),
     ("G4", not_compared, "the plan has not compared the images"),
@@ -363,6 +423,7 @@ PLANTED = [
     ("G5", another_rule, 'optimizer.lr_rule is "linear" in simclr'),
     ("G5", nothing_held, "held is empty"),
     ("G6", missing_trial, "moco: trial 0 is missing in trials.csv"),
+    ("G6", unlisted_trial, "trials/moco/7 is a run that trials.csv does not list"),
     ("G6", one_trial_more, "simclr: 1 trials more than trials=2"),
     ("G6", missing_seed, "moco: finals.csv has 1 seeds, not seeds=2"),
     ("G6", more_images, "had 3,672 (+2.0%)"),

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.studies import METRIC, edit_yaml, study
+from helpers.study_folders import METRIC, edit_yaml, study
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.study.folder import Score, StudyFolder, read_rows, write_rows
 from ssl_zoo.study.report import UNFAIR, write

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ssl_zoo.run_folder import ENDED
+from ssl_zoo.run_folder import ENDED, RunFolder
 from ssl_zoo.study.folder import FINAL, HPO, RERUN
 from ssl_zoo.study.guards.aside import follows, is_below, set_aside
 from ssl_zoo.study.guards.outcome import Outcome
@@ -102,6 +102,7 @@ def check_budget(study: Study, outcome: Outcome) -> None:
     _check_count(study, HPO, range(wanted), sealed, outcome)
     _check_reruns(study, sealed, outcome)
     _check_finals(study, outcome)
+    _check_unlisted(study, outcome)
     unit = str(study.settings.get("unit") or "images")
     _check_amount(study, unit, outcome)
     failed = [r for r in study.runs if r.is_done and r.status not in ENDED]
@@ -163,6 +164,17 @@ def _check_finals(study: Study, outcome: Outcome) -> None:
             outcome.fail(f"{method}: finals.csv has {len(seeds)} seeds, not seeds={wanted}")
         elif undone:
             outcome.wait(f"{method}: {len(seeds - undone)} of {wanted} final seeds are done")
+
+
+def _check_unlisted(study: Study, outcome: Outcome) -> None:
+    """Runs that are there and in no table: further trials that nobody hears of."""
+    listed = {run.folder.path for run in [*study.trials, *study.finals]}
+    for stage in ("trials", "finals"):
+        for config in sorted((study.folder.path / stage).rglob("config.yaml")):
+            is_run = RunFolder(config.parent).result.is_file()
+            if is_run and config.parent not in listed:
+                place = config.parent.relative_to(study.folder.path)
+                outcome.fail(f"{place} is a run that {stage}.csv does not list")
 
 
 def _check_amount(study: Study, unit: str, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+from ssl_zoo.metric_names import IMAGES_SCORED
 from ssl_zoo.run_folder import ENDED
 from ssl_zoo.study.dimensions import dimension_of
 from ssl_zoo.study.folder import FINAL
@@ -85,6 +86,14 @@ def _check_reading(reading: Reading, outcome: Outcome) -> None:
     if not reading.file:
         outcome.fail(f"results.csv: {what}: no JSON below {score.folder or '(none)'} has its id")
         return
+    images = reading.row.get(IMAGES_SCORED, score.num_test)
+    if images != score.num_test:
+        outcome.fail(
+            f"results.csv: {what} is of {score.num_test} images, {reading.file} of {images}"
+        )
+    headline = reading.head.get("headline")
+    if headline and score.is_headline != (score.metric == headline):
+        outcome.fail(f"results.csv: {what}: the headline of {reading.file} is {headline}")
     known = reading.row.get(score.metric)
     if not same(known, score.value):
         said = f"{_shown(score.value)}, {reading.file} has {_shown(known)}"
@@ -124,6 +133,9 @@ def _check_selected(study: Study, method: str, outcome: Outcome) -> None:
             f"{method}: trial {trial} was selected with {_shown(scores[trial])} on val; the best "
             f"is trial {best} with {_shown(known[best])}"
         )
+    rows = [run.row for run in study.of_trial(method, int(trial))]
+    if rows and _values(rows[0].values) != (sealed.get("values") or {}):
+        outcome.fail(f"{method}: the sealed values are not those of trial {trial}")
     _check_final_configs(study, method, int(trial), outcome)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_zoo.run_folder import ENDED
-from ssl_zoo.study.folder import FINAL, METHOD, ORACLE
+from ssl_zoo.study.folder import FINAL, METHOD, ORACLE, Score
 from ssl_zoo.study.guards.outcome import Outcome
 from ssl_zoo.study.reading import Run, Study, evaluations, in_words, sha256_of
 
@@ -41,6 +41,11 @@ def check_lock(study: Study, outcome: Outcome) -> None:
 def _check_evaluations(study: Study, outcome: Outcome) -> None:
     """Each file of evaluate.py with scores on test must have its line in the ledger."""
     known = {str(line.get("folder", "")).strip("/") for line in study.ledger}
+    for run in study.trials:
+        left = any(run.folder.evaluation.glob("*")) if run.row.folder else False
+        place = run.folder.path.relative_to(study.folder.path)
+        if left and not known & {str(one) for one in (place, *place.parents)}:
+            outcome.fail(f"{place} was evaluated, of which the ledger knows nothing")
     for file, content in evaluations(study.folder):
         scores = {name for row in content["rows"].values() for name in row}
         if not any(name.startswith("test_") for name in scores):
@@ -64,9 +69,7 @@ def check_once(study: Study, outcome: Outcome) -> None:
         readings.setdefault(str(line.get("id")), []).append(line)
     _check_repeats(readings, outcome)
     _check_checkpoints(study, readings, outcome)
-    by_id = {reading.score.reading for reading in study.readings}
-    for unknown in sorted(by_id - readings.keys()):
-        outcome.fail(f"results.csv has a score of the reading {unknown or '(none)'}, not in ledger")
+    _check_scores(study, readings, outcome)
     _check_coverage(study, outcome)
 
 
@@ -76,9 +79,9 @@ def _check_chain(study: Study, outcome: Outcome) -> None:
     for number, line in enumerate(study.ledger):
         before = hashlib.sha256(lines[number - 1].encode()).hexdigest() if number else ""
         said = str(line.get("previous") or "")
-        if said != before and number:
+        if said != before:
             outcome.fail(
-                f"ledger.jsonl: line {number + 1} does not follow line {number}: a line was "
+                f"ledger.jsonl: line {number + 1} does not follow the one before it: a line was "
                 "changed, added or removed"
             )
 
@@ -126,6 +129,34 @@ def _check_checkpoints(
             outcome.warn(f"{run.name}: its last.ckpt is gone, so that it cannot be compared")
         elif checked[last] != said:
             outcome.fail(f"{run.name}: its last.ckpt is not the checkpoint that was scored")
+
+
+def _check_scores(
+    study: Study, readings: dict[str, list[dict[str, Any]]], outcome: Outcome
+) -> None:
+    """Each reading has its scores in results.csv, and each score its reading."""
+    scores: dict[str, list[Score]] = {}
+    for reading in study.readings:
+        scores.setdefault(reading.score.reading, []).append(reading.score)
+    for unknown in sorted(scores.keys() - readings.keys()):
+        outcome.fail(f"results.csv has a score of the reading {unknown or '(none)'}, not in ledger")
+    for name, lines in readings.items():
+        own, what = scores.get(name, []), described(lines[0])
+        if not any(line.get("status") == _READ for line in lines):
+            continue
+        suites = {score.suite.partition(",")[0] for score in own}
+        if lost := [suite for suite in lines[0].get("suites") or [] if suite not in suites]:
+            outcome.fail(f"{what}: test was read, and results.csv has no score by {in_words(lost)}")
+        for score in own:
+            said = (score.kind, score.method, score.seed)
+            line = tuple(lines[0].get(key) for key in ("purpose", "method", "seed"))
+            named = score.kind in (METHOD, ORACLE)
+            if said != line if named else (said[0], said[2]) != (line[0], line[2]):
+                outcome.fail(
+                    f"results.csv has {score.method}, seed {score.seed} ({score.kind}), of the "
+                    f"reading of {what}"
+                )
+                break
 
 
 def _check_coverage(study: Study, outcome: Outcome) -> None:
