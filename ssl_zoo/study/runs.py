@@ -166,6 +166,8 @@ class Runs:
     def _end(self, table: Table, key: Key, code: int) -> None:
         """What came of a run whose process has ended; one that was stopped stays pending."""
         row = table.get(key)
+        if row.status != PENDING:  # its result was seen before its process had ended
+            return
         run = self.run_folder(row)
         if run.read_result().get("status") not in DONE:
             if self.stop.signum is not None:

@@ -100,7 +100,7 @@ def folder(
         _stop_at_broken(trees, broken)
     else:
         _report_skipped(trees, broken, skipped_list)
-    splits: dict[str, Any] = {}
+    splits: dict[str, Any] = {"test": None, "class_names": list(labels), "white": white}
     for i, (split, part) in enumerate(parts.items()):
         ids = {name: labels[name] for name in classes[split]}
         failed = counted(reason.split(":")[0] for reason in broken[i].values())
@@ -109,8 +109,7 @@ def folder(
         images = replace(images, left_out=left_out)
         required = {} if split == "val" else ids
         splits[split] = _without(images, part, broken[i], required, class_depth)
-    found = Splits(class_names=list(labels), white=white, **{"test": None, **splits})
-    return _with_test(found, test_fraction, root)
+    return _with_test(Splits(**splits), test_fraction, root)
 
 
 def _with_test(splits: Splits, fraction: float, root: str | Path) -> Splits:
