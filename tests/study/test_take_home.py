@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helpers.studies import study
+from helpers.study_folders import study
 from ssl_zoo.multirun import spread_of
 from ssl_zoo.study.results import Suite
 from ssl_zoo.study.statistics import compare
