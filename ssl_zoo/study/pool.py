@@ -95,7 +95,7 @@ class Local:
 
 
 def run_child(work: Work, env: Mapping[str, str], stop: Stop) -> int:
-    """Start a child and wait for it; a run that another process still writes is waited for first.
+    """Start a child and wait for it, but not before another process has left the run's folder.
 
     A child of a supervisor that was killed takes a moment to end.
     """

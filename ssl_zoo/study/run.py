@@ -7,7 +7,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -115,7 +115,7 @@ def check_same(folder: StudyFolder, settings: Settings) -> Settings:
 def _supervise(folder: StudyFolder, planned: Planned, stop: Stop) -> None:
     settings, found = planned.settings, folder.read_json(folder.plan)
     pool = pool_of(settings, folder.path, stop)
-    with Progress(found, settings.metric, pool.slots) as progress:
+    with closing(pool), Progress(found, settings.metric, pool.slots) as progress:
         engine = Engine(pool, stop, progress)
         runs = Runs(folder, planned, progress, stop)
         if not any(row.ended for row in runs.trials.rows):
@@ -128,7 +128,6 @@ def _supervise(folder: StudyFolder, planned: Planned, stop: Stop) -> None:
         _read(readings, engine)
         _tidy(runs, progress.say)
         pace.save()
-    pool.close()
 
 
 def _search(folder: StudyFolder, runs: Runs, engine: Engine, pace: Unhurried) -> None:

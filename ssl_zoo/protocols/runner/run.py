@@ -28,7 +28,7 @@ from ssl_zoo.protocols.runner.saved import given_preparation, is_saved, settled
 from ssl_zoo.protocols.runner.settings import report_settings, run_of
 from ssl_zoo.protocols.runner.sweep import runs_of, score_each
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.test_lock import check_sealed
+from ssl_zoo.sealing import check_sealed
 from ssl_zoo.types import BadValue, UserError
 
 

@@ -16,7 +16,7 @@ from helpers.tiers import only
 from ssl_zoo.config import instantiate
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.images import FileImages
-from ssl_zoo.test_lock import STUDY, TOKEN, check_sealed, closed_in, refusal, study_of, token_of
+from ssl_zoo.sealing import STUDY, TOKEN, check_sealed, closed_in, refusal, study_of, token_of
 from ssl_zoo.types import UserError
 
 CLOSED = "test is closed: the selection of the study .* is not sealed"
