@@ -252,7 +252,7 @@ def certainty(suite: Suite) -> str:
     if not rest:
         return (
             f"{best} is better than each other method by {suite.name} ({score}): with methods that "
-            "are equal, a study says this of one of them in 5% of cases at most."
+            f"are equal, a study says this of one of them in 5% of cases at most.{_small(suite)}"
         )
     ahead = [found.between(best, other) for other in rest]
     counts = ", ".join(f"of {_other(d, best)} in {_times(d, best)}" for d in ahead[:4])
@@ -260,6 +260,34 @@ def certainty(suite: Suite) -> str:
         f"Undecided: {best} has the best mean by {suite.name} ({score}), and is not shown to be "
         f"better than {', '.join(rest)} (ahead {counts} seeds)."
     )
+
+
+def _small(suite: Suite) -> str:
+    """Where the lead is less than what another test set would change."""
+    found = suite.comparison
+    assert found is not None
+    lead = min(d.mean for d in found.differences if found.best in (d.first, d.second))
+    error = suite.sampling.get(found.best)
+    if error is None or lead >= error:
+        return ""
+    return (
+        f" Its lead of {100 * lead:.2f} points is below the error of a test set of this size "
+        f"(± {100 * error:.2f}): on other images of the kind the order may differ."
+    )
+
+
+def below_floors(suite: Suite) -> str:
+    """Which methods are no better than what needs no training; "" if all are."""
+    if suite.comparison is None:
+        return ""
+    sign = -1 if suite.lowest else 1
+    lines = []
+    for name, floor in suite.floors.items():
+        spreads = suite.comparison.spreads.items()
+        low = [method for method, one in spreads if sign * one.mean <= sign * floor.mean]
+        if low:
+            lines.append(f"no better than {name}: {', '.join(low)}")
+    return f"By {suite.name} {'; '.join(lines)}." if lines else ""
 
 
 def _other(difference: Any, name: str) -> str:

@@ -105,7 +105,8 @@ def logged_test(folder: StudyFolder) -> None:
 
 def line_before_the_seal(folder: StudyFolder) -> None:
     early = {"time": "2026-11-26T11:30:00+00:00"}
-    edit_ledger(folder, lambda line: line | (early if line["id"] == "r0" else {}))
+    first = folder.read_ledger()[0]["id"]
+    edit_ledger(folder, lambda line: line | (early if line["id"] == first else {}))
 
 
 def test_without_a_selection(folder: StudyFolder) -> None:
@@ -118,7 +119,7 @@ def under_another_selection(folder: StudyFolder) -> None:
 
 def read_twice(folder: StudyFolder) -> None:
     lines = folder.read_ledger()
-    again = [line | {"id": "again"} for line in lines if line["id"] == "r0"]
+    again = [line | {"id": "again"} for line in lines if line["id"] == lines[0]["id"]]
     writer = Writer(folder.path, None)  # type: ignore[arg-type]
     for line in [*lines, *again]:
         writer.add_line(line)

@@ -20,7 +20,9 @@ from scipy import stats
 from helpers.study_folders import METRIC, edit_yaml, study
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.study.folder import Score, StudyFolder, read_rows, write_rows
+from ssl_zoo.study.reading import read_study
 from ssl_zoo.study.report import UNFAIR, write
+from ssl_zoo.study.results import below_floors, certainty, suites
 from ssl_zoo.types import UserError
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -146,6 +148,26 @@ def test_scores_are_read_from_the_evaluations(tmp_path: Path) -> None:
     found = json.loads((folder.path / "report.json").read_text())
     mean = next(row["mean"] for row in found["summary"] if row["name"] == "simclr")
     assert mean == pytest.approx((rows[0].value + rows[1].value) / 2)
+
+
+@pytest.mark.slow
+def test_how_sure_the_winner_is(tmp_path: Path) -> None:
+    """A lead that seeds confirm may be smaller than what other test images would change."""
+    near = {"a": 0.62, "b": 0.6, "lazy": 0.25}
+    folder = study(tmp_path / "near", methods=near, noise=1e-4, trials=2, seeds=4).folder
+    (suite,) = suites(read_study(folder))
+    said = certainty(suite)
+    assert said.startswith("a is better than each other method by knn (62.00%)")
+    assert "is below the error of a test set of this size" in said
+    assert (
+        below_floors(suite)
+        == "By knn no better than random init: lazy; no better than raw pixels: lazy."
+    )
+    far = {"a": 0.8, "b": 0.6}
+    folder = study(tmp_path / "far", methods=far, trials=2, seeds=4).folder
+    (suite,) = suites(read_study(folder))
+    assert "below the error" not in certainty(suite)
+    assert below_floors(suite) == ""
 
 
 @pytest.mark.slow

@@ -11,16 +11,17 @@ from typing import Any
 
 from ssl_zoo.console import print_table
 from ssl_zoo.study.folder import StudyFolder
-from ssl_zoo.study.guards import Outcome, check
+from ssl_zoo.study.guards import FAILS, OPEN, PASSES, WARNS, Outcome, check
 from ssl_zoo.study.reading import Study, read_study
 from ssl_zoo.study.report import details, sections
 from ssl_zoo.study.report.document import Document, Section, Text
 from ssl_zoo.study.report.markdown import as_markdown
 from ssl_zoo.study.report.page import as_page
 from ssl_zoo.study.report.words import interval, score
-from ssl_zoo.study.results import Suite, best_of_k, certainty, spent, suites
+from ssl_zoo.study.results import Suite, below_floors, best_of_k, certainty, spent, suites
 from ssl_zoo.writing import write_text
 
+_LEVELS = {FAILS: "FAIL", WARNS: "warn", OPEN: "cannot be checked yet", PASSES: "pass"}
 UNFAIR = "NOT A FAIR COMPARISON"
 _UNFAIR_CODE = 2
 _COLUMNS = (
@@ -82,13 +83,16 @@ def _alarm(outcomes: Sequence[Outcome]) -> tuple[str, list[str]]:
 
 
 def _lead(study: Study, outcomes: Sequence[Outcome], found: Sequence[Suite]) -> list[str]:
-    lines = [certainty(suite) for suite in found] or ["Nothing was scored on test yet."]
+    sentences = [[certainty(suite), below_floors(suite)] for suite in found]
+    lines = [line for pair in sentences for line in pair if line] or [
+        "Nothing was scored on test yet."
+    ]
     for outcome in outcomes:
         if outcome.waived and outcome.failures:
             lines.append(f"Waived, {outcome.guard}: {'; '.join(outcome.failures)}.")
     counts = Counter(outcome.level for outcome in outcomes)
-    levels = ", ".join(f"{n} {level}" for level, n in counts.items())
-    lines.append(f"Guards: {levels}.")
+    levels = [f"{counts[level]} {words}" for level, words in _LEVELS.items() if counts[level]]
+    lines.append(f"Guards: {', '.join(levels)}.")
     missing = unfinished(study)
     if missing:
         lines.insert(0, f"UNFINISHED: {'; '.join(missing)}.")
@@ -211,4 +215,6 @@ def _say(study: Study, outcomes: Sequence[Outcome], found: Sequence[Suite]) -> N
     alarm, reasons = _alarm(outcomes)
     for line in [alarm, *reasons] if alarm else []:
         print(line)
+    if commands := sections.export_commands(study, found[0] if found else None):
+        print(f"take the first one's backbone out: {commands[0]}")
     print(f"report: {study.folder.path / 'report.html'}")

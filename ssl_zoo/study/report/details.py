@@ -109,7 +109,9 @@ def _others(
         for method, config in configs.items()
         if config
     }
-    groups = sorted({group for one in options.values() for group in one if group != "method"})
+    groups = sorted(
+        {group for one in options.values() for group in one if group.split("/")[0] != "method"}
+    )
     found: dict[str, list[str]] = {}
     for group in groups:
         cells = [str(options.get(method, {}).get(group, "")) for method in flat]

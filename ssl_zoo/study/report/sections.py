@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from ssl_zoo.metric_names import metric_named
+from ssl_zoo.run_folder import ENDED
 from ssl_zoo.study.folder import FINAL
 from ssl_zoo.study.guards import FAILS, OPEN, WARNS, Outcome
 from ssl_zoo.study.reading import Study
@@ -213,13 +214,7 @@ def of_guards(outcomes: Sequence[Outcome]) -> Section:
 def of_backbones(study: Study, suite: Suite | None) -> Section:
     """The commands that take each method's backbone out."""
     section = Section("Take a backbone out")
-    best = suite.comparison.spreads if suite and suite.comparison else study.methods
-    commands = []
-    for method in best:
-        own = [run for run in study.finals if (run.row.method, run.row.stage) == (method, FINAL)]
-        done = sorted((r for r in own if r.is_done), key=lambda r: (r.row.seed, r.row.fold))
-        if done:
-            commands.append(export_command(str(done[0].folder), method))
+    commands = export_commands(study, suite)
     if not commands:
         section.blocks.append(Text("No final run is done yet."))
         return section
@@ -232,6 +227,18 @@ def of_backbones(study: Study, suite: Suite | None) -> Section:
         Code("\n".join(commands)),
     ]
     return section
+
+
+def export_commands(study: Study, suite: Suite | None) -> list[str]:
+    """Of each method's first final seed, the best method first."""
+    best = suite.comparison.spreads if suite and suite.comparison else study.methods
+    commands = []
+    for method in best:
+        own = [run for run in study.finals if (run.row.method, run.row.stage) == (method, FINAL)]
+        done = sorted((r for r in own if r.status in ENDED), key=lambda r: (r.row.seed, r.row.fold))
+        if done:
+            commands.append(export_command(str(done[0].folder), method))
+    return commands
 
 
 def export_command(run: str, method: str) -> str:
