@@ -14,6 +14,7 @@ from ssl_zoo.study.folder import StudyFolder
 from ssl_zoo.types import UserError
 
 _UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
+_OFTEN = 5.0  # seconds
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)")
 
 
@@ -42,23 +43,26 @@ class Clock:
         self.folder = folder
         known = folder.read_json(folder.budget)
         self._before, self._begun = float(known.get("seconds", 0.0)), monotonic()
+        self._saved = 0.0
         self.cuts: list[dict[str, Any]] = list(known.get("cuts", []))
 
     def spent(self) -> float:
         """Seconds of this and all earlier processes."""
         return self._before + monotonic() - self._begun
 
-    def session(self) -> float:
-        """Seconds of this process."""
-        return monotonic() - self._begun
-
     def cut(self, settings: Mapping[str, Any], why: str) -> None:
         """Write what is changed, before it is done."""
         self.cuts.append({"settings": dict(settings), "why": why})
         self.save()
 
+    def keep(self) -> None:
+        """Write budget.json, unless that was done a moment ago."""
+        if self.spent() - self._saved >= _OFTEN:
+            self.save()
+
     def save(self) -> None:
         """Write budget.json."""
+        self._saved = self.spent()
         content = {"seconds": round(self.spent(), 1), "cuts": self.cuts}
         self.folder.write_json(self.folder.budget, content)
 

@@ -116,7 +116,7 @@ class Pace(Unhurried):
             stage: hpo or final.
             tasks: Those that are ready, in the order of their rounds.
         """
-        self.clock.save()
+        self.clock.keep()
         for task in tasks:
             number = self._round(stage, task.key)
             if not self._may_begin(stage, number):
