@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ssl_zoo.config import nearest, options_of
+from ssl_zoo.study.clock import seconds_of
 from ssl_zoo.types import UserError, as_typed
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ OPTUNA = {
 }
 SAMPLERS = (SOBOL, *OPTUNA)
 UNITS = ("images", "views", "pixels", "seconds")
+_LEAST_BUDGET = 60.0  # seconds
 LAUNCHERS = ("local", "submitit")
 _LISTS = ("common", "overrides", "protocols", "held", "allow_differ", "waive")
 
@@ -58,9 +60,23 @@ def check_settings(settings: Settings) -> None:
                 f"protocols={name} is not a protocol: {nearest(name, options_of('protocol'))}"
             )
     _check_folds(settings.folds)
-    for knob in ("budget", "out"):
-        if not isinstance(value := getattr(settings, knob), str | None):
-            raise UserError(f"{knob}={as_typed(value)}: give a text, or null")
+    if not isinstance(settings.out, str | None):
+        raise UserError(f"out={as_typed(settings.out)}: give a folder, or null")
+    if settings.budget is not None:
+        _check_budget(settings)
+
+
+def _check_budget(settings: Settings) -> None:
+    if seconds_of(settings.budget) < _LEAST_BUDGET:
+        raise UserError(
+            f"budget={settings.budget} is too short: two methods with two trials and two seeds are "
+            "eight runs and their scores; give budget=5min or more"
+        )
+    if settings.sampler != SOBOL:
+        raise UserError(
+            f"sampler={settings.sampler}: a study with a budget ends its search for all methods at "
+            "once, as soon as it has to; give sampler=sobol, or budget=null"
+        )
 
 
 def _check_folds(folds: Any) -> None:

@@ -133,6 +133,7 @@ class StudyFolder:
         selection: selection.json: the configuration that each method goes on with.
         finals: finals.csv: the runs of final and ceiling.
         ledger: ledger.jsonl: a line for each time that test was opened, appended to.
+        budget: budget.json: of a study with a budget, what it has spent and what was cut.
         results: results.csv: what evaluate.py found on test.
     """
 
@@ -146,6 +147,7 @@ class StudyFolder:
         self.finals = self.path / "finals.csv"
         self.ledger = self.path / "ledger.jsonl"
         self.results = self.path / "results.csv"
+        self.budget = self.path / "budget.json"
 
     def __str__(self) -> str:
         return str(self.path)

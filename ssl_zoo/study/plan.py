@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from time import time
@@ -17,10 +17,13 @@ from ssl_zoo.config import trusting
 from ssl_zoo.console import duration, print_table
 from ssl_zoo.provenance import code_version, sha_of
 from ssl_zoo.study.checks import SOBOL
+from ssl_zoo.study.clock import Clock, seconds_of
 from ssl_zoo.study.folder import CEILING, FINAL, FLOOR, HPO, METHOD, ORACLE, RERUN, StudyFolder
 from ssl_zoo.study.frozen import Frozen, freeze, thawed
+from ssl_zoo.study.of_data import check_folds, few_images
 from ssl_zoo.study.pool import at_once
 from ssl_zoo.study.settings import Settings
+from ssl_zoo.study.sizing import fitted
 from ssl_zoo.study.space import Space, space_of
 from ssl_zoo.training.child import start_child
 from ssl_zoo.training.machine import Machine
@@ -29,6 +32,7 @@ from ssl_zoo.writing import write_text
 
 MEASURE, MEASURED = "ssl_zoo.training.measure", "measured.json"
 FORMAT = 1
+_FEWEST, _MEASURING = 2, 0.1  # methods, and the part of a budget
 _READING = 3  # an evaluation takes about as long as this many passes of the monitors
 
 
@@ -141,17 +145,44 @@ def plan(settings: Settings, command: str) -> dict[str, Any]:
     Raises:
         UserError: If the study cannot be as it is told.
     """
-    folder = StudyFolder(settings.folder)
+    folder, given = StudyFolder(settings.folder), asdict(settings)
+    clock = Clock(folder)
     planned = frozen_of(settings)
     _write_frozen(folder, planned)
     print(f"measuring {len(planned.frozen)} methods, a few steps each", flush=True)
-    measured = _measure(folder, planned)
+    measured = _measure(folder, planned, clock)
     _check_data(settings, measured)
+    check_folds(settings, measured)
+    notes: list[str] = []
+    if settings.budget is not None:
+        planned, measured, notes = _within_budget(planned, measured, clock)
+        settings = planned.settings
+        _write_frozen(folder, planned)
+        clock.save()
     found = _counted(planned, measured)
+    found |= {"notes": [*notes, *found["notes"]], "given": given}
     settings.write(folder.settings, command)
     folder.write_json(folder.plan, found)
     print_plan(folder, settings, found)
     return found
+
+
+def _within_budget(
+    planned: Planned, measured: dict[str, dict[str, Any]], clock: Clock
+) -> tuple[Planned, dict[str, dict[str, Any]], list[str]]:
+    """A smaller study, its measurements, and what was made smaller."""
+    settings = planned.settings
+    epochs = next(iter(planned.frozen.values())).job.config["epochs"]
+    slots = at_once(settings)[2]
+    settings, notes = fitted(settings, measured, epochs, clock.spent(), slots)
+    smaller = frozen_of(settings)
+    share = next(iter(smaller.frozen.values())).job.config["epochs"] / epochs
+    lengths = ("steps", "images", "views", "pixels")
+    own = {
+        name: measured[name] | {key: round(measured[name][key] * share) for key in lengths}
+        for name in smaller.frozen
+    }
+    return smaller, own, notes
 
 
 def _write_frozen(folder: StudyFolder, planned: Planned) -> None:
@@ -167,13 +198,19 @@ def _write_frozen(folder: StudyFolder, planned: Planned) -> None:
         write_text(folder.configs / "conf" / group / "study.yaml", text)
 
 
-def _measure(folder: StudyFolder, planned: Planned) -> dict[str, dict[str, Any]]:
-    """A few steps of each method, in children; the images are hashed once for each data set."""
+def _measure(folder: StudyFolder, planned: Planned, clock: Clock) -> dict[str, dict[str, Any]]:
+    """A few steps of each method, in children; the images are hashed once for each data set.
+
+    With a budget, no more methods than a tenth of it measures, but two.
+    """
     jobs = at_once(planned.settings)
     machine = Machine(*jobs)
     found: dict[str, dict[str, Any]] = {}
     looked: dict[str, dict[str, Any]] = {}
+    budget = seconds_of(planned.settings.budget) if planned.settings.budget else math.inf
     for method, frozen in planned.frozen.items():
+        if len(found) >= _FEWEST and clock.spent() > _MEASURING * budget:
+            break
         place = folder.configs / method
         data = sha_of(frozen.job.config["dataset"])
         args = [str(place), str(time()), *([] if data in looked else ["contents"])]
@@ -217,8 +254,9 @@ def _check_data(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -
             )
         if not images["test"]:
             raise UserError(
-                f"methods.{method}: the data set has no test images: give it a test folder, or "
-                "dataset.class_split=hash with protocols=[retrieval] metric=val/map_at_r"
+                f"methods.{method}: the data set has no test images: give it a test folder, "
+                "dataset.test_fraction=0.2 (of dataset=folder), or dataset.class_split=hash with "
+                "protocols=[retrieval] metric=val/map_at_r"
             )
 
 
@@ -306,7 +344,7 @@ def hours_of(settings: Settings, methods: Mapping[str, Mapping[str, Any]]) -> fl
 
 def _notes(planned: Planned, data: Mapping[str, Any]) -> list[str]:
     """Lines that the report repeats."""
-    settings, notes = planned.settings, []
+    settings, notes = planned.settings, few_images(data["images"])
     for pair, count in data["overlaps"].items():
         if count:
             notes.append(f"{count} images are in both splits {pair}")

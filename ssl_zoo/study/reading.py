@@ -15,6 +15,7 @@ import yaml
 
 from ssl_zoo.metric_names import metric_named
 from ssl_zoo.run_folder import ENDED, RunFolder
+from ssl_zoo.study.clock import cut_settings
 from ssl_zoo.study.folder import (
     CEILING,
     FINAL,
@@ -244,11 +245,14 @@ def read_study(folder: StudyFolder) -> Study:
             f"{folder} is not the folder of a study: it has no study.yaml; give the folder that "
             "`study plan` or `study run` wrote"
         )
-    settings = _settings(folder.settings)
+    settings, plan = _settings(folder.settings), _json(folder, folder.plan)
+    cuts = _json(folder, folder.budget).get("cuts") or []
+    settings = cut_settings(settings, cuts)
+    plan["notes"] = [*(plan.get("notes") or []), *(str(cut["why"]) for cut in cuts)]
     metric = str(settings.get("metric") or "")
     trials = [_run(folder, row, metric) for row in read_rows(folder.trials, RunRow)]
     finals = [_run(folder, row, metric) for row in read_rows(folder.finals, RunRow)]
-    plan, selection = (_json(folder, file) for file in (folder.plan, folder.selection))
+    selection = _json(folder, folder.selection)
     scores = read_rows(folder.results, Score)
     files: dict[Path, dict[str, Any]] = {}  # each has many scores
     readings = [_reading(folder, score, files) for score in scores]

@@ -177,6 +177,12 @@ class Table:
             self._rows[key_of(row)] = row
             self._write()
 
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Take runs away that will not be."""
+        gone = [key for key in keys if self._rows.pop(key, None)]
+        if gone:
+            self._write()
+
     def get(self, key: Key) -> RunRow:
         """The line of a run."""
         return self._rows[key]

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 
 from ssl_zoo.config import remove_if_empty, trusting
@@ -16,13 +17,15 @@ from ssl_zoo.study.checks import SOBOL
 from ssl_zoo.study.engine import Engine
 from ssl_zoo.study.folder import FINAL, HPO, RERUN, StudyFolder
 from ssl_zoo.study.optuna_points import check_installed
+from ssl_zoo.study.pace import Unhurried, pace_of
 from ssl_zoo.study.plan import Planned, plan, planned_of
 from ssl_zoo.study.pool import pool_of
 from ssl_zoo.study.progress import Progress
 from ssl_zoo.study.readings import Reading, Readings
 from ssl_zoo.study.rows import now, sha_of_file
 from ssl_zoo.study.runs import Runs
-from ssl_zoo.study.settings import Settings, differences, read_folder
+from ssl_zoo.study.settings import FREE, Settings, differences, read_folder, settings_of
+from ssl_zoo.study.take_home import take_home
 from ssl_zoo.training.machine import Stop, stopping
 from ssl_zoo.types import UserError, listed
 
@@ -47,16 +50,21 @@ def run(settings: Settings, command: str) -> int:
         check_installed(settings.sampler)
     with held(folder):
         if folder.plan.is_file():
-            check_same(folder, settings)
+            settings = check_same(folder, settings)
             first = folder.settings.read_text(encoding="utf-8").partition("\n")[0]
             settings.write(folder.settings, first.removeprefix("# "))
         else:
             plan(settings, command)
+            settings = read_folder(folder.settings)  # a budget makes them smaller
         planned = planned_of(settings, folder)
         trust = {package for one in planned.frozen.values() for package in one.trust}
         with trusting(sorted(trust)), stopping() as stop:
             _supervise(folder, planned, stop)
-    return _report(folder)
+    code = _report(folder)
+    if settings.budget is not None:
+        for line in take_home(folder):
+            print(line, flush=True)
+    return code
 
 
 @contextmanager
@@ -79,21 +87,29 @@ def held(folder: StudyFolder) -> Iterator[StudyFolder]:
         remove_if_empty(str(folder))
 
 
-def check_same(folder: StudyFolder, settings: Settings) -> None:
+def check_same(folder: StudyFolder, settings: Settings) -> Settings:
     """A study goes on with the settings that it began with.
+
+    Args:
+        folder: The study's.
+        settings: Those of the command line: of the study, or what its budget made smaller.
+
+    Returns:
+        Those of the study, with what may change.
 
     Raises:
         UserError: Naming the differences.
     """
-    began = read_folder(folder.settings)
-    if changed := differences(settings, began):
+    began, plan = read_folder(folder.settings), folder.read_json(folder.plan)
+    origins = [began, *([settings_of(plan["given"])] if "given" in plan else [])]
+    if changed := min((differences(settings, one) for one in origins), key=len):
         raise UserError(
             f"{folder} holds another study: {listed(changed)}: go on with what it began with by "
             f"python -m ssl_zoo.study run {folder}, or choose another folder with out=DIR"
         )
-    known = folder.read_json(folder.plan)["settings_sha"]
-    if began.sha() != known:
+    if began.sha() != plan["settings_sha"]:
         raise UserError(f"{folder.settings} was changed since the study was planned: restore it")
+    return replace(began, **{knob: getattr(settings, knob) for knob in FREE})
 
 
 def _supervise(folder: StudyFolder, planned: Planned, stop: Stop) -> None:
@@ -104,20 +120,23 @@ def _supervise(folder: StudyFolder, planned: Planned, stop: Stop) -> None:
         runs = Runs(folder, planned, progress, stop)
         if not any(row.ended for row in runs.trials.rows):
             _check_disk(folder, found["disk_bytes"])
-        _search(folder, runs, engine)
+        pace = pace_of(folder, runs, progress, pool.slots)
+        _search(folder, runs, engine, pace)
         runs.plan_finals(folder.read_json(folder.selection)["methods"])
-        engine.work_off(lambda: runs.ready(FINAL))
-        readings = Readings(folder, planned, runs, progress, stop)
+        engine.work_off(lambda: pace.within(FINAL, runs.ready(FINAL)))
+        readings = Readings(folder, runs.planned, runs, progress, stop)
         _read(readings, engine)
         _tidy(runs, progress.say)
+        pace.save()
 
 
-def _search(folder: StudyFolder, runs: Runs, engine: Engine) -> None:
+def _search(folder: StudyFolder, runs: Runs, engine: Engine, pace: Unhurried) -> None:
     """Trials and reruns, and the seal on what is selected from them."""
     if folder.selection.is_file():
         return
     runs.plan_trials()
-    engine.work_off(lambda: runs.ready(HPO))
+    engine.work_off(lambda: pace.within(HPO, runs.ready(HPO)))
+    pace.before_reruns()
     runs.plan_reruns()
     engine.work_off(lambda: runs.ready(RERUN))
     selected = runs.selected()
@@ -126,6 +145,7 @@ def _search(folder: StudyFolder, runs: Runs, engine: Engine) -> None:
     lost = [method for method in runs.planned.frozen if method not in selected]
     if lost:
         engine.progress.say(f"nothing is selected for {', '.join(lost)}: no trial has a score")
+    pace.before_seal()
     seal(folder, selected)
     shown = (f"{m} trial {one['trial']}" for m, one in selected.items())
     engine.progress.say(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +166,8 @@ class Runs:
     def _end(self, table: Table, key: Key, code: int) -> None:
         """What came of a run whose process has ended; one that was stopped stays pending."""
         row = table.get(key)
+        if row.status != PENDING:  # its result was seen before its process had ended
+            return
         run = self.run_folder(row)
         if run.read_result().get("status") not in DONE:
             if self.stop.signum is not None:
@@ -223,6 +225,13 @@ class Runs:
         for row in rows:
             self.run_folder(row).result.unlink(missing_ok=True)
             table.put(replace(row, status=PENDING, score=None, ended=""))
+
+    def drop(self, stage: str, these: Callable[[RunRow], bool]) -> None:
+        """Take runs of a stage away that have not begun."""
+        table = self.finals if stage == FINAL else self.trials
+        rows = [row for row in table.pending(stage) if not row.started and these(row)]
+        table.drop(map(key_of, rows))
+        self._tell()
 
     def _tell(self) -> None:
         self.progress.stands([*self.trials.rows, *self.finals.rows])

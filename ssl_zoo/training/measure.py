@@ -112,6 +112,7 @@ def _lengths(job: Job, data: DataModule) -> dict[str, Any]:
         "images": images,
         "views": images * len(views),
         "pixels": images * sum(side * side for side in views),
+        "folds": len(data.class_split.folds) if data.class_split else 0,
     }
 
 

@@ -20,6 +20,7 @@ from ssl_zoo.data.decode import FULL_RANGE
 from ssl_zoo.data.images import FileImages, Images, Splits, TensorImages
 from ssl_zoo.data.listing import counted, find_images, together
 from ssl_zoo.data.pixels import say_frames
+from ssl_zoo.data.splits import stratified_split
 from ssl_zoo.data.trees import (
     CACHE_DIR,
     Headers,
@@ -32,6 +33,7 @@ from ssl_zoo.data.trees import (
 from ssl_zoo.distributed import is_main_process
 from ssl_zoo.types import BadValue, UserError
 
+_TEST_SEED = 0  # of test_fraction: no knob changes which images are test
 _SMALL = 256  # pixels of the longer side up to which images are kept decoded
 
 _log = logging.getLogger("ssl_zoo")
@@ -48,6 +50,7 @@ def folder(
     cache_limit_gb: float = 8.0,
     skipped_list: str | None = None,
     num_threads: int | None = None,
+    test_fraction: float = 0.0,
 ) -> Splits:
     """A tree of images: its splits if it has folders of such names, else all of it as train.
 
@@ -72,6 +75,8 @@ def folder(
         cache_limit_gb: If all splits exceed this size, in units of 1e9 bytes, they are not cached.
         skipped_list: Where to list the files left out, one per line with its reason.
         num_threads: Decoding threads; None leaves it to Python.
+        test_fraction: Part of each class that is held out as test, the same images in every run,
+            if the tree has no test.
 
     Raises:
         UserError: There is no such folder, no image, a class of train without images, a
@@ -95,7 +100,7 @@ def folder(
         _stop_at_broken(trees, broken)
     else:
         _report_skipped(trees, broken, skipped_list)
-    splits: dict[str, Any] = {}
+    splits: dict[str, Any] = {"test": None, "class_names": list(labels), "white": white}
     for i, (split, part) in enumerate(parts.items()):
         ids = {name: labels[name] for name in classes[split]}
         failed = counted(reason.split(":")[0] for reason in broken[i].values())
@@ -104,7 +109,24 @@ def folder(
         images = replace(images, left_out=left_out)
         required = {} if split == "val" else ids
         splits[split] = _without(images, part, broken[i], required, class_depth)
-    return Splits(class_names=list(labels), white=white, **{"test": None, **splits})
+    return _with_test(Splits(**splits), test_fraction, root)
+
+
+def _with_test(splits: Splits, fraction: float, root: str | Path) -> Splits:
+    """The splits with a part of each class of train as test, where there is no test."""
+    if not 0 <= fraction < 1:
+        raise BadValue("test_fraction", fraction, "in [0, 1)")
+    if not fraction or splits.test is not None:
+        return splits
+    kept, held_out = stratified_split(splits.train.labels, fraction, _TEST_SEED)
+    if not len(held_out):
+        says = (
+            f"holds a part of each class out, and {root} has no class folders with two images or "
+            "more: put the images of each class into a folder of its own"
+        )
+        raise BadValue("test_fraction", fraction, says=says)
+    train, test = splits.train.subset(kept), splits.train.subset(held_out)
+    return splits._replace(train=train, test=test)
 
 
 def _check_options(

@@ -1,0 +1,50 @@
+"""What a study's data allow: how many folds, and how much few images can tell. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssl_zoo.study.settings import Settings
+from ssl_zoo.study.statistics import sampling_error
+from ssl_zoo.types import UserError
+
+_FOLD = "dataset.fold="
+_FEW = 400  # images, on which a share of a half has an error of 5 points
+
+
+def check_folds(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse folds that the classes do not give.
+
+    Raises:
+        UserError: Naming the folds that there are.
+    """
+    folds = [one for one in settings.folds or [] if one.startswith(_FOLD)]
+    most = min(int(one.get("folds", len(folds))) for one in measured.values())
+    if len(folds) <= most:
+        return
+    classes = len(next(iter(measured.values()))["data"]["classes"])
+    fix = "give dataset.class_split=hash or contiguous"
+    if most > 1:
+        fix = f"give folds=[{','.join(f'{_FOLD}{fold}' for fold in range(most))}]"
+    elif most == 1:
+        fix = "give folds=null"
+    raise UserError(
+        f"folds: {len(folds)} are asked for, and the {classes} classes of this data set make "
+        f"{most} (each needs two classes for val): {fix}, or data with more classes"
+    )
+
+
+def few_images(images: Mapping[str, int | None]) -> list[str]:
+    """Lines about val and test if they have few images."""
+    roles: Sequence[tuple[str, str]] = (
+        ("val", "the best of several configurations may be the luckiest"),
+        ("test", "differences below that may not hold on other images"),
+    )
+    found = []
+    for name, what in roles:
+        count = images.get(name) or 0
+        if 0 < count < _FEW:
+            error = 100 * sampling_error(0.5, count)
+            found.append(f"{name} has {count} images: a score on it is ±{error:.0f} points: {what}")
+    return found
