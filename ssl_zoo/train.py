@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from ssl_zoo.config import (
     CONFIG_DIR,
+    RUN_PACKAGES,
     TRAIN_ROOTS,
     check_changes,
     check_dataset,
@@ -24,6 +25,7 @@ from ssl_zoo.config import (
     check_program,
     fail,
     hydra_folder,
+    own_packages,
     register_resolvers,
     remove_if_empty,
     run_cli,
@@ -65,9 +67,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     check_knobs(cfg)
     to_plain(cfg)  # a missing value is reported before torch is imported
     found = found_in_sweep(cfg) if sweep_group() else found_after_restart(cfg)
-    if found is not None:
-        done = found.metrics
-        return resume(found.folder.path, *found.changes, trust=cfg.trust) if done is None else done
+    if found is not None and found.metrics is not None:
+        return found.metrics
+    if found is not None:  # what this command calls itself may be called again
+        with trusting(cfg.trust), trusting(own_packages(to_plain(cfg), RUN_PACKAGES)):
+            return resume(found.folder.path, *found.changes)
     _prepare_torch()
     with trusting(cfg.trust), folder_of(cfg) as folder:
         dry = ", which a dry run does not make" if cfg.dry_run else ""

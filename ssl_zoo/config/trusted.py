@@ -62,9 +62,19 @@ def trust_for(node: Any, allowed: Iterable[str] = ()) -> str:
     Returns:
         With a space in front; "" where nothing is to be trusted.
     """
+    foreign = own_packages(node, allowed)
+    return f" trust=[{','.join(foreign)}]" if foreign else ""
+
+
+def own_packages(node: Any, allowed: Iterable[str] = ()) -> list[str]:
+    """The user's packages that a config calls.
+
+    Args:
+        node: Plain dicts and lists.
+        allowed: As in `check_targets`.
+    """
     known = (*ALLOWED_PACKAGES, *allowed)
-    foreign = {target.split(".")[0] for target in _targets(node) if not _within(target, known)}
-    return f" trust=[{','.join(sorted(foreign))}]" if foreign else ""
+    return sorted({one.split(".")[0] for one in _targets(node) if not _within(one, known)})
 
 
 def check_targets(node: Any, allowed: Iterable[str] = ()) -> None:
