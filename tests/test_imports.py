@@ -27,7 +27,7 @@ BASE = {
     "writing",
     "extras",
     "provenance",
-    "test_lock",
+    "sealing",
 }
 
 ALLOWED = {

@@ -25,7 +25,7 @@ from ssl_zoo.data.samplers import EpochSampler, MPerClassSampler, limited
 from ssl_zoo.data.shared_classes import class_ids, differences, share_no_class
 from ssl_zoo.data.splits import Mode, Parts, class_disjoint, within_classes
 from ssl_zoo.hashing import SPLIT_STREAM, hash_int64
-from ssl_zoo.test_lock import refusal
+from ssl_zoo.sealing import refusal
 from ssl_zoo.types import BadValue, MultiViewBatch, UserError
 
 _LARGEST = 224  # side that images are given to the backbone at, unless another is asked for
@@ -122,8 +122,7 @@ class DataModule(LightningDataModule):
         parts = _parts(splits, class_split, class_split_seed, fold, val_fraction, split_seed)
         self.left_out = _left_out(splits)
         self.val_is_of_train = splits.val is None and class_split is None
-        self.train, self.val, test, self.class_names, self.class_split, seen = parts
-        self.test = _closed(test)
+        self.train, self.val, self.test, self.class_names, self.class_split, seen = parts
         self.num_train_classes, self.num_classes = seen, len(self.class_names)
         self.num_images = len(self.train)
         self.batch_size, self.accumulate = batch_size, accumulate
@@ -265,10 +264,10 @@ class DataModule(LightningDataModule):
         return self.preprocess.options()
 
 
-def _closed(test: Images | None) -> Images | None:
-    """The test images, closed in a process of a study that must not look at them."""
+def _closed(parts: Parts) -> Parts:
+    """Without test's pixels, in a process of a study that must not look at them."""
     why = refusal()
-    return ClosedImages(test, why) if why and test is not None else test
+    return parts._replace(test=ClosedImages(parts.test, why)) if why and parts.test else parts
 
 
 def _parts(
@@ -286,14 +285,14 @@ def _parts(
     if class_split is not None:
         parts = class_disjoint(splits, class_split, class_split_seed, fold)
         info(parts.summary())
-        return parts
+        return _closed(parts)
     for name, value in (("fold", fold), ("class_split_seed", class_split_seed)):
         if value:
             raise BadValue(name, value, says="needs class_split=hash or contiguous")
     parts = within_classes(splits, val_fraction, split_seed)
     for line in differences(parts.train, parts.val, parts.test, parts.class_names):
         info(line)
-    return parts
+    return _closed(parts)
 
 
 def _left_out(splits: Splits) -> dict[str, int]:

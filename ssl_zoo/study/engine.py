@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -60,19 +61,31 @@ class Engine:
             Stopped: If a signal came; what ran has ended by then.
         """
         running: dict[Future[int], Task] = {}
+        try:
+            self._loop(running, ready)
+        except BaseException:
+            self.stop.on_signal(signal.SIGTERM, None)  # what still runs saves, and ends
+            wait(running)
+            raise
+        if self.stop.signum is not None:
+            raise Stopped(self.stop.signum)
+
+    def _loop(self, running: dict[Future[int], Task], ready: Callable[[], Iterable[Task]]) -> None:
+        said = False
         while True:
             if self.stop.signum is None:
                 self._fill(running, ready)
+            elif running and not said:
+                said = True
+                self.progress.say("stopping: what runs is saved first; repeat to stop at once")
             if not running:
-                break
+                return
             done, _ = wait(running, timeout=_LOOK, return_when=FIRST_COMPLETED)
             for future in done:
                 task = running.pop(future)
                 self.progress.is_over(task.name)
                 task.end(future.result())
             self.progress.show()
-        if self.stop.signum is not None:
-            raise Stopped(self.stop.signum)
 
     def _fill(self, running: dict[Future[int], Task], ready: Callable[[], Iterable[Task]]) -> None:
         if len(running) >= self.pool.slots:

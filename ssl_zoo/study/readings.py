@@ -15,6 +15,7 @@ from ssl_zoo.config.groups import own_folders
 from ssl_zoo.config.quoting import override
 from ssl_zoo.provenance import code_version, library_versions
 from ssl_zoo.run_folder import ENDED, RunFolder
+from ssl_zoo.sealing import STUDY, TOKEN, token_of
 from ssl_zoo.study.engine import Task
 from ssl_zoo.study.folder import (
     CEILING,
@@ -35,7 +36,6 @@ from ssl_zoo.study.progress import Progress
 from ssl_zoo.study.rows import PENDING, Key, key_of, now, sha_of_file
 from ssl_zoo.study.runs import OUTPUT, Runs
 from ssl_zoo.study.scores import SUPERVISED, result_file, scores_of
-from ssl_zoo.test_lock import STUDY, TOKEN, token_of
 from ssl_zoo.training.machine import Stop
 
 _PROGRAM = "ssl_zoo.evaluate"
@@ -79,6 +79,8 @@ class Readings:
         self.progress, self.stop, self.settings = progress, stop, planned.settings
         self.ledger = Ledger(folder)
         self._tries: Counter[str] = Counter()
+        for purpose in (METHOD, FLOOR, CEILING, ORACLE):
+            progress.readings[purpose] = self._count(purpose)
         self._write_scores()
 
     # --- which there are --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 
 from ssl_zoo.config import remove_if_empty, trusting
@@ -99,7 +99,7 @@ def check_same(folder: StudyFolder, settings: Settings) -> None:
 def _supervise(folder: StudyFolder, planned: Planned, stop: Stop) -> None:
     settings, found = planned.settings, folder.read_json(folder.plan)
     pool = pool_of(settings, folder.path, stop)
-    with Progress(found, settings.metric, pool.slots) as progress:
+    with closing(pool), Progress(found, settings.metric, pool.slots) as progress:
         engine = Engine(pool, stop, progress)
         runs = Runs(folder, planned, progress, stop)
         if not any(row.ended for row in runs.trials.rows):
@@ -110,7 +110,6 @@ def _supervise(folder: StudyFolder, planned: Planned, stop: Stop) -> None:
         readings = Readings(folder, planned, runs, progress, stop)
         _read(readings, engine)
         _tidy(runs, progress.say)
-    pool.close()
 
 
 def _search(folder: StudyFolder, runs: Runs, engine: Engine) -> None:

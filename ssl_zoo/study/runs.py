@@ -27,6 +27,7 @@ from ssl_zoo.types import UserError
 OUTPUT = "output.txt"  # of a run's process, in its folder
 _FINAL_SEEDS = 101  # of the first one, beside the study's own
 _DEATHS = 3  # of a run's process, before that is what came of it
+_FULL = "no space left on the disk"  # as a run says it
 _FEW = 3  # runs that fail for a reason of their own
 
 
@@ -201,10 +202,19 @@ class Runs:
                 f"metric={self.settings.metric} was not logged by {reached[0].folder}: it logged "
                 f"{', '.join(self._logged(reached[0])) or 'nothing of val'}"
             )
+        full = [row for row in ended if self._error(row).startswith(_FULL)]
+        if full:
+            self._again(table, full)
+            raise UserError(f"{full[0].folder}: {self._error(full[0])}: make room, and go on")
         if len(ended) >= _FEW and all(row.status == FAILED for row in ended):
-            error = self.run_folder(ended[0]).read_result().get("error", "")
+            error = self._error(ended[0])
             self._again(table, ended)
             raise UserError(f"the first {len(ended)} runs failed, {ended[0].folder} with: {error}")
+
+    def _error(self, row: RunRow) -> str:
+        if row.status != FAILED:
+            return ""
+        return str(self.run_folder(row).read_result().get("error", ""))
 
     def _logged(self, row: RunRow) -> list[str]:
         return [name for name in self.run_folder(row).read_metrics() if name.startswith("val/")]

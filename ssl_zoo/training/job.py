@@ -16,7 +16,7 @@ from ssl_zoo.config import naming_knobs, register_resolvers
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.launched import end_with_launcher
-from ssl_zoo.test_lock import closed_in
+from ssl_zoo.sealing import closed_in
 from ssl_zoo.training.frozen import Job, known_to_hydra
 from ssl_zoo.training.launcher import report_outcome
 from ssl_zoo.training.run import train_frozen, train_here

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from helpers.studies import TINY_STUDY, tiny, write_tiny
-from ssl_zoo.study.settings import changed, differences, read_folder, read_settings
+from ssl_zoo.study.cli import help_text
+from ssl_zoo.study.settings import KNOBS, changed, differences, read_folder, read_settings
 from ssl_zoo.types import UserError
 
 
@@ -145,3 +146,9 @@ def test_five_methods_searches_what_it_says() -> None:
     assert list(settings.methods) == ["simclr", "moco", "simsiam", "byol", "instdisc"]
     assert all(len(one["search"]) <= 2 for one in settings.methods.values())
     assert re.match("tag", settings.search["optimizer.base_lr"])
+
+
+def test_help_names_every_knob_and_study() -> None:
+    text = help_text()
+    assert [knob for knob in KNOBS if knob not in text] == []
+    assert "five_methods   SimCLR, MoCo" in text

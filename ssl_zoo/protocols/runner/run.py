@@ -28,7 +28,7 @@ from ssl_zoo.protocols.runner.saved import given_preparation, is_saved, settled
 from ssl_zoo.protocols.runner.settings import report_settings, run_of
 from ssl_zoo.protocols.runner.sweep import runs_of, score_each
 from ssl_zoo.run_folder import RunFolder
-from ssl_zoo.test_lock import check_sealed
+from ssl_zoo.sealing import check_sealed
 from ssl_zoo.types import BadValue, UserError
 
 
@@ -59,8 +59,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     hints = hints_of(config)
     sources = [open_source(ckpt, config["features"], hints) for ckpt in ckpts]
     for source in sources:
-        if source.extras is not None:  # also of a copy elsewhere
-            check_sealed(Path(source.extras["config"].get("run_dir", "")))
+        if source.extras is not None and (made := source.extras["config"].get("run_dir")):
+            check_sealed(Path(made))  # also of a copy elsewhere
         if unfinished := run_of(source.ckpt).unfinished():
             warn(unfinished)
     name = config["dataset"].get("name", "")

@@ -1,0 +1,187 @@
+"""A whole study with real child processes, killed, stopped, and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.studies import start_study, write_tiny
+from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.study.folder import RunRow, Score, StudyFolder, read_rows
+from ssl_zoo.study.ledger import check_chain
+from ssl_zoo.study.rows import sha_of_file
+
+
+def run_study(*args: str) -> str:
+    process = start_study("run", *args)
+    output, _ = process.communicate()
+    assert process.returncode in (0, 2), output  # 2: a report on a checkout with changes
+    return output
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    """2 methods x 2 trials x 2 seeds, from plan to results.csv."""
+    place = tmp_path_factory.mktemp("study")
+    run_study(f"study={write_tiny(place)}", f"out={place / 'out'}", "jobs=2")
+    return StudyFolder(place / "out")
+
+
+def rows_of(folder: StudyFolder) -> list[RunRow]:
+    return [*read_rows(folder.trials, RunRow), *read_rows(folder.finals, RunRow)]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("study")
+def test_every_run_is_there_once_and_says_what_it_was(done: StudyFolder) -> None:
+    rows = rows_of(done)
+    stages = [(row.stage, row.method) for row in rows]
+    for method in ("simclr", "simsiam"):
+        counts = [stages.count((stage, method)) for stage in ("hpo", "rerun", "final")]
+        assert counts == [2, 1, 2]
+        assert [r.seed for r in rows if (r.stage, r.method) == ("final", method)] == [101, 102]
+    assert {row.status for row in rows} <= {"finished", "collapsed"}
+    plan = done.read_json(done.plan)
+    assert {row.data_sha for row in rows} == {plan["data"]["sha"]}
+    assert {row.code for row in rows} == {plan["code"]}
+    assert len({row.held_sha for row in rows}) == 1
+    for row in rows:
+        planned = plan["methods"][row.method]
+        for name in ("steps", "epochs", "parameters", "backbone_parameters"):
+            assert getattr(row, name) == planned[name], name
+        assert row.images_seen == planned["images"]
+        assert row.views_seen == planned["views"]
+        assert row.pixels_seen == planned["pixels"] == 6 * 60 * 2 * 32 * 32
+        assert row.score == RunFolder(done.path / row.folder).read_metrics()["val/knn_top1"][-1][1]
+        assert row.peak_mib
+        assert row.checkpoint_sha == sha_of_file(RunFolder(done.path / row.folder).last)
+    # the same views for a seed, whatever the method; others for another seed
+    views = {(row.seed, row.views_sha) for row in rows}
+    assert len({seed for seed, _ in views}) == len(views) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("study")
+def test_methods_share_what_they_share(done: StudyFolder) -> None:
+    rates: dict[str, list[float]] = {}
+    for row in read_rows(done.trials, RunRow):
+        values = json.loads(row.values)
+        rates.setdefault(row.method, []).append(values["optimizer.base_lr"])
+        config = RunFolder(done.path / row.folder).read_config()
+        assert config["optimizer"]["base_lr"] == values["optimizer.base_lr"]
+        assert config["seed"] == row.seed
+    assert rates["simclr"][:2] == rates["simsiam"][:2]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("study")
+def test_the_selection_is_sealed_before_test_is_read(done: StudyFolder) -> None:
+    selection = done.read_json(done.selection)
+    assert selection["trials_sha"] == sha_of_file(done.trials)
+    assert selection["plan_sha"] == sha_of_file(done.plan)
+    finals = read_rows(done.finals, RunRow)
+    for row in finals:
+        chosen = selection["methods"][row.method]
+        assert (row.trial, row.config_sha) == (chosen["trial"], chosen["config_sha"])
+        assert json.loads(row.values) == chosen["values"]
+        assert chosen["n"] == 2
+    entries = done.read_ledger()
+    check_chain(done.ledger.read_text().splitlines(), done.ledger)
+    assert {one["selection_sha"] for one in entries} == {sha_of_file(done.selection)}
+    by_id = {one["id"]: [e["status"] for e in entries if e["id"] == one["id"]] for one in entries}
+    assert set(map(tuple, by_id.values())) == {("opened", "read")}
+    assert len(by_id) == 4 + 2
+    for row in finals:
+        (read,) = {one["checkpoint_sha"] for one in entries if one["folder"] == row.folder}
+        assert read == row.checkpoint_sha
+    for row in read_rows(done.trials, RunRow):
+        run = RunFolder(done.path / row.folder)
+        assert not run.evaluation.exists()
+        assert not [name for name in run.read_metrics() if name.startswith("test")]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("study")
+def test_results_have_methods_and_floors_side_by_side(done: StudyFolder) -> None:
+    heads = [score for score in read_rows(done.results, Score) if score.is_headline]
+    kinds = sorted((score.kind, score.method, score.seed) for score in heads)
+    assert kinds == [
+        *(("floor", name, seed) for name in ("random init", "raw pixels") for seed in (101, 102)),
+        *(("method", name, seed) for name in ("simclr", "simsiam") for seed in (101, 102)),
+    ]
+    assert len({score.protocol_id for score in heads}) == 1
+    assert {score.num_test for score in heads} == {40}
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("study")
+def test_a_study_that_is_done_does_nothing_again(done: StudyFolder) -> None:
+    files = [done.trials, done.finals, done.ledger, done.results, done.selection]
+    before = [file.read_bytes() for file in files]
+    run_study(str(done))
+    assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("study")
+def test_it_goes_on_with_its_own_settings_only(done: StudyFolder) -> None:
+    file = write_tiny(done.path.parent, trials=3)
+    process = start_study("run", f"study={file}", f"out={done}")
+    output, _ = process.communicate()
+    assert process.returncode == 2
+    assert "holds another study: trials=3 (was 2)" in output
+    assert "Traceback" not in output
+
+
+def outcome(folder: StudyFolder) -> dict[str, Any]:
+    """What must not depend on how often a study was interrupted."""
+    selection = folder.read_json(folder.selection)["methods"]
+    rows = [
+        (r.stage, r.method, r.trial, r.seed, r.values, r.score, r.status, r.views_sha)
+        for r in rows_of(folder)
+    ]
+    results = sorted(folder.results.read_text().splitlines())
+    return {"selection": selection, "rows": rows, "results": results}
+
+
+def stop(process: subprocess.Popen[str], signum: int, seconds: float) -> None:
+    """Signal a study after some time, and wait until it has ended."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    os.kill(process.pid, signum)
+    process.communicate()
+
+
+def weights(folder: StudyFolder) -> dict[str, int]:
+    """When the checkpoints of the runs that have ended were written."""
+    ended = [row for row in rows_of(folder) if row.status != "pending"]
+    return {
+        row.folder: RunFolder(folder.path / row.folder).last.stat().st_mtime_ns for row in ended
+    }
+
+
+@pytest.mark.soak
+@pytest.mark.xdist_group("study")
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+def test_interrupted_three_times_it_ends_the_same(
+    done: StudyFolder, signum: int, tmp_path: Path
+) -> None:
+    args = ["run", f"study={write_tiny(tmp_path)}", f"out={tmp_path / 'out'}", "jobs=2"]
+    folder, moments = StudyFolder(tmp_path / "out"), random.Random(int(signum))
+    trained = dict[str, int]()
+    for _ in range(3):
+        stop(start_study(*args), signum, moments.uniform(5, 40))
+        if folder.trials.is_file():
+            assert trained.items() <= weights(folder).items()  # no run is trained again
+            trained = weights(folder)
+    run_study(*args[1:])
+    assert trained.items() <= weights(folder).items()
+    assert outcome(folder) == outcome(done)
