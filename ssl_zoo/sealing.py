@@ -58,7 +58,7 @@ def refusal() -> str:
 
 
 def check_sealed(path: Path) -> None:
-    """Before evaluate.py scores a run, or what lies in a run's folder.
+    """Before a run, or what lies in its folder, is scored on test, or exported to be so elsewhere.
 
     Raises:
         UserError: If it lies in a study whose selection is not sealed.

@@ -13,6 +13,7 @@ import torch
 from helpers.configs import Make
 from helpers.programs import run_evaluate
 from helpers.tiers import only
+from ssl_zoo.checkpoints.export import export
 from ssl_zoo.config import instantiate
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.images import FileImages
@@ -132,6 +133,13 @@ def test_evaluate_refuses_a_run_of_a_study_that_is_not_sealed(
     with pytest.raises(UserError, match=r"is of the study .*, whose selection is not sealed"):
         run_evaluate(f"ckpt={ckpt}", "protocol=knn", f"out={tmp_path / 'out'}")
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_nor_is_it_exported_to_be_scored_elsewhere(study: Path, run: Path, tmp_path: Path) -> None:
+    inside = Path(shutil.move(run, study / "trials" / "simclr" / "0"))
+    with pytest.raises(UserError, match="whose selection is not sealed"):
+        export(inside, "torchscript", tmp_path / "out.pt")
+    assert not (tmp_path / "out.pt").exists()
 
 
 def test_after_the_seal_a_user_may_score_what_they_like(study: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from ssl_zoo.checkpoints.weights import build_backbone
 from ssl_zoo.config import trusting
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.extras import need
+from ssl_zoo.sealing import check_sealed
 from ssl_zoo.types import UserError
 
 FORMATS = ("torchvision", "timm", "safetensors", "onnx", "torchscript")
@@ -77,6 +78,7 @@ def export(
             the features differ by more than TOLERANCE; then all files are as they were.
     """
     _check_out(source, out, format, force)
+    check_sealed(Path(source))
     loaded = load_pretrained(source, hints=hints)
     if loaded.config is None:
         raise UserError(f"{source} is a program without an architecture: export its source instead")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -138,7 +139,9 @@ class Submitit:
         self._trusted = trusted_packages()
 
     def submit(self, work: Work) -> Future[int]:
-        return self._threads.submit(self._wait, self._executor.submit(in_job, work, self._trusted))
+        return self._threads.submit(
+            self._wait, self._executor.submit(in_job, work, self._trusted, sys.path)
+        )
 
     def _wait(self, job: Any) -> int:
         stopped = False
@@ -155,9 +158,15 @@ class Submitit:
         self._threads.shutdown()
 
 
-def in_job(work: Work, trusted: tuple[str, ...]) -> int:
-    """A child inside a job, which passes the cluster's signal on to it."""
-    stop = Stop()
+def in_job(work: Work, trusted: tuple[str, ...], path: list[str]) -> int:
+    """A child inside a job, which passes the cluster's signal on to it.
+
+    Args:
+        work: What to start.
+        trusted: Packages of the user's.
+        path: From where the supervisor imports.
+    """
+    stop, sys.path[:] = Stop(), path
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         stop.on_signal(signum, frame)

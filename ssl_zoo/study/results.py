@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from ssl_zoo.metric_names import metric_named
+from ssl_zoo.metric_names import metric_named, of_setting
 from ssl_zoo.multirun import Spread, spread_of
 from ssl_zoo.run_folder import ENDED
 from ssl_zoo.study.folder import CEILING, FINAL, FLOOR, HPO, METHOD, ORACLE, RERUN
@@ -24,6 +24,8 @@ from ssl_zoo.study.statistics import (
 
 # Samplers whose trials do not depend on the scores of earlier ones.
 _INDEPENDENT = ("sobol", "random", "qmc", "halton")
+
+_ALL_LABELS = "100pct"  # of finetune's metrics
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def _suite(
     lowest = metric_named(metric).objective == "min"
     values = [value for by_seed in scores.values() for value in by_seed.values()]
     is_share = not lowest and all(0 <= value <= 1 for value in values)
-    same = [reading for reading in supervised if reading.score.metric == metric]
+    names = (metric, of_setting(metric, _ALL_LABELS))
+    same = [reading for reading in supervised if reading.score.metric in names]
     ceiling = [value for by in _by_seed(same, CEILING).values() for value in by.values()]
     floors = {n: spread_of(list(by.values())) for n, by in _by_seed(readings, FLOOR).items()}
     return Suite(

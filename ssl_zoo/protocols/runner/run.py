@@ -59,8 +59,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     hints = hints_of(config)
     sources = [open_source(ckpt, config["features"], hints) for ckpt in ckpts]
     for source in sources:
-        if source.extras is not None:  # also of a copy elsewhere
-            check_sealed(Path(source.extras["config"].get("run_dir", "")))
+        if source.extras is not None and (made := source.extras["config"].get("run_dir")):
+            check_sealed(Path(made))  # also of a copy elsewhere
         if unfinished := run_of(source.ckpt).unfinished():
             warn(unfinished)
     name = config["dataset"].get("name", "")

@@ -39,7 +39,7 @@ def _block(block: Block) -> str:
     if isinstance(block, Code):
         return "\n".join(f"    {line}" for line in block.text.splitlines())
     if isinstance(block, Picture):
-        return f"![{escaped(block.says)}](figures/{block.name})\n\n{escaped(block.says)}"
+        return f"![{block.name}](figures/{block.name})\n\n{escaped(block.says)}"
     assert isinstance(block, Text)
     return escaped(block.text)
 

@@ -58,7 +58,7 @@ def _summary(study: Study, suite: Suite) -> Table:
         **({"supervised, all labels": suite.ceiling} if suite.ceiling else {}),
     }
     for name, level in levels.items():
-        ends = interval(level.interval, suite.is_share)
+        ends = interval(level.interval, suite.is_share) if level.s else ""
         rows.append([name, score(level.mean, suite.is_share), ends, str(level.n), "", ""])
     unit = " (%)" if suite.is_share else ""
     images = f" of {suite.images:,} images" if suite.images else ""
