@@ -78,7 +78,6 @@ def export(
             the features differ by more than TOLERANCE; then all files are as they were.
     """
     _check_out(source, out, format, force)
-    check_sealed(Path(source))
     loaded = load_pretrained(source, hints=hints)
     if loaded.config is None:
         raise UserError(f"{source} is a program without an architecture: export its source instead")
@@ -146,6 +145,7 @@ def _check_out(source: str | Path, out: Path, format: str, force: bool) -> None:
         raise UserError(f"{out}: this suffix is for --format {out.suffix[1:]}")
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"{out} is not a file in an existing folder")
+    check_sealed(Path(source))
     sources = source_files(source)
     for file in filter(Path.exists, _files(out, format)):
         if any(map(file.samefile, sources)):

@@ -228,6 +228,15 @@ def test_slow_runs_end_the_search_for_all_methods_at_once(
     assert study.runs.settings.trials == trials[0]
 
 
+def test_the_speed_is_that_of_the_runs(tmp_path: Path, watch: list[float]) -> None:
+    study = Study(tmp_path, watch, budget="10h")
+    assert isinstance(study.pace, Pace)
+    assert study.pace.slowness() == 1.0
+    study.search(220, most=4)
+    planned = 10 + 0.1 * 1000
+    assert study.pace.slowness() == pytest.approx(220 / planned)
+
+
 def test_time_that_is_left_goes_to_final_seeds(tmp_path: Path, watch: list[float]) -> None:
     study = Study(tmp_path, watch, budget="60min")
     study.search(60)
@@ -252,6 +261,7 @@ def test_a_study_that_was_killed_knows_its_cuts_and_its_time(
     study.search(200, most=3)  # in the second round
     watch[0] += 1e6  # a pause is no work
     study.open()
+    assert 400 <= Clock(study.folder).spent() <= 600
     study.search(200)
     trials = study.count(HPO)
     assert trials[0] == trials[1] < 6
