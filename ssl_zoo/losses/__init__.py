@@ -1,7 +1,8 @@
-"""Losses: contrastive ones see similarities, predictive ones a prediction and a target."""
+"""Losses over similarities (contrastive), a prediction and its target, or a batch's statistics."""
 
-from ssl_zoo.losses.base import ContrastiveLoss, PredictiveLoss
+from ssl_zoo.losses.base import ContrastiveLoss, PredictiveLoss, StatisticLoss
 from ssl_zoo.losses.contrastive import InfoNCE, NPair
+from ssl_zoo.losses.correlation import CrossCorrelation, VarianceInvarianceCovariance
 from ssl_zoo.losses.logistic import NTLogistic
 from ssl_zoo.losses.margin import ContrastiveMargin, FaceNetTriplet, MarginTriplet
 from ssl_zoo.losses.nce import NCE
@@ -11,6 +12,7 @@ __all__ = [
     "NCE",
     "ContrastiveLoss",
     "ContrastiveMargin",
+    "CrossCorrelation",
     "FaceNetTriplet",
     "InfoNCE",
     "MarginTriplet",
@@ -20,4 +22,6 @@ __all__ = [
     "NormalizedMSE",
     "PredictiveLoss",
     "SoftmaxCrossEntropy",
+    "StatisticLoss",
+    "VarianceInvarianceCovariance",
 ]
