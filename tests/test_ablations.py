@@ -140,6 +140,7 @@ ROWS |= {
             "no_covariance": (1.0, 1.0, 0.0),
         }.items()
     },
+    "lejepa_no_sigreg": loss("SIGReg", sigreg_weight=0.0),
 }
 
 RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
@@ -150,6 +151,7 @@ RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
     "instdisc": ["instdisc_quick", "instdisc_cifar10"],
     "barlow": ["barlow_twins_quick", "barlow_twins_imagenet"],
     "vicreg": ["vicreg_quick", "vicreg_imagenet"],
+    "lejepa": ["lejepa_quick", "lejepa_cifar10"],
     "metric": ["metric_learning_omniglot", "metric_learning_mlrc"],
 }
 
@@ -181,6 +183,7 @@ def test_a_row_is_what_it_says(make_config: Make, name: str) -> None:
         ("simsiam", {"constant_predictor_lr": True, "symmetric": True, "predictor_dim": 512}),
         ("barlow_twins", {"off_diagonal": 0.0051, "embed_dim": 8192, "hidden_dim": 8192}),
         ("vicreg", {"invariance": 25.0, "variance": 25.0, "covariance": 1.0, "embed_dim": 8192}),
+        ("lejepa", {"sigreg_weight": 0.05, "embed_dim": 128, "hidden_dim": 2048}),
         ("instdisc", {"temperature": 0.07, "num_negatives": 4096, "bank_momentum": 0.5}),
     ],
 )

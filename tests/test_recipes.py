@@ -27,7 +27,7 @@ FOLDER = Path(CONFIG_DIR) / "experiment"
 # Made and measured here: their headers have the measurement. The others follow something published.
 OWN = {
     *(f"{name}_quick" for name in ("simclr", "moco", "byol", "simsiam", "instdisc")),
-    *("barlow_twins_quick", "vicreg_quick"),
+    *("barlow_twins_quick", "vicreg_quick", "lejepa_quick"),
     *("bccd_tiles", "metric_learning_omniglot", "simclr_cifar10_cpu"),
 }
 
@@ -364,6 +364,30 @@ RECIPES: dict[str, dict[str, Any]] = {
     | flat("augmentation", crop_scale=[0.2, 1.0], blur=0.0, solarize=0.1, views=[])
     | solo_lars(0.3, 1e-4)
     | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # facebookresearch/eb_jepa, examples/image_jepa/cfgs/sigreg.yaml; lambda of lejepa's MINIMAL.md
+    "lejepa_cifar10": run(300, 256)
+    | WHOLE
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | head("projector", hidden_dim=2048, out_dim=128, num_layers=2, hidden_norm=True)
+    | flat("method", embed_dim=128, hidden_dim=2048, sigreg_weight=0.02)
+    | head("loss", num_slices=256, num_global=None, t_max=3.0, num_points=17)
+    | BYOL_VIEWS
+    | flat("augmentation", crop_scale=[0.2, 1.0], blur=0.0, solarize=0.1, views=[])
+    | lars(0.3, 0.3, 1e-4, inside=False)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # rbalestr-lab/lejepa, README
+    "lejepa_imagenet": run(100, 512)
+    | WHOLE
+    | R50
+    | NO_ZERO_INIT
+    | head("projector", hidden_dim=2048, out_dim=512, num_layers=3, hidden_norm=True)
+    | flat("method", embed_dim=512, sigreg_weight=0.05)
+    | head("loss", num_slices=1024, num_global=None, t_max=3.0, num_points=17)
+    | BYOL_VIEWS
+    | flat("augmentation", crop_scale=[0.3, 1.0], blur=0.5, solarize=0.2, views=[])
+    | flat("optimizer", base_lr=5e-4, lr=5e-4, weight_decay=5e-4)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.001),
     # a course project (docs/ablations.md), and the code that it began with
     "simclr_losses_cifar10": run(80, 128)
     | flat("backbone", name="resnet50", stem="cifar")

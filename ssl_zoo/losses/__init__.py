@@ -7,6 +7,8 @@ from ssl_zoo.losses.logistic import NTLogistic
 from ssl_zoo.losses.margin import ContrastiveMargin, FaceNetTriplet, MarginTriplet
 from ssl_zoo.losses.nce import NCE
 from ssl_zoo.losses.predictive import NegativeCosine, NormalizedMSE, SoftmaxCrossEntropy
+from ssl_zoo.losses.sigreg import SIGReg
+from ssl_zoo.losses.whitening import WhitenedMSE
 
 __all__ = [
     "NCE",
@@ -21,7 +23,9 @@ __all__ = [
     "NegativeCosine",
     "NormalizedMSE",
     "PredictiveLoss",
+    "SIGReg",
     "SoftmaxCrossEntropy",
     "StatisticLoss",
     "VarianceInvarianceCovariance",
+    "WhitenedMSE",
 ]

@@ -4,6 +4,7 @@ from ssl_zoo.methods.barlow_twins import BarlowTwins
 from ssl_zoo.methods.base import Method
 from ssl_zoo.methods.byol import BYOL
 from ssl_zoo.methods.instdisc import InstDisc
+from ssl_zoo.methods.lejepa import LeJEPA
 from ssl_zoo.methods.metric_learning import MetricLearning
 from ssl_zoo.methods.moco import MoCo
 from ssl_zoo.methods.simclr import SimCLR
@@ -14,6 +15,7 @@ __all__ = [
     "BYOL",
     "BarlowTwins",
     "InstDisc",
+    "LeJEPA",
     "Method",
     "MetricLearning",
     "MoCo",
