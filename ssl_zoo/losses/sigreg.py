@@ -23,7 +23,7 @@ class SIGReg(StatisticLoss):
         num_slices: Projections of a step.
         num_global: The first views of an image, whose mean is the centre; None = all.
         t_max: The characteristic functions are compared from -t_max to t_max.
-        num_points: At so many points from 0 to t_max; the other half is the same.
+        num_points: At this many points from 0 to t_max; the other half is the same.
         seed: Of the slices.
 
     Raises:
