@@ -126,12 +126,32 @@ ROWS |= {
     | {"method.miner._target_": "pytorch_metric_learning.miners.MultiSimilarityMiner"},
 }
 
+ROWS |= {
+    "barlow_twins_invariance_only": loss("CrossCorrelation", off_diagonal=0.0),
+    "barlow_twins_no_bn": part("projector", "MLP", hidden_norm=False, num_layers=3),
+    **{
+        f"vicreg_{name}": loss(
+            "VarianceInvarianceCovariance", invariance=inv, variance=var, covariance=cov
+        )
+        for name, (inv, var, cov) in {
+            "invariance_only": (1.0, 0.0, 0.0),
+            "no_variance": (25.0, 0.0, 1.0),
+            "no_invariance": (0.0, 25.0, 1.0),
+            "no_covariance": (1.0, 1.0, 0.0),
+        }.items()
+    },
+    "lejepa_no_sigreg": loss("SIGReg", sigreg_weight=0.0),
+}
+
 RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
     "simclr": ["simclr_quick", "simclr_losses_cifar10", "simclr_imagenet"],
     "moco": ["moco_quick", "moco_cifar10"],
     "simsiam": ["simsiam_quick", "simsiam_cifar10"],
     "byol": ["byol_quick", "byol_imagenet"],
     "instdisc": ["instdisc_quick", "instdisc_cifar10"],
+    "barlow": ["barlow_twins_quick", "barlow_twins_imagenet"],
+    "vicreg": ["vicreg_quick", "vicreg_imagenet"],
+    "lejepa": ["lejepa_quick", "lejepa_cifar10"],
     "metric": ["metric_learning_omniglot", "metric_learning_mlrc"],
 }
 
@@ -161,6 +181,9 @@ def test_a_row_is_what_it_says(make_config: Make, name: str) -> None:
         ("moco", {"momentum": 0.999, "queue_size": 65536, "temperature": 0.07, "symmetric": False}),
         ("byol", {"momentum": 0.99, "final_momentum": 1.0, "symmetric": True, "hidden_dim": 4096}),
         ("simsiam", {"constant_predictor_lr": True, "symmetric": True, "predictor_dim": 512}),
+        ("barlow_twins", {"off_diagonal": 0.0051, "embed_dim": 8192, "hidden_dim": 8192}),
+        ("vicreg", {"invariance": 25.0, "variance": 25.0, "covariance": 1.0, "embed_dim": 8192}),
+        ("lejepa", {"sigreg_weight": 0.05, "embed_dim": 128, "hidden_dim": 2048}),
         ("instdisc", {"temperature": 0.07, "num_negatives": 4096, "bank_momentum": 0.5}),
     ],
 )

@@ -29,8 +29,12 @@ NEEDS = {  # what an option cannot do without
         "+method.metric_loss.gamma=40",
     ],
     "method/miner=other": ["method.miner._target_=pytorch_metric_learning.miners.AngularMiner"],
+    "method/loss=whitened_mse": ["method.loss.whitening_size=32"],
     "augmentation=mlrc": ["augmentation.size=32"],
 }
+
+WIDE = ("barlow_twins", "vicreg", "lejepa")  # 8192 dimensions, or 2048
+NARROW = ["method.hidden_dim=16", "method.embed_dim=16"]
 
 TINY_NET = ["backbone.widths=[8,16]", "backbone.strides=[2,2]"]
 
@@ -111,7 +115,7 @@ def combinations() -> list[Any]:
 
 @pytest.mark.parametrize(("method", "slot", "option"), combinations())
 def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, option: str) -> None:
-    more = NEEDS.get(f"method/{slot}={option}", [])
+    more = NEEDS.get(f"method/{slot}={option}", []) + NARROW * (method in WIDE)
     cfg = make_config(f"method={method}", f"method/{slot}={option}", "optimizer=sgd", *more)
     if fits(method, slot, option):
         step(cfg)
@@ -216,7 +220,7 @@ def test_the_other_datasets_compose(make_config: Make, name: str) -> None:
     only(["simclr_quick", "metric_learning_omniglot"], options("experiment")),
 )
 def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: str) -> None:
-    base = [f"experiment={name}", "batch_size=16", "name=test"]
+    base = [f"experiment={name}", "batch_size=16", "name=test", *(NARROW * name.startswith(WIDE))]
     if make_config(*base, tiny=False).dataset.get("root") is None:
         small = ["dataset.splits.num_train=40", "dataset.splits.num_test=4"]
         return step(make_config(*base, *small, tiny=False))
@@ -240,6 +244,7 @@ def test_experiments_compose_and_step(make_config: Make, tmp_path: Path, name: s
 @pytest.mark.parametrize("name", every(8, options("ablation")))
 def test_ablations_step(make_config: Make, name: str) -> None:
     small = ["method.hidden_dim=16"] if name.startswith(("simsiam", "byol")) else []
+    small += NARROW * name.startswith(WIDE)
     if "resnet18" not in name:  # these rows bring a backbone of their own
         return step(make_config(f"ablation={name}", *small))
     thin = ["backbone.width=0.125", "dataset.splits.num_train=100", "batch_size=16"]

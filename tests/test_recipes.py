@@ -27,6 +27,7 @@ FOLDER = Path(CONFIG_DIR) / "experiment"
 # Made and measured here: their headers have the measurement. The others follow something published.
 OWN = {
     *(f"{name}_quick" for name in ("simclr", "moco", "byol", "simsiam", "instdisc")),
+    *("barlow_twins_quick", "vicreg_quick", "lejepa_quick"),
     *("bccd_tiles", "metric_learning_omniglot", "simclr_cifar10_cpu"),
 }
 
@@ -64,6 +65,13 @@ def lars(base_lr: float, lr: float, weight_decay: float, inside: bool) -> dict[s
     knobs = {"base_lr": base_lr, "lr": lr, "weight_decay": weight_decay, "momentum": 0.9}
     knobs |= {"trust_coefficient": 0.001, "trust": "joint", "lr_in_buffer": inside}
     return class_name | flat("optimizer", **knobs, exclude_bias_and_norm=True, nesterov=False)
+
+
+def solo_lars(base_lr: float, weight_decay: float) -> dict[str, Any]:
+    """solo-learn's: eta 0.02, clip_lr, biases and norms excluded; its batches are of 256."""
+    knobs = {"trust_coefficient": 0.02, "trust": "separate", "clip": True}
+    rates = flat("optimizer", bias_and_norm_lr_multiplier=1.0)
+    return lars(base_lr, base_lr, weight_decay, inside=False) | flat("optimizer", **knobs) | rates
 
 
 def schedule(name: str, **knobs: Any) -> dict[str, Any]:
@@ -123,6 +131,14 @@ MOCO_V1_VIEWS = (
     | jitter(0.4, 0.4, 0.4, 0.4, probability=1.0)
     | TORCHVISIONS
 )
+# transform of barlowtwins' and vicreg's code, with torchvision's operations; asymmetric.yaml
+BYOL_VIEWS = (
+    views(0.08, SIMCLR_ORDER, "bicubic", flip=0.5, blur_sigma=[0.1, 2.0], solarize_threshold=0.5)
+    | jitter(0.4, 0.4, 0.2, 0.1)
+    | TORCHVISIONS
+    | {"augmentation.views": [{"blur": 1.0, "solarize": 0.0}, {"blur": 0.1, "solarize": 0.2}]}
+)
+SOLO_PIXELS = flat("dataset", mean=[0.4914, 0.4822, 0.4465], std=[0.2470, 0.2435, 0.2616])
 STEPS_200 = schedule("multistep", milestones=[120, 160], gamma=0.1)  # of 200 epochs, both papers
 SIMCLR_HEAD = head("projector", hidden_dim=None, hidden_norm=True, out_norm="scale") | flat(
     "method", embed_dim=128
@@ -295,6 +311,83 @@ RECIPES: dict[str, dict[str, Any]] = {
     | flat("augmentation", size=227, order=["crop", "flip"], crop_scale=[0.16, 1.0])
     | flat("optimizer", lr=1e-6, weight_decay=1e-4, momentum=0.9, exclude_bias_and_norm=False)
     | {"scheduler._target_": "ssl_zoo.optim.constant"},
+    # Zbontar et al. 2021; main.py of facebookresearch/barlowtwins and its README
+    "barlow_twins_imagenet": run(1000, 2048)
+    | WHOLE
+    | R50
+    | ZERO_INIT
+    | head("projector", hidden_dim=8192, out_dim=8192, num_layers=3, hidden_bias=None)
+    | head("projector", hidden_norm=True, out_norm="none", out_bias=False)
+    | head("loss", off_diagonal=0.0051, eps=1e-5)
+    | {"method.loss_weight": 1.0}
+    | BYOL_VIEWS
+    | lars(0.2, 1.6, 1e-6, inside=False)
+    | {"optimizer.bias_and_norm_lr_multiplier": 0.0015}  # 0.0048 / 0.2 / 16, says the header
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.001),
+    # solo-learn, scripts/pretrain/cifar/barlow.yaml and augmentations/asymmetric.yaml
+    "barlow_twins_cifar10": run(1000, 256)
+    | WHOLE
+    | SOLO_PIXELS
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | head("projector", hidden_dim=2048, out_dim=2048, num_layers=3, hidden_bias=True)
+    | head("projector", hidden_norm=True, out_norm="none", out_bias=True)
+    | head("loss", off_diagonal=0.0051)
+    | flat("method", embed_dim=2048, hidden_dim=2048, loss_weight=0.1)
+    | BYOL_VIEWS
+    | {"augmentation.blur": 0.0, "augmentation.views": [{"solarize": 0.0}, {"solarize": 0.2}]}
+    | solo_lars(0.3, 1e-4)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # Bardes et al. 2022; main_vicreg.py of facebookresearch/vicreg
+    "vicreg_imagenet": run(1000, 2048)
+    | WHOLE
+    | R50
+    | ZERO_INIT
+    | head("projector", hidden_dim=8192, out_dim=8192, num_layers=3, hidden_bias=True)
+    | head("projector", hidden_norm=True, out_norm="none", out_bias=False)
+    | head("loss", invariance=25.0, variance=25.0, covariance=1.0, eps=1e-4)
+    | BYOL_VIEWS
+    | lars(0.2, 1.6, 1e-6, inside=False)
+    | {"optimizer.bias_and_norm_lr_multiplier": 1.0}
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.001),
+    # solo-learn, scripts/pretrain/cifar/vicreg.yaml; its variance term is not halved
+    "vicreg_cifar10": run(1000, 256)
+    | WHOLE
+    | SOLO_PIXELS
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | head("projector", hidden_dim=2048, out_dim=2048, num_layers=3, hidden_bias=True)
+    | head("projector", hidden_norm=True, out_norm="none", out_bias=True)
+    | flat("method", embed_dim=2048, hidden_dim=2048, invariance=25.0, variance=50.0)
+    | flat("method", covariance=1.0, loss_weight=1.0)
+    | BYOL_VIEWS
+    | flat("augmentation", crop_scale=[0.2, 1.0], blur=0.0, solarize=0.1, views=[])
+    | solo_lars(0.3, 1e-4)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # facebookresearch/eb_jepa, examples/image_jepa/cfgs/sigreg.yaml; lambda of lejepa's MINIMAL.md
+    "lejepa_cifar10": run(300, 256)
+    | WHOLE
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | head("projector", hidden_dim=2048, out_dim=128, num_layers=2, hidden_norm=True)
+    | flat("method", embed_dim=128, hidden_dim=2048, sigreg_weight=0.02)
+    | head("loss", num_slices=256, num_global=None, t_max=3.0, num_points=17)
+    | BYOL_VIEWS
+    | flat("augmentation", crop_scale=[0.2, 1.0], blur=0.0, solarize=0.1, views=[])
+    | lars(0.3, 0.3, 1e-4, inside=False)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # rbalestr-lab/lejepa, README
+    "lejepa_imagenet": run(100, 512)
+    | WHOLE
+    | R50
+    | NO_ZERO_INIT
+    | head("projector", hidden_dim=2048, out_dim=512, num_layers=3, hidden_norm=True)
+    | flat("method", embed_dim=512, sigreg_weight=0.05)
+    | head("loss", num_slices=1024, num_global=None, t_max=3.0, num_points=17)
+    | BYOL_VIEWS
+    | flat("augmentation", crop_scale=[0.3, 1.0], blur=0.5, solarize=0.2, views=[])
+    | flat("optimizer", base_lr=5e-4, lr=5e-4, weight_decay=5e-4)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.001),
     # a course project (docs/ablations.md), and the code that it began with
     "simclr_losses_cifar10": run(80, 128)
     | flat("backbone", name="resnet50", stem="cifar")

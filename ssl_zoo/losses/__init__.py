@@ -1,16 +1,20 @@
-"""Losses: contrastive ones see similarities, predictive ones a prediction and a target."""
+"""Losses over similarities (contrastive), a prediction and its target, or a batch's statistics."""
 
-from ssl_zoo.losses.base import ContrastiveLoss, PredictiveLoss
+from ssl_zoo.losses.base import ContrastiveLoss, PredictiveLoss, StatisticLoss
 from ssl_zoo.losses.contrastive import InfoNCE, NPair
+from ssl_zoo.losses.correlation import CrossCorrelation, VarianceInvarianceCovariance
 from ssl_zoo.losses.logistic import NTLogistic
 from ssl_zoo.losses.margin import ContrastiveMargin, FaceNetTriplet, MarginTriplet
 from ssl_zoo.losses.nce import NCE
 from ssl_zoo.losses.predictive import NegativeCosine, NormalizedMSE, SoftmaxCrossEntropy
+from ssl_zoo.losses.sigreg import SIGReg
+from ssl_zoo.losses.whitening import WhitenedMSE
 
 __all__ = [
     "NCE",
     "ContrastiveLoss",
     "ContrastiveMargin",
+    "CrossCorrelation",
     "FaceNetTriplet",
     "InfoNCE",
     "MarginTriplet",
@@ -19,5 +23,9 @@ __all__ = [
     "NegativeCosine",
     "NormalizedMSE",
     "PredictiveLoss",
+    "SIGReg",
     "SoftmaxCrossEntropy",
+    "StatisticLoss",
+    "VarianceInvarianceCovariance",
+    "WhitenedMSE",
 ]

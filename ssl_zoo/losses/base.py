@@ -1,11 +1,14 @@
-"""Shared by the losses: their two kinds, and the mean over the pairs that are kept."""
+"""Shared by the losses: their three kinds, and the mean over the pairs that are kept."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-from ssl_zoo.distributed import global_mean
+from ssl_zoo.distributed import all_gather, global_mean
+from ssl_zoo.hardware import at_least_float32
 
 
 class ContrastiveLoss(nn.Module):
@@ -20,6 +23,28 @@ class ContrastiveLoss(nn.Module):
 
 class PredictiveLoss(nn.Module):
     """`loss(prediction (N, D), target (N, D)) -> scalar`."""
+
+
+class StatisticLoss(nn.Module, ABC):
+    """`loss(z (V, N, D)) -> scalar`, over a statistic of V views of a batch.
+
+    A subclass defines `statistic` over the images of all ranks, in float32 or better. Every rank
+    computes the same value; under DDP's averaging its gradient is that of the global batch.
+    """
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The statistic of the global batch.
+
+        Args:
+            z: (V, N, D), this rank's embeddings of each view, with gradient.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            images = all_gather(at_least_float32(z).transpose(0, 1).contiguous())
+            return self.statistic(images.transpose(0, 1))
+
+    @abstractmethod
+    def statistic(self, z: Tensor) -> Tensor:
+        """The loss of (V, N, D), N images of all ranks in rank order."""
 
 
 def is_pair(neg: Tensor) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ssl_zoo.types import BadValue
+from torch import Tensor
+
+from ssl_zoo.types import BadValue, UserError
 
 
 def check_temperature(temperature: float) -> float:
@@ -38,3 +40,25 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
     if value not in choices:
         raise BadValue(name, value, f"one of {', '.join(choices)}")
     return value
+
+
+def check_weight(name: str, weight: float) -> float:
+    """The weight of a term itself.
+
+    Raises:
+        BadValue: If it is below 0.
+    """
+    if not 0 <= weight < float("inf"):
+        raise BadValue(name, weight, "at least 0")
+    return weight
+
+
+def two_views(loss: object, z: Tensor) -> tuple[Tensor, Tensor]:
+    """The two views of (2, N, D).
+
+    Raises:
+        UserError: If there is another number of views.
+    """
+    if len(z) != 2:
+        raise UserError(f"{type(loss).__name__} compares two views of an image, not {len(z)}")
+    return z[0], z[1]

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ssl_zoo.distributed import global_mean
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.losses.base import ContrastiveLoss
+from ssl_zoo.losses.base import ContrastiveLoss, is_pair
 from ssl_zoo.losses.checks import check_temperature
+from ssl_zoo.types import BadValue
 
 
 class InfoNCE(ContrastiveLoss):
@@ -20,17 +21,27 @@ class InfoNCE(ContrastiveLoss):
 
     Args:
         temperature: Divides the similarities; tau in the papers.
+        decoupled: The positive is left out of the denominator (DCL); the loss may then be negative.
+        sigma: A decoupled positive counts 2 - exp(s+ / sigma) / mean exp(s+ / sigma) times, without
+            gradient (DCLW); None = once.
 
     Raises:
-        UserError: If the temperature is not above 0.
+        UserError: If the temperature or sigma is not above 0, or sigma is given to another form.
 
     Source: van den Oord et al. 2018, eq. 4; He et al. 2020 (MoCo), eq. 1; Chen et al. 2020
-    (SimCLR), eq. 1.
+    (SimCLR), eq. 1; Yeh et al. 2022 (DCL), eq. 5 and 6.
     """
 
-    def __init__(self, temperature: float = 0.1) -> None:
+    def __init__(
+        self, temperature: float = 0.1, decoupled: bool = False, sigma: float | None = None
+    ) -> None:
         super().__init__()
         self.temperature = check_temperature(temperature)
+        if sigma is not None and not decoupled:
+            raise BadValue("sigma", sigma, says="is read by decoupled=true only")
+        if sigma is not None and not 0 < sigma < float("inf"):
+            raise BadValue("sigma", sigma, "above 0")
+        self.decoupled, self.sigma = decoupled, sigma
 
     def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
         """Mean over the queries of all ranks.
@@ -39,9 +50,21 @@ class InfoNCE(ContrastiveLoss):
             pos: (N,) similarities to the positive.
             neg: (N, K) similarities to the negatives, -inf where there is none.
         """
+        if self.decoupled:
+            return self._decoupled(at_least_float32(pos), at_least_float32(neg))
         logits = torch.cat([pos[:, None], neg], dim=1)
         logits = at_least_float32(logits) / self.temperature
         total = (logits.logsumexp(dim=1) - logits[:, 0]).sum()
+        return global_mean(total, len(pos))
+
+    def _decoupled(self, pos: Tensor, neg: Tensor) -> Tensor:
+        attract = pos / self.temperature
+        if self.sigma is not None:
+            hardness = (pos.detach() / self.sigma).exp()
+            attract = attract * (2 - hardness / global_mean(hardness.sum(), len(pos)))
+        lonely = ~is_pair(neg).any(dim=1)  # a query without negatives is only attracted
+        repel = (neg / self.temperature).masked_fill(lonely[:, None], 0).logsumexp(dim=1)
+        total = (repel.masked_fill(lonely, 0) - attract).sum()
         return global_mean(total, len(pos))
 
 

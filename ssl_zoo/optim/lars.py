@@ -25,6 +25,7 @@ class LARS(Optimizer):
         v = m v + lr q d;  w -= v        lr_in_buffer = True:  the paper and SimCLR's code
         v = m v + q d;     w -= lr v     lr_in_buffer = False: BYOL, Barlow Twins, MoCo v3, MAE
 
+    With `clip` the step is q lr up to lr itself: q becomes min(q / lr, 1) (apex LARC, solo-learn).
     The two ways of applying lr agree while lr is constant. q is 1 if either norm is 0, and for
     parameters of groups with `adapt` False (biases and norms; see `build_optimizer`). The trust
     ratio makes the rates of LARS incomparable with SGD's: SimCLR uses 0.3 per 256 images. There is
@@ -39,6 +40,7 @@ class LARS(Optimizer):
         trust: How weight decay enters the ratio, see above.
         lr_in_buffer: Where lr enters, see above.
         nesterov: Look ahead by one step of momentum.
+        clip: lr is an upper bound, see above.
 
     Raises:
         BadValue: If `trust` is unknown.
@@ -56,6 +58,7 @@ class LARS(Optimizer):
         trust: Trust = "joint",
         lr_in_buffer: bool = True,
         nesterov: bool = False,
+        clip: bool = False,
     ) -> None:
         if trust not in get_args(Trust):
             raise BadValue("trust", trust, "joint or separate")
@@ -67,6 +70,7 @@ class LARS(Optimizer):
             "trust": trust,
             "lr_in_buffer": lr_in_buffer,
             "nesterov": nesterov,
+            "clip": clip,
             "adapt": True,
         }
         super().__init__(params, defaults)
@@ -117,5 +121,7 @@ def _trust_ratios(
     else:
         update_norm = torch.stack(torch._foreach_norm(grads)) + group["weight_decay"] * weight_norm
     ratio = group["trust_coefficient"] * weight_norm / update_norm
+    if group["clip"]:
+        ratio = (ratio / group["lr"]).clamp(max=1)  # lr = 0: no step, whatever the ratio
     usable = (weight_norm > 0) & (update_norm > 0)
     return list(torch.where(usable, ratio, torch.ones_like(ratio)).unbind())

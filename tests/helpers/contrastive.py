@@ -54,6 +54,14 @@ def npair(data: Rows) -> float:
     return mean([math.log(1 + sum(math.exp(s - p) for s in row)) for p, row in data])
 
 
+def dcl(t: float) -> Callable[[Rows], float]:
+    def loop(data: Rows) -> float:
+        repel = [math.log(sum(math.exp(s / t) for s in row)) if row else 0.0 for _, row in data]
+        return mean([r - p / t for (p, _), r in zip(data, repel, strict=True)])
+
+    return loop
+
+
 def triplet(keep: Callable[[float, float], bool], margin: float) -> Callable[[Rows], float]:
     def loop(data: Rows) -> float:
         kept = [(p, s) for p, s in combinations(data) if keep(p, s)]
@@ -114,6 +122,7 @@ Case = tuple[Callable[[], nn.Module], Callable[[Rows], float]]
 
 CASES: dict[str, Case] = {
     "npair": (NPair, npair),
+    "dcl": (lambda: InfoNCE(0.2, decoupled=True), dcl(0.2)),
     "triplet": (lambda: MarginTriplet(0.4), triplet(lambda p, s: True, 0.4)),
     "triplet, no margin": (lambda: MarginTriplet(0.0), triplet(lambda p, s: True, 0.0)),
     "triplet, semi-hard": (
@@ -170,6 +179,7 @@ SPREAD: dict[str, Callable[[], nn.Module]] = {
     **{name: make for name, (make, _) in CASES.items()},
     "logistic, subsample": lambda: NTLogistic(0.2, "subsample", num_subsampled=2),
     "infonce": InfoNCE,
+    "dcl, weighted": lambda: InfoNCE(0.2, decoupled=True, sigma=0.5),
     "nothing kept": lambda: MarginTriplet(1e-9, "semi_hard"),
 }
 

@@ -243,7 +243,11 @@ def on_two(loss: Callable[[], nn.Module] = INFO_NCE) -> Method:
     return SimCLR(net(), HEAD, InBatch, loss())
 
 
-TWO_PROCESSES = {"simclr": on_two, "simclr_subsampled": partial(on_two, SUBSAMPLED)}
+TWO_PROCESSES = {
+    "simclr": on_two,
+    "simclr_subsampled": partial(on_two, SUBSAMPLED),
+    "simclr_dclw": partial(on_two, partial(InfoNCE, 0.2, decoupled=True, sigma=0.5)),
+}
 RUNS_OF_TWO = {"simclr": ["method.projector.hidden_norm=false"]}
 RESUMES = {"simclr": ["method=simclr", "method/loss=nt_logistic", "method.loss.mode=subsample"]}
 

@@ -21,6 +21,7 @@ VARIANTS = [
         ("joint", "separate"), (True, False), (True, False)
     )
 ]
+VARIANTS += [{"trust": "separate", "lr_in_buffer": False, "clip": True, "trust_coefficient": 0.3}]
 
 RATES = [0.1, 0.4, 0.4, 0.05, 0.2]
 
@@ -37,9 +38,10 @@ def loop(
     trust: str = "joint",
     lr_in_buffer: bool = True,
     nesterov: bool = False,
+    clip: bool = False,
+    trust_coefficient: float = 0.001,
     decay: float = 0.01,
     momentum: float = 0.9,
-    coefficient: float = 0.001,
     adapt: bool = True,
 ) -> list[float]:
     """LARS on one tensor, number by number."""
@@ -47,7 +49,8 @@ def loop(
     for g, lr in zip(grads, rates, strict=True):
         d = [gi + decay * wi for gi, wi in zip(g, w, strict=True)]
         below = norm(d) if trust == "joint" else norm(g) + decay * norm(w)
-        q = coefficient * norm(w) / below if adapt and norm(w) > 0 and below > 0 else 1.0
+        q = trust_coefficient * norm(w) / below if adapt and norm(w) > 0 and below > 0 else 1.0
+        q = min(q / lr, 1.0) if clip else q
         for i in range(len(w)):
             step = q * d[i] * (lr if lr_in_buffer else 1.0)
             v[i] = momentum * v[i] + step

@@ -11,6 +11,7 @@ from torch import nn
 
 from ssl_zoo.optim import LARS, build_optimizer
 from ssl_zoo.optim.param_groups import split_decay
+from ssl_zoo.types import BadValue
 
 
 def small_net() -> nn.Sequential:
@@ -96,3 +97,22 @@ def test_everything_decayed() -> None:
     assert [g["name"] for g in optimizer.param_groups] == ["encoder", "predictor"]
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.5, 0.5]
     assert all(g["adapt"] for g in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("exclude", [True, False])
+def test_biases_and_norms_at_a_rate_of_their_own(exclude: bool) -> None:
+    """Below a method's own multiplier, whether or not they are decayed."""
+    groups = method_groups(small_net())
+    groups[1]["lr_multiplier"] = 2.0
+    build = partial(build_optimizer, groups, FACTORIES["lars"], 0.5, exclude)
+    optimizer = build(bias_and_norm_lr_multiplier=0.024)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates == pytest.approx([0.1, 0.0024, 0.2, 0.0048])
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.5, 0.5 * (not exclude)] * 2
+    assert [g["adapt"] for g in optimizer.param_groups] == [True, not exclude] * 2
+    assert len({group["name"] for group in optimizer.param_groups}) == 4
+
+
+def test_a_rate_below_0_is_refused() -> None:
+    with pytest.raises(BadValue, match=r"bias_and_norm_lr_multiplier=-1: must be at least 0"):
+        build_optimizer([], FACTORIES["sgd"], bias_and_norm_lr_multiplier=-1)

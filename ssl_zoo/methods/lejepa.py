@@ -1,0 +1,56 @@
+"""LeJEPA: Balestriero & LeCun 2025, "Provable and Scalable Self-Supervised Learning"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from ssl_zoo.losses import StatisticLoss
+from ssl_zoo.methods.base import Method
+from ssl_zoo.methods.checks import build_loss, stacked
+from ssl_zoo.modules import Encoder
+from ssl_zoo.types import Embeddings, StepOutput
+
+
+@final
+class LeJEPA(Method):
+    """The views of an image are equal, and embeddings an isotropic Gaussian.
+
+    Args:
+        backbone: (N, C, H, W) -> (N, num_features).
+        projector: Factory `projector(in_dim=...)`; with batch norm, since embeddings that all lie
+            at the origin get no gradient.
+        loss: `loss(z)` over all views of the global batch; SIGReg in the paper.
+        **shared: What every method takes, see `Method`.
+
+    Source: Balestriero & LeCun 2025 and the official code's MINIMAL.md, where all views are
+    global. There is no teacher, no predictor and no stop-gradient.
+    """
+
+    takes = StatisticLoss
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        projector: Callable[..., nn.Module],
+        loss: nn.Module | Callable[..., nn.Module],
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
+        self.loss = build_loss(self, loss)
+
+    def takes_views(self, n: int) -> bool:
+        return n >= 2
+
+    def embed(self, views: list[Tensor]) -> Embeddings:
+        h, z = self.encoder(stacked(views))  # all views share batch statistics
+        online = list(z.chunk(len(views)))
+        return Embeddings(h[: len(online[0])].detach(), online, target={}, prediction=[])
+
+    def objective(self, embeddings: Embeddings, index: Tensor, label: Tensor) -> StepOutput:
+        loss = self.loss(torch.stack(embeddings.online))
+        return StepOutput(loss, embeddings.representation, embeddings.online[0].detach(), {})
