@@ -6,7 +6,7 @@ seal the final seeds are counted anew; the finals end after a seed that all meth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ssl_zoo.study.runs import Runs
 from ssl_zoo.study.sizing import REPORT, Costs, costs_of
 
 _LEAST = {HPO: 2, FINAL: 2}  # rounds that no budget takes away
+_KNOBS = ("trials", "seeds")
 _SLOWEST, _FASTEST = 20.0, 0.2  # of the measured speed, that is believed
 
 
@@ -30,6 +31,10 @@ class Unhurried:
     def within(self, stage: str, tasks: Iterable[Task]) -> Iterable[Task]:
         """All of them."""
         return tasks
+
+    def searches_on(self) -> bool:
+        """There are no more trials than planned."""
+        return False
 
     def before_reruns(self) -> None:
         """Nothing is cut."""
@@ -50,7 +55,7 @@ class Pace(Unhurried):
         progress: For a person.
         slots: Runs at once.
         clock: Since the study began.
-        most_seeds: Final seeds, if there is time for more than were planned.
+        most: Trials and final seeds, if there is time for more than were planned.
     """
 
     def __init__(
@@ -60,10 +65,10 @@ class Pace(Unhurried):
         progress: Progress,
         slots: int,
         clock: Clock,
-        most_seeds: int,
+        most: Mapping[str, int],
     ) -> None:
         self.runs, self.progress, self.slots, self.clock = runs, progress, slots, clock
-        self.most_seeds = most_seeds
+        self.most = most
         plan = folder.read_json(folder.plan)["methods"]
         self.costs: Costs = costs_of(plan, next(iter(plan.values()))["epochs"])
         self.epochs = next(iter(plan.values()))["epochs"]
@@ -175,6 +180,19 @@ class Pace(Unhurried):
         what = "trials" if stage == HPO else "final seeds"
         self._cut({knob: number}, f"{number} instead of {was} {what} for each method")
 
+    def searches_on(self) -> bool:
+        """With more trials for each method, if runs were faster than measured."""
+        settings = self.runs.settings
+        spare = self._left() - self._of_rest(settings.seeds, reruns=True)
+        one = self._of_finals(1)  # a round takes as long
+        more = min(self.most["trials"] - settings.trials, int(spare / one))
+        if more < 1 or any("trials" in cut["settings"] for cut in self.clock.cuts):
+            return False
+        number = settings.trials + more
+        was = f"instead of {settings.trials} trials for each method"
+        self._cut({"trials": number}, f"there is time for {number} {was}")
+        return True
+
     def before_reruns(self) -> None:
         """Without reruns where there is no time for them."""
         settings = self.runs.settings
@@ -187,7 +205,9 @@ class Pace(Unhurried):
         """As many final seeds as there is time for, at least two."""
         planned, least = self.runs.settings.seeds, _LEAST[FINAL]
         fits = [
-            n for n in range(least, self.most_seeds + 1) if self._of_rest(n, False) <= self._left()
+            n
+            for n in range(least, self.most["seeds"] + 1)
+            if self._of_rest(n, False) <= self._left()
         ]
         seeds = max(fits, default=least)
         if seeds != planned:
@@ -224,5 +244,5 @@ def pace_of(folder: StudyFolder, runs: Runs, progress: Progress, slots: int) -> 
     if runs.settings.budget is None:
         return Unhurried()
     given = folder.read_json(folder.plan).get("given") or {}
-    most = int(given.get("seeds", runs.settings.seeds))
+    most = {knob: int(given.get(knob, getattr(runs.settings, knob))) for knob in _KNOBS}
     return Pace(folder, runs, progress, slots, Clock(folder), most)

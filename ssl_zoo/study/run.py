@@ -136,6 +136,9 @@ def _search(folder: StudyFolder, runs: Runs, engine: Engine, pace: Unhurried) ->
         return
     runs.plan_trials()
     engine.work_off(lambda: pace.within(HPO, runs.ready(HPO)))
+    if pace.searches_on():
+        runs.plan_trials()
+        engine.work_off(lambda: pace.within(HPO, runs.ready(HPO)))
     pace.before_reruns()
     runs.plan_reruns()
     engine.work_off(lambda: runs.ready(RERUN))

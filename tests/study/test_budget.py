@@ -143,7 +143,7 @@ class Study:
             "name": "quick",
             "methods": dict.fromkeys(methods, ONE | {"epochs": EPOCHS, "monitorings": 1}),
             "runs": runs_of(self.settings),
-            "given": {"seeds": 5},
+            "given": {"seeds": 5, "trials": 9},
         }
         self.folder.write_json(self.folder.plan, plan)
         self.open()
@@ -244,6 +244,25 @@ def test_time_that_is_left_goes_to_final_seeds(tmp_path: Path, watch: list[float
     assert study.runs.settings.seeds == 5  # no more than the study's file has
     study.finish(60)
     assert study.count(FINAL) == [5, 5]
+
+
+def test_time_that_is_left_goes_to_the_search_first(tmp_path: Path, watch: list[float]) -> None:
+    study = Study(tmp_path, watch, budget="45min")
+    study.search(60)
+    assert study.pace.searches_on()
+    study.search(60)
+    trials = study.count(HPO)
+    assert trials[0] == trials[1] == 9  # the study's file has no more
+    assert not study.pace.searches_on()
+    study.open()
+    study.runs.plan_trials()
+    assert study.count(HPO) == trials
+
+
+def test_a_search_that_ended_early_does_not_go_on(tmp_path: Path, watch: list[float]) -> None:
+    study = Study(tmp_path, watch, budget="45min")
+    study.search(200)
+    assert not study.pace.searches_on()
 
 
 def test_finals_end_with_a_seed_that_all_have(tmp_path: Path, watch: list[float]) -> None:

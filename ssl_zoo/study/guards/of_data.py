@@ -116,7 +116,7 @@ def _check_different(runs: list[Run], outcome: Outcome) -> None:
     """Two seeds that made the same views, the same losses or the same weights are one."""
     marks: dict[str, Callable[[Run], str]] = {
         "the same augmented views": lambda run: str(run.fact("views_sha") or ""),
-        "the same losses": lambda run: str(run.loss) if len(run.loss) > 1 else "",
+        "the same losses": lambda run: str(run.loss) if len({v for _, v in run.loss}) > 1 else "",
         "the same weights": lambda run: run.row.checkpoint_sha,
     }
     for what, mark in marks.items():
