@@ -49,8 +49,10 @@ def verdict(suite: Suite) -> str:
     by, seeds = _points(suite, second), f"{second.n} seed{'s' * (second.n != 1)}"
     ahead = f"{best} is ahead of {others[0]}" + (f" by {by}" if second.mean else "")
     if second.better and found.undecided == [best]:
-        sure = f"on {seeds}{_interval(suite, second)}, and of all others"
-        return f"{ahead} {sure}: that can be relied on"
+        all_others = ", and of all others" if len(others) > 1 else ""
+        return (
+            f"{ahead} on {seeds}{_interval(suite, second)}{all_others}: {_on_test(suite, second)}"
+        )
     rest = [name for name in found.undecided if name != best]
     if second.mean == 0:
         ahead = f"{best} and {others[0]} have the same score"
@@ -58,6 +60,17 @@ def verdict(suite: Suite) -> str:
         return f"{ahead}, but {seeds} in common cannot tell methods apart"
     them = "them" if rest == [others[0]] else f"it from {', '.join(rest)}"
     return f"{ahead}, but {seeds} cannot tell {them} apart{_interval(suite, second)}"
+
+
+def _on_test(suite: Suite, difference: Difference) -> str:
+    """What the test set's size says of a lead that all seeds show."""
+    error = max(suite.sampling.get(difference.first, 0), suite.sampling.get(difference.second, 0))
+    if difference.mean >= error:
+        return "that can be relied on"
+    return (
+        f"seeds tell them apart, but a score on {suite.images} images has an error of "
+        f"±{100 * error:.1f} points, so that the order may differ on other images"
+    )
 
 
 def below_floor(suite: Suite) -> str:

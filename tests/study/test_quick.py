@@ -64,7 +64,9 @@ def test_quick_ends_with_the_winners_backbone(tmp_path: Path) -> None:
     code, output = study(*args)
     assert code in (0, 2), output  # 2: of a checkout with changes
     *_, command = output.strip().splitlines()
-    assert "seeds cannot tell them apart" in output or "that can be relied on" in output
+    assert any(
+        said in output for said in ("cannot tell them apart", "relied on", "may differ on other")
+    )
     assert command.startswith("take it home: ssl-zoo export ")
     words = command.split()[3:]
     words[-1] = str(tmp_path / words[-1])

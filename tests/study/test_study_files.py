@@ -36,13 +36,19 @@ PUBLISHED = {
 PUBLISHED["multi_similarity_miner"] = PUBLISHED["multi_similarity"] | {"epsilon": (0, 1)}
 
 
+@pytest.fixture(scope="module")
+def whole() -> Settings:
+    """The reality check's."""
+    return read_settings(["study=reality_check", "dataset.root=DIR"])
+
+
 def ranges(settings: Settings, method: str) -> dict[str, tuple[float, float]]:
     (own,) = space_of({}, {method: settings.methods[method]["search"]}).own.values()
     return {d.knob.rpartition(".")[2]: (d.source.low, d.source.high) for d in own}  # type: ignore[union-attr]
 
 
-def test_the_reality_check_is_that_of_the_paper() -> None:
-    found = read_settings(["study=reality_check", "dataset.root=DIR"])
+def test_the_reality_check_is_that_of_the_paper(whole: Settings) -> None:
+    found = whole
     assert {name: ranges(found, name) for name in found.methods} == PUBLISHED
     losses = {
         one.partition("metric_loss=")[2] for m in found.methods.values() for one in m["overrides"]
@@ -55,16 +61,14 @@ def test_the_reality_check_is_that_of_the_paper() -> None:
     assert runs_of(found)["final"] == 13 * 10 * 4
 
 
-def test_bins_are_whole_numbers_and_margins_are_not() -> None:
-    found = read_settings(["study=reality_check", "dataset.root=DIR", "methods=[fastap,cosface]"])
-    own = space_of({}, {name: one["search"] for name, one in found.methods.items()}).own
+def test_bins_are_whole_numbers_and_margins_are_not(whole: Settings) -> None:
+    own = space_of({}, {m: whole.methods[m]["search"] for m in ("fastap", "cosface")}).own
     shares = [i / 10 for i in range(10)]
     assert all(type(own["fastap"][0].at(share)) is int for share in shares)
     assert all(type(own["cosface"][0].at(share)) is float for share in shares)
 
 
-def test_a_part_of_a_study_keeps_what_its_file_says_of_it() -> None:
-    whole = read_settings(["study=reality_check", "dataset.root=DIR"])
+def test_a_part_of_a_study_keeps_what_its_file_says_of_it(whole: Settings) -> None:
     args = ["methods=[contrastive,triplet]", "trials=3", "seeds=2"]
     part = read_settings(["study=reality_check", "dataset.root=DIR", *args])
     assert list(part.methods) == ["contrastive", "triplet"]

@@ -11,7 +11,7 @@ from ssl_zoo.study.statistics import compare
 from ssl_zoo.study.take_home import below_floor, take_home, verdict
 
 
-def suite(floor: float = 0.1, **scores: list[float]) -> Suite:
+def suite(floor: float = 0.1, error: float = 0.03, **scores: list[float]) -> Suite:
     by_seed = {name: dict(enumerate(values, 101)) for name, values in scores.items()}
     return Suite(
         name="knn",
@@ -19,7 +19,7 @@ def suite(floor: float = 0.1, **scores: list[float]) -> Suite:
         lowest=False,
         is_share=True,
         scores=by_seed,
-        sampling={},
+        sampling=dict.fromkeys(by_seed, error),
         images=1000,
         floors={"random init": spread_of([floor, floor])},
         ceiling=None,
@@ -42,6 +42,13 @@ def test_a_clear_winner_is_called_one() -> None:
     said = verdict(suite(a=[0.82, 0.80, 0.81], b=[0.60, 0.59, 0.60], c=[0.5, 0.49, 0.49]))
     assert said.startswith("a is ahead of b by 21.3 points on 3 seeds (95% interval +")
     assert said.endswith("and of all others: that can be relied on")
+
+
+def test_a_small_test_set_makes_a_clear_lead_unsure() -> None:
+    said = verdict(suite(error=0.3, a=[0.82, 0.80, 0.81], b=[0.60, 0.59, 0.60]))
+    assert "seeds tell them apart, but a score on 1000 images has an error of ±30.0 points" in said
+    assert "relied on" not in said
+    assert "all others" not in said
 
 
 def test_equal_scores_and_one_method() -> None:
