@@ -169,6 +169,9 @@ class Runs:
         if row.status != PENDING:  # its result was seen before its process had ended
             return
         run = self.run_folder(row)
+        if self.stop.signum is not None and run.read_result().get("status") == FAILED:
+            run.result.unlink()  # a signal to all processes ends the run's data workers first
+            return
         if run.read_result().get("status") not in DONE:
             if self.stop.signum is not None:
                 return

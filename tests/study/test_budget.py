@@ -310,6 +310,24 @@ def test_without_a_budget_nothing_is_cut(tmp_path: Path, watch: list[float]) -> 
     assert not study.folder.budget.exists()
 
 
+@pytest.mark.parametrize(("signum", "status"), [(None, "failed"), (15, PENDING)])
+def test_a_run_that_fails_as_the_study_is_stopped_is_run_again(
+    tmp_path: Path, watch: list[float], signum: int | None, status: str
+) -> None:
+    """Such as by a scheduler's signal to all processes, which the data workers do not survive."""
+    study = Study(tmp_path, watch)
+    study.runs.plan_trials()
+    task = next(iter(study.runs.ready(HPO)))
+    row = study.runs.trials.get(cast(Any, task.key))
+    run = study.runs.run_folder(row)
+    run.path.mkdir(parents=True)
+    run.write_result({"status": "failed", "error": "DataLoader worker exited unexpectedly"})
+    study.runs.stop.signum = signum
+    task.end(1)
+    assert study.runs.trials.get(cast(Any, task.key)).status == status
+    assert run.result.exists() == (signum is None)
+
+
 # ---- what the data allow ----
 
 
