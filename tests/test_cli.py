@@ -56,9 +56,10 @@ def test_help_of_train_lists_groups_options_and_examples(tmp_path: Path) -> None
     folders = [path for path in Path(CONFIG_DIR).rglob("*") if any(path.glob("*.yaml"))]
     places = [path.relative_to(CONFIG_DIR) for path in folders]
     # Hydra's own are not listed, and sweeps for W&B's agent are no options
-    groups = [place for place in places if place.parts[0] not in ("hydra", "wandb_sweep")]
+    groups = [place for place in places if place.parts[0] not in ("hydra", "wandb_sweep", "study")]
     assert len(groups) > 10
     assert "wandb_sweep" not in answer.stdout
+    assert "study:" not in answer.stdout
     assert not any(name.startswith("hydra") for name in listed)
     for group in groups:
         name = group.as_posix()
@@ -113,6 +114,10 @@ BAD = {
     "a sweep of W&B's agent": (
         "train.py wandb_sweep=grid",
         ["wandb_sweep is for W&B's agent: wandb sweep conf/wandb_sweep/OPTION.yaml"],
+    ),
+    "a study": (
+        "train.py study=quick",
+        ["study is for studies: python -m ssl_zoo.study run study=NAME"],
     ),
     "group of the other program": (
         "train.py protocol=knn",

@@ -40,7 +40,7 @@ from ssl_zoo.config.choices import (
 from ssl_zoo.config.compose import composed
 from ssl_zoo.config.grid import check_launcher
 from ssl_zoo.config.groups import (
-    AGENTS,
+    OF_OTHERS,
     all_groups,
     options_of,
     own_folders,
@@ -150,12 +150,8 @@ def _no_key(text: str, config_name: str) -> str | None:
         method = chosen_method(sys.argv[1:])
         return f"{name} is not a slot of {method}: it has {', '.join(slots_of(method))}"
     group = re.split(r"[./]", name)[0]
-    if group == AGENTS:
-        return (
-            f"{name} is for W&B's agent: wandb sweep conf/{AGENTS}/OPTION.yaml, see docs/wandb.md"
-        )
-    if group == "study":
-        return f"{name} is for studies: python -m ssl_zoo.study run study=NAME"
+    if group in OF_OTHERS:
+        return f"{name} is for {OF_OTHERS[group]}"
     if options_of(group) and group not in groups_of(config_name):
         return f"{name} is not of {config_name}.py: it is read by the other program"
     known = _hydras_keys(config_name) if group == "hydra" else _known_keys(config_name)

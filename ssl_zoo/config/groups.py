@@ -26,7 +26,11 @@ def _config_dir() -> Path:
 
 
 CONFIG_DIR = str(_config_dir())
-AGENTS = "wandb_sweep"  # a folder of conf/ that is not a group: sweeps for W&B's agent
+# Folders of conf/ that are no groups of train.py or evaluate.py, and who reads them.
+OF_OTHERS = {
+    "wandb_sweep": "W&B's agent: wandb sweep conf/wandb_sweep/OPTION.yaml, see docs/wandb.md",
+    "study": "studies: python -m ssl_zoo.study run study=NAME",
+}
 _SEARCHPATH = "hydra.searchpath"
 own_folders: list[str] = []  # of the user, as places of Hydra's search path
 

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from ssl_zoo.config.groups import AGENTS, all_groups, first_comment, options_of
+from ssl_zoo.config.groups import OF_OTHERS, all_groups, first_comment, options_of
 from ssl_zoo.types import UserError
 
 NO_FOLDER = "./"  # conf/train.yaml's hydra.run.dir: Hydra makes none
@@ -100,7 +100,7 @@ def options_with_comments(group: str) -> str:
 
 def groups_with_options() -> str:
     """Our groups and the user's with their options, a line each; not Hydra's own."""
-    groups = sorted(one for one in all_groups() if one.split("/")[0] not in ("hydra", AGENTS))
+    groups = sorted(one for one in all_groups() if one.split("/")[0] not in ("hydra", *OF_OTHERS))
     listed = {group: ", ".join(sorted(options_of(group))) for group in groups}
     return "\n".join(f"{group}: {options}" for group, options in listed.items())
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from ssl_zoo.config import command_arguments, fail, nearest
 from ssl_zoo.config.groups import first_comment, options_of, search
+from ssl_zoo.study import report
 from ssl_zoo.study.engine import Stopped
 from ssl_zoo.study.folder import StudyFolder
 from ssl_zoo.study.plan import plan
@@ -91,7 +90,7 @@ def start(args: Sequence[str]) -> int:
     rest = _without_config_dir(rest)
     settings = _settings(rest)
     if command == "report":
-        return _report(StudyFolder(settings.folder))
+        return report.write(StudyFolder(settings.folder))
     if command == "run":
         return run(settings, line)
     with held(StudyFolder(settings.folder)) as folder:
@@ -129,13 +128,6 @@ def _without_config_dir(args: list[str]) -> list[str]:
         elif not arg.startswith("--config-dir="):
             kept.append(arg)
     return kept
-
-
-def _report(folder: StudyFolder) -> int:
-    if find_spec("ssl_zoo.study.report") is None:
-        raise UserError("this version of ssl_zoo has no report of a study yet")
-    code: int = importlib.import_module("ssl_zoo.study.report").write(folder)
-    return code
 
 
 def main() -> None:

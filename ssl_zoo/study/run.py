@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 
 from ssl_zoo.config import remove_if_empty, trusting
 from ssl_zoo.lock import locked
+from ssl_zoo.study import report
 from ssl_zoo.study.checks import SOBOL
 from ssl_zoo.study.engine import Engine
 from ssl_zoo.study.folder import FINAL, HPO, RERUN, StudyFolder
@@ -31,7 +30,6 @@ from ssl_zoo.types import UserError, listed
 
 _FORMAT = 1
 _KEPT_BYTES = 2e9  # of the trials' checkpoints, which stay if they are no more than this
-_REPORT = "ssl_zoo.study.report"
 
 
 def run(settings: Settings, command: str) -> int:
@@ -60,7 +58,7 @@ def run(settings: Settings, command: str) -> int:
         trust = {package for one in planned.frozen.values() for package in one.trust}
         with trusting(sorted(trust)), stopping() as stop:
             _supervise(folder, planned, stop)
-    code = _report(folder)
+    code = report.write(folder)
     if settings.budget is not None:
         for line in take_home(folder):
             print(line, flush=True)
@@ -209,10 +207,3 @@ def _check_disk(folder: StudyFolder, needed: int) -> None:
             f"{folder}: the study writes about {needed / 1e9:.1f} GB of checkpoints, and the disk "
             f"has {free / 1e9:.1f} GB left: choose another folder with out=DIR, or fewer trials"
         )
-
-
-def _report(folder: StudyFolder) -> int:
-    if find_spec(_REPORT) is None:
-        return 0
-    code: int = importlib.import_module(_REPORT).write(folder)
-    return code
