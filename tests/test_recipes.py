@@ -319,7 +319,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     | head("projector", hidden_dim=8192, out_dim=8192, num_layers=3, hidden_bias=None)
     | head("projector", hidden_norm=True, out_norm="none", out_bias=False)
     | head("loss", off_diagonal=0.0051, eps=1e-5)
-    | {"method.loss_weight": 1.0}
+    | flat("method", embed_dim=8192, hidden_dim=8192, loss_weight=1.0)
     | BYOL_VIEWS
     | lars(0.2, 1.6, 1e-6, inside=False)
     | {"optimizer.bias_and_norm_lr_multiplier": 0.0015}  # 0.0048 / 0.2 / 16, says the header
@@ -346,6 +346,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     | head("projector", hidden_dim=8192, out_dim=8192, num_layers=3, hidden_bias=True)
     | head("projector", hidden_norm=True, out_norm="none", out_bias=False)
     | head("loss", invariance=25.0, variance=25.0, covariance=1.0, eps=1e-4)
+    | flat("method", embed_dim=8192, hidden_dim=8192)
     | BYOL_VIEWS
     | lars(0.2, 1.6, 1e-6, inside=False)
     | {"optimizer.bias_and_norm_lr_multiplier": 1.0}
