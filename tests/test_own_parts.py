@@ -22,7 +22,7 @@ from ssl_zoo.types import UserError
 
 CHEAP = ["epochs=1", "batch_size=32", "precision=32-true"]
 OWN = [
-    *("method=vicreg", "backbone=two_layers", "dataset=array", "augmentation=flip"),
+    *("method=my_vicreg", "backbone=two_layers", "dataset=array", "augmentation=flip"),
     *("callbacks=[default,feature_norm]", "name=mine", *CHEAP),
 ]
 
@@ -126,7 +126,7 @@ def test_options_of_the_user_are_listed_and_named(own: Path) -> None:
 
     assert "two_layers" in answer("--help")
     assert "did you mean two_layers" in answer("backbone=two_layer")
-    assert "experiment=vicreg_array is of method=vicreg" in answer(
+    assert "experiment=vicreg_array is of method=my_vicreg" in answer(
         "experiment=vicreg_array", "method=simclr"
     )
-    assert "did you mean method.weights" in answer("method=vicreg", "method.wieghts=1")
+    assert "did you mean method.weights" in answer("method=my_vicreg", "method.wieghts=1")

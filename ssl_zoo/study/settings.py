@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from ssl_zoo.config import nearest, options_of
 from ssl_zoo.config.choices import groups_of
 from ssl_zoo.config.groups import read_option
+from ssl_zoo.metric_names import KNN_TOP1
 from ssl_zoo.provenance import sha_of
 from ssl_zoo.study.checks import check_settings
 from ssl_zoo.types import UserError, as_typed, listed
@@ -79,7 +80,7 @@ class Settings:
     trials: int = 20
     sampler: str = "sobol"
     study_seed: int = 0
-    metric: str = "val/knn_top1"
+    metric: str = KNN_TOP1.name
     rerun: dict[str, int] = field(default_factory=lambda: {"configs": 3, "seeds": 2})
     seeds: int = 5
     folds: list[str] | None = None
