@@ -63,7 +63,7 @@ def read_option(group: str, option: str) -> dict[str, Any]:
 
 @cache
 def _content(source: ConfigSource, name: str, changed: int) -> dict[str, Any]:
-    """What a file holds, read once as long as it does not change: this takes a tenth of a second."""
+    """What a file holds, read once while it does not change: it takes 0.1 s."""
     tree = OmegaConf.to_container(source.load_config(name).config, resolve=False)
     assert isinstance(tree, dict)
     return tree  # type: ignore[return-value]  # its keys are texts
