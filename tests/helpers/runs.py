@@ -42,8 +42,10 @@ def state(folder: Path) -> dict[str, object]:
 
 def reached(folder: Path, step: int) -> bool:
     """Whether a run has logged this step."""
-    path = folder / "metrics.csv"
-    return path.exists() and f"\n{step}," in path.read_text()
+    try:
+        return f"\n{step}," in (folder / "metrics.csv").read_text()
+    except FileNotFoundError:  # not there yet, or removed by a run that begins again
+        return False
 
 
 def assert_equal(a: object, b: object, place: str) -> None:
