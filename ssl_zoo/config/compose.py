@@ -16,20 +16,6 @@ def composed(
     overrides: Iterable[str] = (), program: str = "train", with_hydra: bool = False
 ) -> DictConfig:
     """Its config, unresolved, with the user's own options; a Hydra around it stays as it is."""
-    return _composed(overrides, program, with_hydra)
-
-
-def composed_with_options(overrides: Iterable[str]) -> tuple[DictConfig, dict[str, str]]:
-    """As `composed` for train.py, and the option that each group was chosen from."""
-    cfg = _composed(overrides, "train", with_hydra=True)
-    chosen = dict(cfg.hydra.runtime.choices)
-    options = {str(group): str(option) for group, option in chosen.items() if option is not None}
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg, {g: o for g, o in options.items() if not g.startswith("hydra/")}
-
-
-def _composed(overrides: Iterable[str], program: str, with_hydra: bool) -> DictConfig:
     folders = f"hydra.searchpath={json.dumps(own_folders)}"
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
@@ -37,3 +23,13 @@ def _composed(overrides: Iterable[str], program: str, with_hydra: bool) -> DictC
             return compose(program, [folders, *overrides], return_hydra_config=with_hydra)
     finally:
         GlobalHydra.instance().hydra = outer
+
+
+def composed_with_options(overrides: Iterable[str]) -> tuple[DictConfig, dict[str, str]]:
+    """As `composed` for train.py, and the option that each group was chosen from."""
+    cfg = composed(overrides, "train", with_hydra=True)
+    chosen = dict(cfg.hydra.runtime.choices)
+    options = {str(group): str(option) for group, option in chosen.items() if option is not None}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, {g: o for g, o in options.items() if not g.startswith("hydra/")}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ssl_zoo.config import command_arguments, fail, nearest
 from ssl_zoo.config.groups import first_comment, options_of, search
+from ssl_zoo.stopping import Stopped
 from ssl_zoo.study import report
-from ssl_zoo.study.engine import Stopped
 from ssl_zoo.study.folder import StudyFolder
 from ssl_zoo.study.plan import plan
 from ssl_zoo.study.run import check_same, held, run
@@ -137,8 +137,8 @@ def main() -> None:
         sys.exit(start(command_arguments()))
     except UserError as error:
         fail(error)
-    except Stopped as stopped:
+    except Stopped:
         print("stopped; the same command goes on", flush=True)
-        sys.exit(128 + stopped.signum)
+        raise
     except KeyboardInterrupt:
         sys.exit(130)

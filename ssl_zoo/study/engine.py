@@ -7,19 +7,12 @@ from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 
+from ssl_zoo.stopping import Stopped
 from ssl_zoo.study.pool import Pool, Work
 from ssl_zoo.study.progress import Progress
 from ssl_zoo.training.machine import Stop
 
 _LOOK = 0.5  # seconds between two looks
-
-
-class Stopped(Exception):
-    """A signal has stopped the study; what it has done is kept."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
 
 
 @dataclass(frozen=True)
