@@ -50,8 +50,9 @@ class Preprocess(nn.Module):
         super().__init__()
         if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
             raise BadValue("image_size", image_size, "a whole number of at least 1")
-        if not isinstance(crop_fraction, int | float) or not 0 < crop_fraction <= 1:
-            raise BadValue("crop_fraction", crop_fraction, "above 0 and at most 1")
+        if not isinstance(crop_fraction, int | float) or not 0.1 <= crop_fraction <= 1:
+            # images are resized to image_size / crop_fraction, which has to fit in memory
+            raise BadValue("crop_fraction", crop_fraction, "in [0.1, 1]")
         self.white = white
         self.image_size, self.crop_fraction = image_size, float(crop_fraction)  # 1 is 1.0 in ids
         self.mean: Tensor

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
+
+from ssl_zoo.console import info
 
 if TYPE_CHECKING:  # the picture of a sweep needs no torch
     from torch import Tensor
@@ -21,6 +27,7 @@ COLORS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK)
 GREY = "0.65"
 
 _NAME_LENGTH = 24
+_GLYPH = r"Glyph (\d+) .*missing from"
 
 
 def subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, NDArray[Any]]:
@@ -71,11 +78,56 @@ def readable(name: Any) -> str:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG and return its path."""
+    """Write a PNG and return its path; letters are drawn in any installed font that has them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # Letters that matplotlib's font lacks (Chinese, emoji) become boxes; files have the names.
-        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
+    if missing := _write(figure, path):
+        fonts = _fonts_with(missing)
+        for text in figure.findobj(Text):
+            text.set_fontfamily([*text.get_fontfamily(), *fonts])
+        if fonts:
+            missing = _write(figure, path)
+        if missing:
+            _say_missing(missing)
+    return path
+
+
+def _write(figure: Figure, path: Path) -> str:
+    """Write it, and return the letters that its fonts lack, which are drawn as boxes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", _GLYPH)
         figure.tight_layout()
         figure.savefig(path, dpi=120, bbox_inches="tight")
-    return path
+    lacking = set()
+    for one in caught:
+        if found := re.match(_GLYPH, str(one.message)):
+            lacking.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return "".join(sorted(lacking))
+
+
+@cache
+def _fonts_with(letters: str) -> tuple[str, ...]:
+    """Families of installed fonts which together have as many of the letters as can be had."""
+    fonts: list[str] = []
+    wanted = set(letters)
+    installed = font_manager.fontManager.ttflist
+    for entry in sorted(installed, key=lambda one: (one.style != "normal", one.name)):
+        if not wanted or entry.name.startswith("Last Resort"):  # which has boxes for all letters
+            continue
+        try:
+            has = font_manager.get_font(entry.fname).get_charmap().keys()
+        except (RuntimeError, OSError):  # a font of bitmaps in colour, or one that is gone
+            continue
+        if found := {letter for letter in wanted if ord(letter) in has}:
+            fonts.append(entry.name)
+            wanted -= found
+    return tuple(fonts)
+
+
+@cache
+def _say_missing(letters: str) -> None:
+    info(
+        f"pictures: no installed font has {letters[:20]}: boxes stand for them, and the tables "
+        "have them (Debian: apt-get install fonts-noto-cjk, for Chinese, Japanese and Korean)"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from itertools import pairwise
@@ -19,7 +20,7 @@ from helpers.figures import NAN, gallery, pixels_of, size_of
 from helpers.tiers import only
 from ssl_zoo import figures
 from ssl_zoo.figures import evaluation
-from ssl_zoo.figures.canvas import GREEN, GREY, RED, save
+from ssl_zoo.figures.canvas import GREEN, GREY, RED, panel, save
 
 # --- the gallery ----------------------------------------------------------------------------------
 
@@ -294,3 +295,19 @@ def test_files(tmp_path: Path) -> None:
     assert [path.stem for path in made] == list(drawn)
     for path in made:
         assert all(100 < side < 1500 for side in size_of(path)), path
+
+
+def test_letters_are_drawn_in_a_font_that_has_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    figure, axis = panel(2, 1)
+    circled = axis.set_title("ant \u24b6")  # STIX, which comes with matplotlib, has the circled A
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        save(figure, tmp_path / "a.png")
+        assert not caplog.messages
+        assert circled.get_fontfamily()[1:]  # its own first
+        axis.set_xlabel("\U0010fffd")  # no font has what is for private use
+        save(figure, tmp_path / "a.png")
+        save(figure, tmp_path / "a.png")
+    assert len(caplog.messages) == 1
+    assert "no installed font has \U0010fffd: boxes stand for them" in caplog.text

@@ -324,8 +324,9 @@ def test_onnxruntime_computes_in_float32_whatever_the_precision(
 
 @pytest.mark.slow
 def test_the_knob_of_the_crop_is_read_in_training(make_config: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^dataset\.crop_fraction=2: must be above 0 and at most"):
-        train(make_config("dataset.crop_fraction=2"))
+    for value in ("2", "0.001"):
+        with pytest.raises(UserError, match=rf"^dataset\.crop_fraction={value}: must be in \[0\.1"):
+            train(make_config(f"dataset.crop_fraction={value}"))
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
     train(make_config("dataset.crop_fraction=0.8", "callbacks=none", "trainer.max_steps=1"))
     assert load_backbone(tmp_path / "run")[1].crop_fraction == 0.8

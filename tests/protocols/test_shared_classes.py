@@ -223,6 +223,23 @@ def test_test_images_without_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_of_a_list_of_protocols_those_that_fit_are_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = {**TRAIN, "test/emu": "mmm", "test/gnu": "yyy"}
+    root = make_colours(tmp_path / "data", tree)
+    with caplog.at_level(logging.WARNING, "ssl_zoo"):
+        found = scores(root, "protocol=all_frozen")
+    assert list(found) == ["retrieval"]
+    assert found["retrieval"]["test_map_at_r"] == 1.0
+    left_out = [line for line in caplog.messages if line.endswith("; it is left out")]
+    names = ["knn", "linear", "logistic", "few_shot"]
+    assert [line.split(": ")[1] for line in left_out] == [f"protocol={name}" for name in names]
+    with pytest.raises(UserError, match=r"^protocol=linear: .*test"):
+        run_protocols(*overrides(root), "protocol=[linear,knn]")
+
+
+@pytest.mark.slow
 def test_train_images_without_labels(tmp_path: Path) -> None:
     test = {f"test/{name}": colour * 3 for name, colour in zip("abcd", "rgby", strict=True)}
     root = make_colours(tmp_path / "data", {"train": "rgbyrgby", **test})

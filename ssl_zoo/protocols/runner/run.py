@@ -109,7 +109,7 @@ def _score(
     protocols = {name: _build(name, config["protocol"]) for name in config["protocol"]}
     for name, protocol in protocols.items():
         _check_trainable(name, protocol, sources)
-        _check(name, protocol, preparations[:1], make_data)
+    protocols = _that_fit(protocols, preparations[:1], make_data)
     for one, prepared in zip(row_names(sources), preparations, strict=False):
         info(f"{one}: images: {prepared.preprocess.extra_repr()}; {prepared.origin}")
 
@@ -225,23 +225,34 @@ def _check_trainable(name: str, protocol: Protocol, sources: list[Source]) -> No
         )
 
 
-def _check(
-    name: str,
-    protocol: Protocol,
+def _that_fit(
+    protocols: dict[str, Protocol],
     prepared: list[Preparation],
     make_data: Callable[[int | None], DataModule],
-) -> None:
-    """Refuse data that a protocol cannot score, before anything is encoded."""
-    data: Any = None
-    if not protocol.own_data:
-        first = prepared[0].preprocess if prepared else None
-        data = make_data(None) if first is None else make_data(first.white).prepared(first)
-    try:
-        protocol.check(data)
-    except BadValue:  # the knob's name will show whose it is
-        raise
-    except UserError as error:
-        raise UserError(f"protocol={name}: {error}") from error
+) -> dict[str, Protocol]:
+    """The protocols that can score the data, found before anything is encoded.
+
+    Raises:
+        UserError: If none can.
+    """
+    fit, refused = {}, []
+    for name, protocol in protocols.items():
+        data: Any = None
+        if not protocol.own_data:
+            first = prepared[0].preprocess if prepared else None
+            data = make_data(None) if first is None else make_data(first.white).prepared(first)
+        try:
+            protocol.check(data)
+            fit[name] = protocol
+        except BadValue:  # the knob's name will show whose it is
+            raise
+        except UserError as error:
+            refused.append(f"protocol={name}: {error}")
+    if not fit:
+        raise UserError(refused[0])
+    for why in refused:
+        warn(f"{why}; it is left out")
+    return fit
 
 
 def _scores(name: str, protocol: Protocol, row: Candidate) -> dict[str, Any]:
