@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-from ssl_zoo.config import nearest
+from ssl_zoo.stopping import end_quietly
 
 _PROGRAMS = {
     "train": ("ssl_zoo.train", "pretrain a backbone, or a grid of them"),
@@ -27,11 +27,14 @@ _USAGE = "\n".join(
 
 def main() -> None:
     """Run a program as `python -m` does; an unknown one gives one line and exit code 2."""
+    end_quietly()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
         print(_USAGE)
         return
     if name not in _PROGRAMS:
+        from ssl_zoo.config import nearest
+
         print(f"error: {name} is not a program: {nearest(name, _PROGRAMS)}", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]

@@ -7,9 +7,10 @@ by SLURM and submitit ahead of that, for the job to be queued again.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from time import monotonic
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 SAME_SIGNAL_SECONDS = 1.0  # one signal may come twice: to all processes, and passed on by a parent
@@ -69,6 +70,19 @@ def listen(signals: tuple[signal.Signals, ...] = AHEAD) -> None:
     if threading.current_thread() is threading.main_thread():
         for signum in signals:
             signal.signal(signum, stop_here)
+
+
+def end_quietly() -> None:
+    """Let Ctrl-C end this program without a traceback, also while it imports."""
+    show = sys.excepthook
+
+    def unless_by_a_person(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            show(kind, error, trace)
+
+    sys.excepthook = unless_by_a_person
 
 
 def stop_here(signum: int, frame: FrameType | None) -> NoReturn:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from ssl_zoo.stopping import end_quietly
+
+if __name__ == "__main__":
+    end_quietly()
+
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from ssl_zoo.stopping import end_quietly
+
+if __name__ == "__main__":  # before the imports that take half a second
+    end_quietly()
+
 import logging
 import os
 import traceback

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -249,3 +251,66 @@ def test_bad_input_is_one_line(case: str, tmp_path: Path) -> None:
     for words in said:
         assert words in answer.stderr
     assert not list(tmp_path.glob("*.log"))
+
+
+INTERRUPTS = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "at"),
+    [
+        ("ROOT/train.py seed=1", "hydra"),
+        ("ROOT/train.py -m seed=0,1", "ssl_zoo.training.sweep_job"),
+        ("ROOT/evaluate.py ckpt=x", "omegaconf"),
+        ("-m ssl_zoo.train seed=1", "yaml"),
+        ("-m ssl_zoo.evaluate ckpt=x", "hydra"),
+        ("-m ssl_zoo.table runs", "ssl_zoo.summary"),
+        ("-m ssl_zoo.export runs/x", "ssl_zoo.checkpoints"),
+        ("-m ssl_zoo.study", "ssl_zoo.study.cli"),
+        ("-c 'from ssl_zoo.cli import main; main()' train seed=1", "hydra"),
+        ("ROOT/train.py dataset=shapes", "torch"),
+        ("ROOT/train.py -m dataset=shapes seed=0,1", "torch"),
+    ],
+)
+def test_ctrl_c_while_a_program_imports_shows_no_traceback(
+    line: str, at: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    places = os.pathsep.join([str(tmp_path), str(ROOT)])
+    ended = subprocess.run(
+        [sys.executable, *shlex.split(line.replace("ROOT", str(ROOT)))],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": places, "AT": at},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode in (-signal.SIGINT, 128 + signal.SIGINT), ended.stderr
+    assert "Traceback" not in ended.stderr
+    if ended.returncode < 0:
+        assert ended.stdout == ended.stderr == ""
+
+
+@pytest.mark.slow
+def test_an_option_of_the_user_s_that_is_hidden_by_ours_is_named(tmp_path: Path) -> None:
+    own = tmp_path / "own" / "method"
+    own.mkdir(parents=True)
+    (own / "vicreg.yaml").write_text("dim: 1")
+    (own / "mine.yaml").write_text("dim: 1")
+    (own / "moco.yaml").write_bytes((Path(CONFIG_DIR) / "method" / "moco.yaml").read_bytes())
+    place = str(tmp_path / "own")
+    for given in (["--config-dir", place], [f"hydra.searchpath=[file://{place}]"]):
+        shown = [sys.executable, "train.py", *given, "method=vicreg", "--cfg", "job"]
+        ended = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr == (
+            f"not read: {own / 'vicreg.yaml'}: ssl_zoo's own file of that name, in {CONFIG_DIR}, "
+            "goes first: rename yours, and choose the new name\n"
+        )

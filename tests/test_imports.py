@@ -61,7 +61,7 @@ ALLOWED = {
     "study": BASE | {"config", "run_folder", "search", "training", "figures", "multirun"},
     "table": BASE | {"config", "run_folder", "summary", "multirun"},
     "cli": BASE | {"config"},
-    "export": {"checkpoints"},
+    "export": {"checkpoints", "stopping"},
     "__init__": {"checkpoints"},
 }
 

@@ -40,8 +40,10 @@ from ssl_zoo.config.choices import (
 from ssl_zoo.config.compose import composed
 from ssl_zoo.config.grid import check_launcher
 from ssl_zoo.config.groups import (
+    CONFIG_DIR,
     OF_OTHERS,
     all_groups,
+    hidden_files,
     options_of,
     own_folders,
     read_option,
@@ -50,7 +52,8 @@ from ssl_zoo.config.groups import (
 from ssl_zoo.config.quoting import plain_texts, typed
 from ssl_zoo.config.resume_line import go_on, resume_line
 from ssl_zoo.config.words import beside, check_words, meant
-from ssl_zoo.types import UserError, first_line
+from ssl_zoo.launched import is_rank_zero
+from ssl_zoo.types import UserError, first_line, listed
 
 # A folder that may not be written, a disk that is full: not faults of ours, so no stack trace.
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
@@ -259,6 +262,17 @@ def fail(error: Exception, config_name: str = "train") -> NoReturn:
     sys.exit(2)
 
 
+def _say_hidden() -> None:
+    """Say which of the user's config files are not read, since an option would silently be ours."""
+    if own_folders and is_rank_zero() and (hidden := hidden_files()):
+        print(
+            f"not read: {listed(hidden)}: ssl_zoo's own {'file' if len(hidden) == 1 else 'files'} "
+            f"of that name, in {CONFIG_DIR}, {'goes' if len(hidden) == 1 else 'go'} first: rename "
+            "yours, and choose the new name",
+            file=sys.stderr,
+        )
+
+
 def run_cli(
     main: Callable[[], None], config_name: str, resume: Callable[..., object] | None = None
 ) -> None:
@@ -273,6 +287,7 @@ def run_cli(
     try:
         sys.argv[1:] = plain_texts(flags_first(sys.argv[1:], partial(meant, config_name)))
         search(sys.argv[1:])
+        _say_hidden()
         check_launcher(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)

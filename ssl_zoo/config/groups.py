@@ -117,6 +117,24 @@ def _listed(arg: str) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else []
 
 
+def hidden_files() -> list[str]:
+    """The user's config files that nothing reads, since ssl_zoo's own of that name go first.
+
+    Copies that say the same are not counted.
+    """
+    ours, *theirs = _repository(tuple(own_folders)).get_sources()
+    hidden = []
+    for file in sorted(Path(ours.path).rglob("*.yaml")):
+        name = file.relative_to(ours.path)
+        for source in theirs:
+            there = Path(source.path) / name
+            if not source.is_config(str(name)) or there.resolve() == file.resolve():
+                continue
+            if not (there.is_file() and there.read_bytes() == file.read_bytes()):
+                hidden.append(str(there))
+    return hidden
+
+
 @cache
 def _repository(folders: tuple[str, ...]) -> ConfigRepository:
     Plugins.instance()  # registers the kinds of sources, file:// and pkg://

@@ -124,7 +124,7 @@ def _is_above_0(value: Any) -> bool:
 
 
 def check_types(node: Any, place: str) -> None:
-    """Refuse values of a type that the signature of a part of ours or Lightning's does not allow.
+    """Refuse values of a type that a part's signature does not allow: ours, Lightning's, Optuna's.
 
     Args:
         node: Resolved; dicts with a `_target_` are looked at.
@@ -158,12 +158,12 @@ def check_types(node: Any, place: str) -> None:
 
 
 def _types(target: str, place: str) -> dict[Any, list[str]]:
-    """The names of the types that each argument may have; of our parts and Lightning's."""
+    """The names of the types that each argument may have; of parts of ours and of libraries."""
     try:
         called = locate(target)
     except UserError as error:
         raise ErrorAt(f"{place}._target_", f"={error}") from error
-    if target.split(".")[0] not in ("ssl_zoo", "pytorch_lightning"):
+    if target.split(".")[0] not in ("ssl_zoo", "pytorch_lightning", "optuna"):
         return {}
     parameters = inspect.signature(called).parameters
     return {name: _names(p.annotation) for name, p in parameters.items()}

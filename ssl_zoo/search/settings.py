@@ -61,6 +61,12 @@ def settings_of(config: DictConfig) -> Settings:
     rate = node["max_failure_rate"]
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
         raise UserError(f"{_KEY}.max_failure_rate={rate}: must be between 0 and 1")
+    seed = node["sampler"].get("seed")
+    whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**32
+    if seed is not None and not whole:
+        raise UserError(
+            f"{_KEY}.sampler.seed={seed}: give a whole number from 0 to {2**32 - 1}, or null"
+        )
     if node["n_jobs"] > 1 and config.hydra.launcher._target_ == _BASIC:
         raise UserError(
             f"{_KEY}.n_jobs={node['n_jobs']}: this launcher runs one after another: add "

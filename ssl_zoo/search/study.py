@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from ssl_zoo.config import check_types
 from ssl_zoo.search.link import TrialLink
 from ssl_zoo.types import UserError, first_line
 
@@ -53,6 +54,7 @@ def pruner_of(node: Mapping[str, Any]) -> BasePruner:
 
 
 def _built(node: Mapping[str, Any], what: str, **more: Any) -> Any:
+    check_types(dict(node), f"hydra.sweeper.{what}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:

@@ -15,6 +15,8 @@ from shutil import which
 from types import FrameType
 from typing import Any
 
+from omegaconf import DictConfig, read_write
+
 from ssl_zoo.stopping import STOPPING, Asked
 
 _SET_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -81,6 +83,29 @@ def visible_gpus() -> list[str]:
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     found = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
     return [str(number) for number, _ in enumerate(found)]
+
+
+def give_gpus(config: DictConfig) -> str:
+    """Let the jobs of submitit_local see GPUs, which it hides unless it is told their number.
+
+    Args:
+        config: Of the multirun, with its `hydra`; gets `hydra.launcher.gpus_per_node`.
+
+    Returns:
+        What to say about it; "" where there is nothing to give, or the user has said how many.
+    """
+    launcher = config.hydra.launcher
+    is_local = str(launcher._target_).endswith(".LocalLauncher")
+    if not is_local or launcher.gpus_per_node is not None or not (gpus := visible_gpus()):
+        return ""
+    given = min(config.devices, len(gpus)) if isinstance(config.devices, int) else len(gpus)
+    with read_write(config):
+        launcher.gpus_per_node = given
+    which_ones = "GPU 0" if given == 1 else f"GPUs 0 to {given - 1}"
+    return (
+        f"hydra/launcher=submitit_local: each job is on {which_ones}, beside the others "
+        f"(hydra.launcher.gpus_per_node={given}); hydra/launcher=joblib gives each its own"
+    )
 
 
 class Stop(Asked):

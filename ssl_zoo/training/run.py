@@ -71,7 +71,7 @@ from ssl_zoo.training.requeue import say_stopped
 from ssl_zoo.training.resume import NewSchedule, Resumed, resumed
 from ssl_zoo.training.statuses import INTERRUPTED, status_of
 from ssl_zoo.training.steps import rhythm_of
-from ssl_zoo.training.tasks import check_tasks
+from ssl_zoo.training.tasks import check_tasks, meeting_again
 from ssl_zoo.training.tried import take_dry_run, thrown_away
 from ssl_zoo.training.watched import ended_early
 from ssl_zoo.types import UserError
@@ -254,7 +254,7 @@ def train_here(job: Job, data: DataModule | None = None) -> dict[str, float]:
         data: Its images, if they have been read already.
     """
     cfg, folder = OmegaConf.create(job.config), RunFolder(job.folder)
-    with run_loggers.closed_at_end() as loggers:
+    with meeting_again(), run_loggers.closed_at_end() as loggers:
         # first, so that they show a failure in what follows
         loggers += build_loggers(cfg, folder)
         once = shown(job.config, job.copies, job.options)

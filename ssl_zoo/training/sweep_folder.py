@@ -26,6 +26,7 @@ from ssl_zoo.lock import NAME, locked
 from ssl_zoo.multirun import MARK, is_search, is_sweep
 from ssl_zoo.run_folder import RunFolder, new_folder
 from ssl_zoo.stopping import AHEAD, listen
+from ssl_zoo.training.machine import give_gpus
 from ssl_zoo.training.requeue import say_stopped
 from ssl_zoo.training.statuses import BAD_INPUT, was_stopped
 from ssl_zoo.training.sweep import summarize
@@ -83,6 +84,8 @@ class SweepFolder(Callback):
             from ssl_zoo.training.job_processes import replace_joblib_launcher
 
             replace_joblib_launcher()
+        if said := give_gpus(config):
+            _say(said)
         self.jobs = None
         if config.hydra.sweeper._target_ == _BASIC:
             params = config.hydra.sweeper.params or {}
@@ -179,10 +182,12 @@ def _claimed(config: DictConfig, held: ExitStack) -> tuple[Path, bool]:
     else:
         _make(folder, named, config.sweep)
     if "goes_on" in config.hydra.sweeper:  # several processes share it, and it checks itself
-        folder.mkdir(parents=True, exist_ok=True)
+        _mkdir(folder, placed or named or "sweep")
+        _check_places(folder)
         return folder, False
     if left := held.enter_context(locked(folder)):
         _say(left)
+    _check_places(folder)
     if placed or not any(path.name not in (NAME, MARK) for path in folder.iterdir()):
         return folder, False
     if not is_sweep(folder):
@@ -196,6 +201,17 @@ def _claimed(config: DictConfig, held: ExitStack) -> tuple[Path, bool]:
         )
     check_same(folder, config)
     return folder, True
+
+
+def _check_places(folder: Path) -> None:
+    """Refuse a file, or a link to nothing, where the folder of a job belongs.
+
+    Raises:
+        UserError: Naming it.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.name.isdecimal() and not path.is_dir():
+            raise UserError(f"{path} is not a folder, and a job's belongs there: move it away")
 
 
 def _make(folder: Path, named: str, sweep: Any) -> None:
@@ -212,6 +228,10 @@ def _make(folder: Path, named: str, sweep: Any) -> None:
             f"{named}: give one name, the folder is runs/NAME; a path must be that of a sweep, "
             "which goes on"
         )
+    _mkdir(folder, named)
+
+
+def _mkdir(folder: Path, named: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_zoo.config import axes_of, fixed, settings
+from ssl_zoo.metric_names import objective_of
 from ssl_zoo.multirun import config_of, results_in
 from ssl_zoo.run_folder import KEPT, RunFolder
 from ssl_zoo.training.sweep_job import axes_in
@@ -39,7 +41,7 @@ def check_same(folder: Path, config: DictConfig) -> None:
     if all(RunFolder(folder / name).came_to_nothing() for name, _ in runs):
         return
     keys = dict.fromkeys([*ours, *(key for _, theirs in runs for key in theirs)])
-    changed = []
+    changed: dict[str, str] = {}
     for key in keys:
         if key in axes or not fixed(key, ()):
             continue
@@ -47,13 +49,29 @@ def check_same(folder: Path, config: DictConfig) -> None:
         old = [theirs[key] if key in theirs else _saved(folder / n, key) for n, theirs in runs]
         # runs that differ in it: an axis of an earlier command
         if old and all(one == old[0] for one in old) and old[0] != new:
-            changed.append(f"{key}={_shown(new)} (was {_shown(old[0])})")
+            changed[key] = f"{key}={_shown(new)} (was {_shown(old[0])})"
+    if list(changed) == ["objective"]:
+        raise UserError(f"{folder}: {changed['objective']}: {_by_another(folder, ours)}")
     if changed:
-        key = changed[0].partition("=")[0]
         raise UserError(
-            f"{folder} holds runs of another config: {', '.join(changed)}: give what they have, "
-            f"choose another sweep=NAME, or sweep both, as in {key}=A,B"
+            f"{folder} holds runs of another config: {', '.join(changed.values())}: give what they "
+            f"have, choose another sweep=NAME, or sweep both, as in {next(iter(changed))}=A,B"
         )
+
+
+def _by_another(folder: Path, ours: dict[str, Any]) -> str:
+    """What to do where only the objective differs: of runs that have ended it changes nothing."""
+    logged = {name for _, result in _began(folder) for name in result.get("metrics", {})}
+    wanted = objective_of(logged, ours.get("objective"))
+    shows = "none of them has logged the other one"
+    if wanted is not None:
+        name = shlex.quote(wanted.name)
+        table = f"python -m ssl_zoo.table {shlex.quote(str(folder))} --metric {name} --sort {name}"
+        shows = f"this shows them by the other one: {table}"
+    return (
+        "the best.ckpt of its runs was chosen by that: give what they have, or choose another "
+        f"sweep=NAME; {shows}"
+    )
 
 
 def progress(folder: Path, jobs: Sequence[dict[str, Any]] | None) -> str:

@@ -1,14 +1,17 @@
-"""The processes that SLURM has started for a run, as Lightning shall see them."""
+"""The processes that SLURM or torchrun has started for a run, as Lightning shall see them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from ssl_zoo.types import UserError
 
@@ -62,3 +65,27 @@ def check_tasks(cfg: DictConfig) -> None:
             f"devices={devices} num_nodes={nodes} are {devices * nodes} processes, and SLURM has "
             f"started {tasks} tasks on {there} {'node' if there == 1 else 'nodes'}: {wanted}"
         )
+
+
+@contextmanager
+def meeting_again() -> Iterator[None]:
+    """Let ranks that torchrun has started again meet in a new store instead of its agent's.
+
+    The agent keeps one store for all starts, in which a rank may still find the address of a
+    process that is dead (pytorch issue 135712). Each machine counts its own restarts, so several
+    machines have no name in common for a new store: there torchrun itself must make one. Rank 0
+    holds the store until it has ended.
+    """
+    env = os.environ
+    restarts = env.get("TORCHELASTIC_RESTART_COUNT", "0")
+    is_shared = env.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if restarts == "0" or not is_shared or env.get("GROUP_WORLD_SIZE") != "1":
+        yield
+        return
+    agents = TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), is_master=False)
+    key = f"ssl_zoo/port/{restarts}"
+    if env["RANK"] == "0":
+        own = TCPStore(env["MASTER_ADDR"], 0, is_master=True, wait_for_workers=False)
+        agents.set(key, str(own.port))
+    env["MASTER_PORT"] = agents.get(key).decode()
+    yield

@@ -57,5 +57,7 @@ def test_what_optuna_refuses_is_one_line(tmp_path: Path) -> None:
         NumberedSampler({**QMC, "qmc_type": "lattice"}, None)
     with pytest.raises(UserError, match=r"hydra.sweeper.pruner: .*max_resource"):
         pruner_of({"_target_": "optuna.pruners.HyperbandPruner", "max_resource": "most"})
+    with pytest.raises(UserError, match=r"^hydra.sweeper.pruner.interval_steps=a: give a whole"):
+        pruner_of({"_target_": "optuna.pruners.MedianPruner", "interval_steps": "a"})
     with pytest.raises(UserError, match=r"hydra.sweeper.storage=nosql://x cannot be opened"):
         opened("nosql://x")

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from omegaconf import OmegaConf
 
-from ssl_zoo.training.machine import Machine, visible_gpus
+from ssl_zoo.training.machine import Machine, give_gpus, visible_gpus
 
 ONE = OmegaConf.create({"devices": 1})
 TWO = OmegaConf.create({"devices": 2})
@@ -80,3 +80,46 @@ def test_the_gpus_that_the_user_left_visible(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     assert visible_gpus() == gpus
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices", "asked", "given", "says"),
+    [
+        (
+            "0,1",
+            1,
+            None,
+            1,
+            "each job is on GPU 0, beside the others (hydra.launcher.gpus_per_node=1)",
+        ),
+        (
+            "0,1",
+            2,
+            None,
+            2,
+            "each job is on GPUs 0 to 1, beside the others (hydra.launcher.gpus_per_node=2)",
+        ),
+        ("0,1", 8, None, 2, "gpus_per_node=2"),
+        ("0", "auto", None, 1, "gpus_per_node=1"),
+        ("0,1", 2, 0, 0, ""),  # as the user says
+        ("", 2, None, None, ""),
+    ],
+)
+def test_submitit_s_jobs_on_this_machine_see_its_gpus(
+    visible: str,
+    devices: int | str,
+    asked: int | None,
+    given: int | None,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    name = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
+    launcher = {"_target_": name, "gpus_per_node": asked}
+    config = OmegaConf.create({"devices": devices, "hydra": {"launcher": launcher}})
+    OmegaConf.set_readonly(config, True)
+    assert says in (said := give_gpus(config))
+    assert bool(said) == bool(says)
+    assert config.hydra.launcher.gpus_per_node == given
+    other = {"_target_": "BasicLauncher"}
+    assert give_gpus(OmegaConf.create({"devices": 1, "hydra": {"launcher": other}})) == ""

@@ -253,7 +253,10 @@ def test_torchrun_equals_processes_of_ours_and_goes_on_after_sigterm(tmp_path: P
 @pytest.mark.slow
 @pytest.mark.xdist_group("processes")
 def test_what_torchrun_starts_again_goes_on(tmp_path: Path) -> None:
-    """A rank that dies once: torchrun starts all of them again, with the same command."""
+    """A rank that dies once: torchrun starts all of them again, with the same command.
+
+    Rank 0 comes late then, so that rank 1 would read where the dead one had listened.
+    """
     (tmp_path / "mine.py").write_text(DIES_ONCE)
     own = ["+callbacks.mine._target_=mine.Dies"]
     env = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
@@ -267,11 +270,14 @@ def test_what_torchrun_starts_again_goes_on(tmp_path: Path) -> None:
 
 
 DIES_ONCE = """
-import os, signal
+import os, signal, time
 from pytorch_lightning import Callback
+first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
 class Dies(Callback):
+    def __init__(self):
+        if not first and os.environ["RANK"] == "0":
+            time.sleep(3)
     def on_train_batch_end(self, trainer, *args):
-        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
         if first and trainer.global_rank == 1 and trainer.global_step == 10:
             os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -138,6 +138,31 @@ def test_a_sweep_that_cannot_be_leaves_nothing(tmp_path: Path, args: str) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("search", [[], ["hydra/sweeper=optuna", "seed=interval(0,9)"]])
+def test_what_is_no_folder_where_a_job_s_belongs_is_named(
+    tmp_path: Path, search: list[str]
+) -> None:
+    folder = tmp_path / "runs" / "x"
+    folder.mkdir(parents=True)
+    for number, make in (("1", Path.touch), ("2", lambda path: path.symlink_to("nowhere"))):
+        make(folder / number)
+        process = sweep(tmp_path, *(search or ["seed=0,1"]), "sweep=x")
+        assert process.communicate()[1] == (
+            f"error: runs/x/{number} is not a folder, and a job's belongs there: move it away\n"
+        )
+        assert process.returncode == 2
+        assert [path.name for path in folder.iterdir()] == [number]
+        (folder / number).unlink()
+    folder.rmdir()
+    folder.touch()
+    for place in ("sweep=x", "hydra.sweep.dir=runs/x"):
+        process = sweep(tmp_path, *(search or ["seed=0,1"]), place)
+        errors = process.communicate()[1]
+        assert errors.startswith(f"error: {place}"), errors
+        assert errors.count("\n") == 1, errors
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", ["SLURM_PROCID", "RANK"])
 def test_a_second_rank_does_not_start_the_sweep_again(tmp_path: Path, rank: str) -> None:
     process = sweep(tmp_path, *QUICK, **{rank: "1"})

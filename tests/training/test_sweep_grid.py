@@ -71,6 +71,33 @@ def test_another_experiment_is_refused_with_what_differs(
         check(tmp_path, base, *given)
 
 
+@pytest.mark.parametrize(
+    ("was", "given", "change", "shown"),
+    [
+        ("null", ["objective=val/map_at_r"], "objective=val/map_at_r (was null)", "val/map_at_r"),
+        ("val/my loss", [], "objective=null (was val/my loss)", "val/knn_top1"),
+        ("val/a", ["objective=val/my loss"], "objective=val/my loss (was val/a)", "'val/my loss'"),
+    ],
+)
+def test_runs_are_shown_by_another_objective_and_not_chosen_again(
+    tmp_path: Path, base: DictConfig, was: str, given: list[str], change: str, shown: str
+) -> None:
+    leave(tmp_path, 0, "finished", *FIRST, *([] if was == "null" else [f"objective={was}"]))
+    run = RunFolder(tmp_path / "0")
+    metrics = {"val/knn_top1": 0.5, "val/map_at_r": 0.5, "val/my loss": 1.0}
+    run.write_result(run.read_result() | {"metrics": metrics})
+    run.config.write_text(f"run_dir: {run}\nobjective: {was}\n")
+    with pytest.raises(UserError) as refused:
+        check(tmp_path, base, *FIRST, *given)
+    assert str(refused.value).startswith(f"{tmp_path}: {change}: the best.ckpt of its runs was")
+    table = f"python -m ssl_zoo.table {tmp_path} --metric {shown} --sort {shown}"
+    assert str(refused.value).endswith(f"shows them by the other one: {table}")
+    with pytest.raises(UserError, match=r"none of them has logged the other one$"):
+        check(tmp_path, base, *FIRST, "objective=val/nothing")
+    with pytest.raises(UserError, match=r"of another config: batch_size=32.*objective=val/nothing"):
+        check(tmp_path, base, *FIRST, "batch_size=32", "objective=val/nothing")
+
+
 def test_runs_that_failed_before_they_saved_anything_bind_nobody(
     tmp_path: Path, base: DictConfig
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 import pytest
 from omegaconf import OmegaConf
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from ssl_zoo.config import check_allocation
-from ssl_zoo.training.tasks import check_tasks, cluster_plugins
+from ssl_zoo.training.tasks import check_tasks, cluster_plugins, meeting_again
 from ssl_zoo.types import UserError
 
 pytestmark = pytest.mark.slow
@@ -102,3 +104,45 @@ def test_the_tasks_of_submitit_are_the_run_s_processes(
     with pytest.raises(UserError) as error:
         check_allocation(config)
     assert refused in str(error.value)
+
+
+AGAIN = {"TORCHELASTIC_RESTART_COUNT": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+AGAIN |= {"GROUP_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+
+
+def port_of(agents: TCPStore, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, **env: str) -> int:
+    """Where a rank meets the others."""
+    for name, value in (AGAIN | {"MASTER_PORT": str(agents.port)} | env).items():
+        monkeypatch.setenv(name, value)
+    stack.enter_context(meeting_again())
+    return int(os.environ["MASTER_PORT"])
+
+
+def test_ranks_that_torchrun_has_started_again_meet_in_a_store_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agents = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    agents.set("address of rank 0", "dead")
+    with ExitStack() as held:
+        port = port_of(agents, held, monkeypatch, RANK="0")
+        assert port != agents.port
+        assert port_of(agents, held, monkeypatch, RANK="1") == port
+        assert not TCPStore("127.0.0.1", port, is_master=False).check(["address of rank 0"])
+        again = {"RANK": "0", "TORCHELASTIC_RESTART_COUNT": "2"}
+        assert port_of(agents, held, monkeypatch, **again) not in (port, agents.port)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"TORCHELASTIC_RESTART_COUNT": "0"},
+        {"TORCHELASTIC_USE_AGENT_STORE": "False"},  # torchrun makes one for each start
+        {"GROUP_WORLD_SIZE": "2"},  # whose counts may differ
+    ],
+)
+def test_other_ranks_meet_where_torchrun_says(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with ExitStack() as held:
+        assert port_of(agents, held, monkeypatch, RANK="0", **env) == agents.port
