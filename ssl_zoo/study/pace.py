@@ -12,9 +12,9 @@ from typing import Any
 
 from ssl_zoo.console import duration
 from ssl_zoo.study.clock import Clock, cut_settings, seconds_of
+from ssl_zoo.study.counts import runs_of
 from ssl_zoo.study.engine import Task
 from ssl_zoo.study.folder import FINAL, HPO, RERUN, RunRow, StudyFolder
-from ssl_zoo.study.plan import runs_of
 from ssl_zoo.study.progress import Progress
 from ssl_zoo.study.rows import PENDING
 from ssl_zoo.study.runs import Runs

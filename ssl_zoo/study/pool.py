@@ -115,6 +115,13 @@ def run_child(work: Work, env: Mapping[str, str], stop: Stop) -> int:
         return process.wait()
 
 
+def last_line(file: Path) -> str:
+    """The last line that a child printed, without "error: "."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else ""
+
+
 class Submitit:
     """A job of submitit for each child; a job ends its child when it is cancelled."""
 

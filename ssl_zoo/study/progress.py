@@ -15,8 +15,8 @@ from rich.table import Table as RichTable
 
 from ssl_zoo.console import duration
 from ssl_zoo.metric_names import metric_named
+from ssl_zoo.study.counts import reading_seconds, run_seconds
 from ssl_zoo.study.folder import CEILING, FINAL, HPO, RERUN, RunRow
-from ssl_zoo.study.plan import reading_seconds, run_seconds
 from ssl_zoo.study.rows import PENDING, ranking
 
 _STAGES = {HPO: "trials", RERUN: "reruns", FINAL: "finals"}

@@ -14,8 +14,8 @@ from ssl_zoo.study.checks import SOBOL
 from ssl_zoo.study.engine import Task
 from ssl_zoo.study.folder import FINAL, HPO, RERUN, RunRow, StudyFolder
 from ssl_zoo.study.optuna_points import next_point
-from ssl_zoo.study.plan import Planned, last_line
-from ssl_zoo.study.pool import Work
+from ssl_zoo.study.plan import Planned
+from ssl_zoo.study.pool import Work, last_line
 from ssl_zoo.study.progress import Progress
 from ssl_zoo.study.rows import DONE, PENDING, Key, Table, candidates, filled, key_of, now, ranking
 from ssl_zoo.study.space import Value, sobol
