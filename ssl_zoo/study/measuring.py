@@ -61,6 +61,8 @@ def measured_of(
         if code or not (place / MEASURED).is_file():
             raise UserError(f"methods.{method}: {last_line(output) or f'exit code {code}'}")
         measured = json.loads((place / MEASURED).read_text(encoding="utf-8"))
+        if data not in looked and not looked:
+            (place / folder.images.name).replace(folder.images)
         looked.setdefault(data, measured.get("data", {}))
         found[method] = {**measured, "data": looked[data]}
         (place / MEASURED).unlink()

@@ -139,6 +139,7 @@ def plan(settings: Settings, command: str) -> dict[str, Any]:
         UserError: If the study cannot be as it is told.
     """
     folder, given = StudyFolder(settings.folder), asdict(settings)
+    folder.budget.unlink(missing_ok=True)  # of an earlier plan, by which nothing was run
     clock = Clock(folder)
     planned = frozen_of(settings)
     _write_frozen(folder, planned)
@@ -240,7 +241,10 @@ def _notes(planned: Planned, data: Mapping[str, Any]) -> list[str]:
     settings, notes = planned.settings, few_images(data["images"])
     for pair, count in data["overlaps"].items():
         if count:
-            notes.append(f"{count} images are in both splits {pair}")
+            notes.append(
+                f"{count} images are in both splits {pair}: G4 fails unless they are taken out "
+                "before the study is planned"
+            )
     if data["duplicates"]:
         notes.append(f"{data['duplicates']} images of train repeat another one of it")
     if settings.sampler != SOBOL:
@@ -275,7 +279,8 @@ def print_plan(folder: StudyFolder, settings: Settings, found: Mapping[str, Any]
         HPO: "trials", RERUN: "reruns", FINAL: "final runs", CEILING: "supervised runs",
         METHOD: "readings of test", FLOOR: "of floors", ORACLE: "of the oracle",
     }  # fmt: skip
-    print(", ".join(f"{found['runs'][key]} {name}" for key, name in stages.items()))
+    counts = {name: found["runs"][key] for key, name in stages.items()}
+    print(", ".join(f"{count:,} {name}" for name, count in counts.items() if count))
     data = found["data"]
     images = ", ".join(f"{name} {count:,}" for name, count in data["images"].items())
     print(f"images: {images} in {len(data['classes'])} classes")

@@ -133,11 +133,11 @@ class Submitit:
                 "launcher=submitit needs submitit: pip install 'ssl_zoo[submitit]'"
             ) from error
         given = dict(settings.submitit)
-        executor = submitit.AutoExecutor(
-            str(folder / "submitit"), cluster=given.pop("cluster", None)
-        )
         self.slots = settings.jobs or 64
         try:
+            executor = submitit.AutoExecutor(
+                str(folder / "submitit"), cluster=given.pop("cluster", None)
+            )
             executor.update_parameters(**{"timeout_min": 24 * 60, "name": settings.name, **given})
         except (TypeError, ValueError, NameError, RuntimeError) as error:
             raise UserError(f"submitit={given}: {error}") from error

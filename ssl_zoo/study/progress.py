@@ -38,7 +38,7 @@ class Progress:
         self.rows: Sequence[RunRow] = []
         self.readings: dict[str, int] = {}
         self.running: dict[str, float] = {}
-        console = Console()
+        console = Console(markup=False, emoji=False)  # names are texts
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> Progress:

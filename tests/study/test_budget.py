@@ -171,6 +171,7 @@ class Study:
 
     def _work(self, stage: str, seconds: float, most: int) -> None:
         for _ in range(most):
+            self.pace.keep()
             task = next(iter(self.pace.within(stage, self._ready(stage))), None)
             if task is None:
                 break
