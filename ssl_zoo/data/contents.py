@@ -28,20 +28,23 @@ def contents(data: DataModule) -> dict[str, Any]:
 
     Returns:
         `sha`; `images` of each split; `classes`; `overlaps`: how many different images two splits
-        share; `duplicates`: images of train that repeat another one of it.
+        share; `duplicates`: images of train that repeat another one of it; and the `listing` of
+        which `sha` is made, a line "SPLIT SHA LABEL" for each image.
     """
     splits = {"train": data.train, "val": data.val, "test": data.test}
     hashes = {name: _hashes(one) if one is not None else [] for name, one in splits.items()}
-    found = hashlib.sha256(repr(data.class_names).encode())
+    lines = list[str]()
     for name, images in splits.items():
         labels = [] if images is None else images.labels.tolist()
-        for line in sorted(zip(hashes[name], labels, strict=True)):
-            found.update(f"{name} {line[0]} {line[1]}\n".encode())
+        own = sorted(zip(hashes[name], labels, strict=True))
+        lines += [f"{name} {sha} {label}\n" for sha, label in own]
+    names, listing = list(data.class_names), "".join(lines)
     counts = Counter(hashes["train"])
     return {
-        "sha": found.hexdigest(),
+        "sha": hashlib.sha256(f"{names!r}{listing}".encode()).hexdigest(),
+        "listing": listing,
         "images": {name: len(one) for name, one in hashes.items()},
-        "classes": list(data.class_names),
+        "classes": names,
         "overlaps": {f"{a}/{b}": len({*hashes[a]} & {*hashes[b]}) for a, b in _PAIRS},
         "duplicates": sum(count - 1 for count in counts.values()),
     }

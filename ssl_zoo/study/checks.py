@@ -20,6 +20,7 @@ OPTUNA = {
     "cmaes": "CmaEsSampler",
 }
 SAMPLERS = (SOBOL, *OPTUNA)
+GUARDS = tuple(f"G{number}" for number in range(1, 13))
 UNITS = ("images", "views", "pixels", "seconds")
 _LEAST_BUDGET = 60.0  # seconds
 LAUNCHERS = ("local", "submitit")
@@ -32,16 +33,14 @@ def check_settings(settings: Settings) -> None:
     Raises:
         UserError: Naming the knob, its value and what it must be.
     """
-    for knob, least in (("trials", 1), ("seeds", 2), ("study_seed", 0)):
-        _whole(knob, getattr(settings, knob), least)
-    for knob in ("configs", "seeds"):
-        _whole(f"rerun.{knob}", settings.rerun[knob], 0)
-    if len(settings.rerun) > 2:
-        raise UserError(f"rerun={settings.rerun}: give rerun.configs=N rerun.seeds=N")
-    if settings.jobs is not None:
-        _whole("jobs", settings.jobs, 1)
+    _check_numbers(settings)
+    if not isinstance(settings.submitit, dict):
+        raise UserError(
+            f"submitit={as_typed(settings.submitit)}: give submitit.slurm_partition=NAME ..."
+        )
     for knob in _LISTS:
         _list_of_texts(knob, getattr(settings, knob))
+    _check_methods(settings)
     for knob in ("floors", "ceiling", "oracle"):
         if not isinstance(getattr(settings, knob), bool):
             raise UserError(f"{knob}={as_typed(getattr(settings, knob))}: give true or false")
@@ -52,18 +51,67 @@ def check_settings(settings: Settings) -> None:
         raise UserError(
             f"metric={settings.metric}: configurations are selected on val, as by val/knn_top1"
         )
-    if not settings.protocols:
-        raise UserError("protocols=[]: give at least one, as in [knn]")
-    for name in settings.protocols:
-        if name not in options_of("protocol"):
-            raise UserError(
-                f"protocols={name} is not a protocol: {nearest(name, options_of('protocol'))}"
-            )
+    _check_protocols(settings.protocols)
+    for guard in settings.waive:
+        _one_of("waive", guard.upper(), GUARDS)
     _check_folds(settings.folds)
     if not isinstance(settings.out, str | None):
         raise UserError(f"out={as_typed(settings.out)}: give a folder, or null")
     if settings.budget is not None:
         _check_budget(settings)
+
+
+def _check_numbers(settings: Settings) -> None:
+    for knob, least in (("trials", 1), ("seeds", 2), ("study_seed", 0)):
+        _whole(knob, getattr(settings, knob), least)
+    if settings.jobs is not None:
+        _whole("jobs", settings.jobs, 1)
+    if not isinstance(settings.rerun, dict) or set(settings.rerun) != {"configs", "seeds"}:
+        raise UserError(
+            f"rerun={as_typed(settings.rerun)}: give rerun.configs=N rerun.seeds=N, or in a file "
+            "{configs: N, seeds: N}"
+        )
+    for knob in ("configs", "seeds"):
+        _whole(f"rerun.{knob}", settings.rerun[knob], 0)
+
+
+def _check_protocols(protocols: list[str]) -> None:
+    if not protocols:
+        raise UserError("protocols=[]: give at least one, as in [knn]")
+    for name in protocols:
+        if name not in options_of("protocol"):
+            raise UserError(
+                f"protocols={name} is not a protocol: {nearest(name, options_of('protocol'))}"
+            )
+    if len({*protocols}) < len(protocols):
+        raise UserError(f"protocols={as_typed(protocols)}: one is there twice")
+
+
+def _check_methods(settings: Settings) -> None:
+    """Refuse names that one folder would hold, and a method that none of train.py's is chosen for.
+
+    train.py's default would be trained under its name.
+    """
+    lower = [name.lower() for name in settings.methods]
+    if twice := [name for name in settings.methods if lower.count(name.lower()) > 1]:
+        raise UserError(
+            f"methods: {' and '.join(twice)} differ by upper case only, which not every disk tells "
+            "apart: rename one"
+        )
+    known = options_of("method")
+    for name, own in settings.methods.items():
+        for one in settings.overrides:
+            if (knob := one.partition("=")[0].lstrip("+")) in {**settings.search, **own["search"]}:
+                raise UserError(
+                    f"{one}: {knob} is searched for {name}, and its trials would not have this: "
+                    "leave it away, or take it out of what the study's file searches"
+                )
+        given = [one.partition("=")[0] for one in settings.overrides_of(name)]
+        if "method" not in given:
+            raise UserError(
+                f"methods.{name} is not a method of train.py: {nearest(name, known)} (or say "
+                f"which it is: {name}: {{overrides: [method=...]}})"
+            )
 
 
 def _check_budget(settings: Settings) -> None:
@@ -92,7 +140,9 @@ def _check_folds(folds: Any) -> None:
 
 def _whole(knob: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{knob}={as_typed(value)}: give a whole number of at least {least}")
+        quoted = isinstance(value, str) and value.isdigit()  # a text, as YAML reads "3"
+        shown = repr(value) if quoted else as_typed(value)
+        raise UserError(f"{knob}={shown}: give a whole number of at least {least}")
 
 
 def _list_of_texts(knob: str, value: Any) -> None:

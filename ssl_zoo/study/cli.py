@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shlex
 import sys
@@ -11,16 +12,26 @@ from pathlib import Path
 
 from ssl_zoo.config import command_arguments, fail, nearest
 from ssl_zoo.config.groups import first_comment, options_of, search
-from ssl_zoo.stopping import Stopped
-from ssl_zoo.study import report
+from ssl_zoo.stopping import STOPPING, Stopped, listen
 from ssl_zoo.study.folder import StudyFolder
 from ssl_zoo.study.plan import plan
-from ssl_zoo.study.run import check_same, held, run
+from ssl_zoo.study.run import check_same, held, run, warn_of_code
 from ssl_zoo.study.settings import GROUP, Settings, changed, read_folder, read_settings
+from ssl_zoo.study.take_home import write_report
 from ssl_zoo.types import UserError
 
 _PROGRAM = "python -m ssl_zoo.study"
 _COMMANDS = ("plan", "run", "report")
+_OF_THE_MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    errno.EPIPE,  # who reads what is printed is gone
+)
+# What a stopped command says of the next try.
+_AGAIN = {
+    "plan": "the plan is not complete: the same command plans again",
+    "run": "the same command goes on",
+    "report": "the same command writes the report",
+}
 _HELP = """ssl_zoo: a fair comparison of methods: equal tuning, selection on val, test read once
 
 Usage: python -m ssl_zoo.study plan|run|report study=NAME [KNOB=VALUE ...]
@@ -90,7 +101,7 @@ def start(args: Sequence[str]) -> int:
     rest = _without_config_dir(rest)
     settings = _settings(rest)
     if command == "report":
-        return report.write(StudyFolder(settings.folder))
+        return write_report(StudyFolder(settings.folder), settings.budget)
     if command == "run":
         return run(settings, line)
     with held(StudyFolder(settings.folder)) as folder:
@@ -98,6 +109,7 @@ def start(args: Sequence[str]) -> int:
             check_same(folder, settings)
             raise UserError(f"{folder} has begun: python -m ssl_zoo.study run {folder} goes on")
         plan(settings, line)
+        warn_of_code(folder, settings)
     return 0
 
 
@@ -133,12 +145,16 @@ def _without_config_dir(args: list[str]) -> list[str]:
 def main() -> None:
     """The command line; bad input gives one line on stderr and exit code 2."""
     logging.basicConfig(format="%(message)s")
+    args = command_arguments()
     try:
-        sys.exit(start(command_arguments()))
+        listen(STOPPING)
+        sys.exit(start(args))
     except UserError as error:
         fail(error)
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        fail(UserError(f"{error.filename or 'the output'}: {error.strerror or error}"))
     except Stopped:
-        print("stopped; the same command goes on", flush=True)
+        print(f"stopped; {_AGAIN.get(args[0], 'nothing was done')}", flush=True)
         raise
-    except KeyboardInterrupt:
-        sys.exit(130)

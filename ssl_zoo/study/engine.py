@@ -39,10 +39,13 @@ class Engine:
         pool: Where children run.
         stop: Whether a signal came.
         progress: For a person.
+        keep: Called at each look, to write what the study has spent.
     """
 
-    def __init__(self, pool: Pool, stop: Stop, progress: Progress) -> None:
-        self.pool, self.stop, self.progress = pool, stop, progress
+    def __init__(
+        self, pool: Pool, stop: Stop, progress: Progress, keep: Callable[[], None]
+    ) -> None:
+        self.pool, self.stop, self.progress, self.keep = pool, stop, progress, keep
 
     def work_off(self, ready: Callable[[], Iterable[Task]]) -> None:
         """Until nothing is ready and nothing runs.
@@ -79,6 +82,7 @@ class Engine:
                 self.progress.is_over(task.name)
                 task.end(future.result())
             self.progress.show()
+            self.keep()
 
     def _fill(self, running: dict[Future[int], Task], ready: Callable[[], Iterable[Task]]) -> None:
         if len(running) >= self.pool.slots:

@@ -129,6 +129,7 @@ class StudyFolder:
         settings: study.yaml: the study's settings, complete, with the command line above them.
         plan: plan.json: what was composed, measured and counted before anything was trained.
         configs: A resolved config for each method, METHOD.yaml.
+        images: A line "SPLIT SHA LABEL" for each image that the plan has hashed.
         trials: trials.csv: the runs of hpo and rerun; sealed with the selection.
         selection: selection.json: the configuration that each method goes on with.
         finals: finals.csv: the runs of final and ceiling.
@@ -142,6 +143,7 @@ class StudyFolder:
         self.settings = self.path / "study.yaml"
         self.plan = self.path / "plan.json"
         self.configs = self.path / "plan"
+        self.images = self.configs / "images.txt"
         self.trials = self.path / "trials.csv"
         self.selection = self.path / "selection.json"
         self.finals = self.path / "finals.csv"
@@ -153,10 +155,19 @@ class StudyFolder:
         return str(self.path)
 
     def read_json(self, file: Path) -> dict[str, Any]:
-        """plan.json or selection.json; empty if it is not there."""
+        """plan.json or selection.json; empty if it is not there.
+
+        Raises:
+            UserError: If it was cut short, or edited into something else.
+        """
         if not file.is_file():
             return {}
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{file} is not JSON: {error}; restore it") from error
+        if not isinstance(found, dict):
+            raise UserError(f"{file} holds a {type(found).__name__}; restore it")
         return found
 
     def write_json(self, file: Path, content: Mapping[str, Any]) -> None:
@@ -190,7 +201,7 @@ def read_rows(file: Path, kind: type[Row]) -> list[Row]:
         lines = list(csv.DictReader(text))
     try:
         return [_row(line, kind) for line in lines]
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file} is not a table of {kind.__name__}s: {error}") from error
 
 

@@ -29,6 +29,7 @@ from ssl_zoo.config import (
 )
 from ssl_zoo.config.changes import CHANGEABLE, dependent
 from ssl_zoo.config.compose import composed_with_options
+from ssl_zoo.config.quoting import override
 from ssl_zoo.config.words import check_words
 from ssl_zoo.provenance import sha_of
 from ssl_zoo.run_folder import moved
@@ -150,7 +151,8 @@ def _freeze(
 ) -> Frozen:
     check_choices(overrides)
     check_words(overrides)
-    cfg, options = composed_with_options([*overrides, f"name={name}", f"run_dir={_NOWHERE}"])
+    own = [override("name", name), f"run_dir={_NOWHERE}"]
+    cfg, options = composed_with_options([*overrides, *own])
     check_overrides(cfg, overrides, options, TRAIN_ROOTS)
     check_dataset(cfg)
     check_knobs(cfg)
@@ -176,7 +178,10 @@ def _check_knob(cfg: DictConfig, knob: str) -> None:
     if OmegaConf.select(cfg, knob, default=absent) is absent:
         raw: Any = OmegaConf.to_container(cfg, resolve=False)
         known = [key for key in flatten(raw) if ".module." not in key]
-        raise UserError(f"{knob} is searched, but not a key of its config: {nearest(knob, known)}")
+        raise UserError(
+            f"{knob} is searched, but not a key of its config: {nearest(knob, known)} (what other "
+            "methods have alone goes below methods.NAME.search)"
+        )
     try:
         check_overrides(cfg, [f"{knob}="], [], TRAIN_ROOTS)
     except UserError as error:

@@ -33,7 +33,7 @@ class Ledger:
         if text != "".join(whole):
             write_text(self.file, "".join(whole))
         self._lines = [line.rstrip("\n") for line in whole]
-        self.entries: list[dict[str, Any]] = [json.loads(line) for line in self._lines]
+        self.entries = folder.read_ledger()
         check_chain(self._lines, self.file)
 
     def last(self, reading: str) -> dict[str, Any]:

@@ -13,6 +13,28 @@ _FOLD = "dataset.fold="
 _FEW = 400  # images, on which a share of a half has an error of 5 points
 
 
+def check_data(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse data on which nothing can be selected, or nothing is left to be scored.
+
+    Raises:
+        UserError: Naming what is missing.
+    """
+    for method, one in measured.items():
+        images = one["data"]["images"]
+        if not images["val"] or not one["labelled"]:
+            what = "no validation images" if not images["val"] else "no labels"
+            raise UserError(
+                f"methods.{method}: the data set has {what}, so that {settings.metric} cannot be "
+                "measured: give dataset.val_fraction=0.1, and class folders"
+            )
+        if not images["test"]:
+            raise UserError(
+                f"methods.{method}: the data set has no test images: give it a test folder, "
+                "dataset.test_fraction=0.2 (of dataset=folder), or dataset.class_split=hash with "
+                "protocols=[retrieval] metric=val/map_at_r"
+            )
+
+
 def check_folds(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse folds that the classes do not give.
 

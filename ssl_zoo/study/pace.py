@@ -12,9 +12,9 @@ from typing import Any
 
 from ssl_zoo.console import duration
 from ssl_zoo.study.clock import Clock, cut_settings, seconds_of
+from ssl_zoo.study.counts import runs_of
 from ssl_zoo.study.engine import Task
 from ssl_zoo.study.folder import FINAL, HPO, RERUN, RunRow, StudyFolder
-from ssl_zoo.study.plan import runs_of
 from ssl_zoo.study.progress import Progress
 from ssl_zoo.study.rows import PENDING
 from ssl_zoo.study.runs import Runs
@@ -41,6 +41,9 @@ class Unhurried:
 
     def before_seal(self) -> None:
         """Nothing is cut."""
+
+    def keep(self) -> None:
+        """Nothing is kept."""
 
     def save(self) -> None:
         """Nothing is kept."""
@@ -121,7 +124,6 @@ class Pace(Unhurried):
             stage: hpo or final.
             tasks: Those that are ready, in the order of their rounds.
         """
-        self.clock.keep()
         for task in tasks:
             number = self._round(stage, task.key)
             if not self._may_begin(stage, number):
@@ -228,6 +230,10 @@ class Pace(Unhurried):
         seeds = sorted({row.seed for row in self._rows(FINAL)})[: runs.settings.seeds]
         runs.drop(FINAL, lambda row: row.seed not in seeds)
         self.progress.plan = {**self.progress.plan, "runs": runs_of(runs.settings)}
+
+    def keep(self) -> None:
+        """The seconds that were spent until now."""
+        self.clock.keep()
 
     def save(self) -> None:
         """The seconds that were spent."""

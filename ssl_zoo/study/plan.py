@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from pathlib import Path
-from time import time
 from typing import Any
 
 import yaml
 
-from ssl_zoo.config import trusting
 from ssl_zoo.console import duration, print_table
 from ssl_zoo.provenance import code_version, sha_of
 from ssl_zoo.study.checks import SOBOL
-from ssl_zoo.study.clock import Clock, seconds_of
+from ssl_zoo.study.clock import Clock
+from ssl_zoo.study.counts import hours_of, run_seconds, runs_of
 from ssl_zoo.study.folder import CEILING, FINAL, FLOOR, HPO, METHOD, ORACLE, RERUN, StudyFolder
 from ssl_zoo.study.frozen import Frozen, freeze, thawed
-from ssl_zoo.study.of_data import check_folds, few_images
+from ssl_zoo.study.measuring import measured_of
+from ssl_zoo.study.of_data import check_data, check_folds, few_images
 from ssl_zoo.study.pool import at_once
 from ssl_zoo.study.settings import Settings
 from ssl_zoo.study.sizing import fitted
 from ssl_zoo.study.space import Space, space_of
-from ssl_zoo.training.child import start_child
-from ssl_zoo.training.machine import Machine
 from ssl_zoo.types import UserError, as_typed, listed
 from ssl_zoo.writing import write_text
 
-MEASURE, MEASURED = "ssl_zoo.training.measure", "measured.json"
 FORMAT = 1
-_FEWEST, _MEASURING = 2, 0.1  # methods, and the part of a budget
-_READING = 3  # an evaluation takes about as long as this many passes of the monitors
 
 
 @dataclass(frozen=True)
@@ -146,12 +139,13 @@ def plan(settings: Settings, command: str) -> dict[str, Any]:
         UserError: If the study cannot be as it is told.
     """
     folder, given = StudyFolder(settings.folder), asdict(settings)
+    folder.budget.unlink(missing_ok=True)  # of an earlier plan, by which nothing was run
     clock = Clock(folder)
     planned = frozen_of(settings)
     _write_frozen(folder, planned)
     print(f"measuring {len(planned.frozen)} methods, a few steps each", flush=True)
-    measured = _measure(folder, planned, clock)
-    _check_data(settings, measured)
+    measured = measured_of(folder, settings, planned.frozen, clock)
+    check_data(settings, measured)
     check_folds(settings, measured)
     notes: list[str] = []
     if settings.budget is not None:
@@ -198,68 +192,6 @@ def _write_frozen(folder: StudyFolder, planned: Planned) -> None:
         write_text(folder.configs / "conf" / group / "study.yaml", text)
 
 
-def _measure(folder: StudyFolder, planned: Planned, clock: Clock) -> dict[str, dict[str, Any]]:
-    """A few steps of each method, in children; the images are hashed once for each data set.
-
-    With a budget, no more methods than a tenth of it measures, but two.
-    """
-    jobs = at_once(planned.settings)
-    machine = Machine(*jobs)
-    found: dict[str, dict[str, Any]] = {}
-    looked: dict[str, dict[str, Any]] = {}
-    budget = seconds_of(planned.settings.budget) if planned.settings.budget else math.inf
-    for method, frozen in planned.frozen.items():
-        if len(found) >= _FEWEST and clock.spent() > _MEASURING * budget:
-            break
-        place = folder.configs / method
-        data = sha_of(frozen.job.config["dataset"])
-        args = [str(place), str(time()), *([] if data in looked else ["contents"])]
-        output = place / "output.txt"
-        with (
-            machine.part(frozen.job.config) as env,
-            output.open("wb") as file,
-            trusting(frozen.trust),
-            start_child(MEASURE, args, env, file) as process,
-        ):
-            code = process.wait()
-        if code or not (place / MEASURED).is_file():
-            raise UserError(f"methods.{method}: {last_line(output) or f'exit code {code}'}")
-        measured = json.loads((place / MEASURED).read_text(encoding="utf-8"))
-        looked.setdefault(data, measured.get("data", {}))
-        found[method] = {**measured, "data": looked[data]}
-        (place / MEASURED).unlink()
-    return found
-
-
-def last_line(file: Path) -> str:
-    """The last line that a child printed, without "error: "."""
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("error: ") if lines else ""
-
-
-def _check_data(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse data on which nothing can be selected, or nothing is left to be scored.
-
-    Raises:
-        UserError: Naming what is missing.
-    """
-    for method, one in measured.items():
-        images = one["data"]["images"]
-        if not images["val"] or not one["labelled"]:
-            what = "no validation images" if not images["val"] else "no labels"
-            raise UserError(
-                f"methods.{method}: the data set has {what}, so that {settings.metric} cannot be "
-                "measured: give dataset.val_fraction=0.1, and class folders"
-            )
-        if not images["test"]:
-            raise UserError(
-                f"methods.{method}: the data set has no test images: give it a test folder, "
-                "dataset.test_fraction=0.2 (of dataset=folder), or dataset.class_split=hash with "
-                "protocols=[retrieval] metric=val/map_at_r"
-            )
-
-
 def _counted(planned: Planned, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What plan.json holds."""
     settings = planned.settings
@@ -304,50 +236,15 @@ def _method(planned: Planned, method: str, measured: Mapping[str, Any]) -> dict[
     }
 
 
-def runs_of(settings: Settings) -> dict[str, int]:
-    """How many runs each stage has, and how many readings of test."""
-    methods, folds = len(settings.methods), len(settings.folds or [None])
-    rerun = min(settings.rerun["configs"], settings.trials) * settings.rerun["seeds"]
-    return {
-        HPO: methods * settings.trials * folds,
-        RERUN: methods * rerun * folds,
-        FINAL: methods * settings.seeds * folds,
-        CEILING: settings.seeds if settings.ceiling else 0,
-        METHOD: methods * settings.seeds,
-        FLOOR: settings.seeds if settings.floors else 0,
-        ORACLE: methods * settings.trials if settings.oracle else 0,
-    }
-
-
-def run_seconds(method: Mapping[str, Any]) -> float:
-    """What a run of a method takes, from its start to its end."""
-    training = method["steps"] * method["seconds_per_step"]
-    monitoring = method["monitorings"] * method["monitor_seconds"]
-    return float(method["overhead_seconds"] + training + monitoring)
-
-
-def reading_seconds(method: Mapping[str, Any]) -> float:
-    """What an evaluation takes, roughly."""
-    return float(method["overhead_seconds"] + _READING * method["monitor_seconds"])
-
-
-def hours_of(settings: Settings, methods: Mapping[str, Mapping[str, Any]]) -> float:
-    """What the whole study takes, with its runs side by side; the ceiling's rates are three."""
-    one = {name: runs_of(settings)[name] / len(methods) for name in runs_of(settings)}
-    runs = one[HPO] + one[RERUN] + one[FINAL]
-    readings = one[METHOD] + one[FLOOR] + one[ORACLE]
-    seconds = sum(runs * run_seconds(m) + readings * reading_seconds(m) for m in methods.values())
-    supervised = 1.5 * max(run_seconds(m) for m in methods.values())
-    seconds += runs_of(settings)[CEILING] * supervised
-    return seconds / at_once(settings)[2] / 3600
-
-
 def _notes(planned: Planned, data: Mapping[str, Any]) -> list[str]:
     """Lines that the report repeats."""
     settings, notes = planned.settings, few_images(data["images"])
     for pair, count in data["overlaps"].items():
         if count:
-            notes.append(f"{count} images are in both splits {pair}")
+            notes.append(
+                f"{count} images are in both splits {pair}: G4 fails unless they are taken out "
+                "before the study is planned"
+            )
     if data["duplicates"]:
         notes.append(f"{data['duplicates']} images of train repeat another one of it")
     if settings.sampler != SOBOL:
@@ -382,7 +279,8 @@ def print_plan(folder: StudyFolder, settings: Settings, found: Mapping[str, Any]
         HPO: "trials", RERUN: "reruns", FINAL: "final runs", CEILING: "supervised runs",
         METHOD: "readings of test", FLOOR: "of floors", ORACLE: "of the oracle",
     }  # fmt: skip
-    print(", ".join(f"{found['runs'][key]} {name}" for key, name in stages.items()))
+    counts = {name: found["runs"][key] for key, name in stages.items()}
+    print(", ".join(f"{count:,} {name}" for name, count in counts.items() if count))
     data = found["data"]
     images = ", ".join(f"{name} {count:,}" for name, count in data["images"].items())
     print(f"images: {images} in {len(data['classes'])} classes")

@@ -115,6 +115,13 @@ def run_child(work: Work, env: Mapping[str, str], stop: Stop) -> int:
         return process.wait()
 
 
+def last_line(file: Path) -> str:
+    """The last line that a child printed, without "error: "."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else ""
+
+
 class Submitit:
     """A job of submitit for each child; a job ends its child when it is cancelled."""
 
@@ -126,11 +133,11 @@ class Submitit:
                 "launcher=submitit needs submitit: pip install 'ssl_zoo[submitit]'"
             ) from error
         given = dict(settings.submitit)
-        executor = submitit.AutoExecutor(
-            str(folder / "submitit"), cluster=given.pop("cluster", None)
-        )
         self.slots = settings.jobs or 64
         try:
+            executor = submitit.AutoExecutor(
+                str(folder / "submitit"), cluster=given.pop("cluster", None)
+            )
             executor.update_parameters(**{"timeout_min": 24 * 60, "name": settings.name, **given})
         except (TypeError, ValueError, NameError, RuntimeError) as error:
             raise UserError(f"submitit={given}: {error}") from error

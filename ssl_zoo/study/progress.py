@@ -15,8 +15,8 @@ from rich.table import Table as RichTable
 
 from ssl_zoo.console import duration
 from ssl_zoo.metric_names import metric_named
+from ssl_zoo.study.counts import reading_seconds, run_seconds
 from ssl_zoo.study.folder import CEILING, FINAL, HPO, RERUN, RunRow
-from ssl_zoo.study.plan import reading_seconds, run_seconds
 from ssl_zoo.study.rows import PENDING, ranking
 
 _STAGES = {HPO: "trials", RERUN: "reruns", FINAL: "finals"}
@@ -38,7 +38,7 @@ class Progress:
         self.rows: Sequence[RunRow] = []
         self.readings: dict[str, int] = {}
         self.running: dict[str, float] = {}
-        console = Console()
+        console = Console(markup=False, emoji=False)  # names are texts
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -83,7 +84,8 @@ class Run:
             return None if self.folder.path.is_dir() else self.row.score
         step, value = self.curve[-1]
         steps = self.facts.get("steps")
-        return value if steps is None or step == steps - 1 else None
+        reached = steps is None or step == steps - 1
+        return value if reached and math.isfinite(value) else None
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -245,14 +247,14 @@ def read_study(folder: StudyFolder) -> Study:
             f"{folder} is not the folder of a study: it has no study.yaml; give the folder that "
             "`study plan` or `study run` wrote"
         )
-    settings, plan = _settings(folder.settings), _json(folder, folder.plan)
-    cuts = _json(folder, folder.budget).get("cuts") or []
+    settings, plan = _settings(folder.settings), folder.read_json(folder.plan)
+    cuts = folder.read_json(folder.budget).get("cuts") or []
     settings = cut_settings(settings, cuts)
     plan["notes"] = [*(plan.get("notes") or []), *(str(cut["why"]) for cut in cuts)]
     metric = str(settings.get("metric") or "")
     trials = [_run(folder, row, metric) for row in read_rows(folder.trials, RunRow)]
     finals = [_run(folder, row, metric) for row in read_rows(folder.finals, RunRow)]
-    selection = _json(folder, folder.selection)
+    selection = folder.read_json(folder.selection)
     scores = read_rows(folder.results, Score)
     files: dict[Path, dict[str, Any]] = {}  # each has many scores
     readings = [_reading(folder, score, files) for score in scores]
@@ -267,13 +269,6 @@ def _settings(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{file} holds no settings of a study")
     return found
-
-
-def _json(folder: StudyFolder, file: Path) -> dict[str, Any]:
-    try:
-        return folder.read_json(file)
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}") from error
 
 
 def _run(folder: StudyFolder, row: RunRow, metric: str) -> Run:

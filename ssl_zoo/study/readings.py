@@ -30,8 +30,8 @@ from ssl_zoo.study.folder import (
     write_rows,
 )
 from ssl_zoo.study.ledger import FAILED, OPENED, READ, Ledger
-from ssl_zoo.study.plan import Planned, last_line
-from ssl_zoo.study.pool import Work
+from ssl_zoo.study.plan import Planned
+from ssl_zoo.study.pool import Work, last_line
 from ssl_zoo.study.progress import Progress
 from ssl_zoo.study.rows import PENDING, Key, key_of, now, sha_of_file
 from ssl_zoo.study.runs import OUTPUT, Runs

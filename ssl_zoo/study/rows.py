@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -87,7 +88,7 @@ def _score(
     if points and steps is not None and points[-1][0] != steps - 1:
         return None
     value = result.get("metrics", {}).get(metric)
-    return None if value is None else float(value)
+    return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
 class Ranked(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ssl_zoo.config import remove_if_empty, trusting
 from ssl_zoo.lock import locked
-from ssl_zoo.study import report
+from ssl_zoo.provenance import code_version
 from ssl_zoo.study.checks import SOBOL
 from ssl_zoo.study.engine import Engine
 from ssl_zoo.study.folder import FINAL, HPO, RERUN, StudyFolder
@@ -24,7 +24,7 @@ from ssl_zoo.study.readings import Reading, Readings
 from ssl_zoo.study.rows import now, sha_of_file
 from ssl_zoo.study.runs import Runs
 from ssl_zoo.study.settings import FREE, Settings, differences, read_folder, settings_of
-from ssl_zoo.study.take_home import take_home
+from ssl_zoo.study.take_home import write_report
 from ssl_zoo.training.machine import Stop, stopping
 from ssl_zoo.types import UserError, listed
 
@@ -51,18 +51,41 @@ def run(settings: Settings, command: str) -> int:
             settings = check_same(folder, settings)
             first = folder.settings.read_text(encoding="utf-8").partition("\n")[0]
             settings.write(folder.settings, first.removeprefix("# "))
+        elif folder.trials.is_file():
+            raise UserError(f"{folder.plan} is gone, by which the trials were made: restore it")
         else:
             plan(settings, command)
             settings = read_folder(folder.settings)  # a budget makes them smaller
+        warn_of_code(folder, settings)
         planned = planned_of(settings, folder)
         trust = {package for one in planned.frozen.values() for package in one.trust}
         with trusting(sorted(trust)), stopping() as stop:
             _supervise(folder, planned, stop)
-    code = report.write(folder)
-    if settings.budget is not None:
-        for line in take_home(folder):
-            print(line, flush=True)
-    return code
+    return write_report(folder, settings.budget)
+
+
+def warn_of_code(folder: StudyFolder, settings: Settings) -> None:
+    """Say before anything runs, not after hours, that G7 will fail.
+
+    Args:
+        folder: Of a study that is planned.
+        settings: Its.
+    """
+    planned, code = folder.read_json(folder.plan).get("code"), code_version()
+    if "G7" in [guard.upper() for guard in settings.waive]:
+        return
+    if code != planned:
+        print(
+            f"warning: the code is {code}, the study was planned with {planned}: G7 will fail; "
+            "restore that code, or begin another study with out=DIR",
+            flush=True,
+        )
+    elif "+" in code:
+        print(
+            f"warning: code {code} is a checkout with changes: G7 will fail; commit them before "
+            "the study is planned, or give waive=[G7]",
+            flush=True,
+        )
 
 
 @contextmanager
@@ -101,9 +124,10 @@ def check_same(folder: StudyFolder, settings: Settings) -> Settings:
     began, plan = read_folder(folder.settings), folder.read_json(folder.plan)
     origins = [began, *([settings_of(plan["given"])] if "given" in plan else [])]
     if changed := min((differences(settings, one) for one in origins), key=len):
+        again = "" if folder.trials.is_file() else "plan it again, since nothing was trained; or "
         raise UserError(
-            f"{folder} holds another study: {listed(changed)}: go on with what it began with by "
-            f"python -m ssl_zoo.study run {folder}, or choose another folder with out=DIR"
+            f"{folder} holds another study: {listed(changed)}: {again}go on with what it began "
+            f"with by python -m ssl_zoo.study run {folder}, or choose another folder with out=DIR"
         )
     if began.sha() != plan["settings_sha"]:
         raise UserError(f"{folder.settings} was changed since the study was planned: restore it")
@@ -114,13 +138,14 @@ def _supervise(folder: StudyFolder, planned: Planned, stop: Stop) -> None:
     settings, found = planned.settings, folder.read_json(folder.plan)
     pool = pool_of(settings, folder.path, stop)
     with closing(pool), Progress(found, settings.metric, pool.slots) as progress:
-        engine = Engine(pool, stop, progress)
         runs = Runs(folder, planned, progress, stop)
         if not any(row.ended for row in runs.trials.rows):
             _check_disk(folder, found["disk_bytes"])
         pace = pace_of(folder, runs, progress, pool.slots)
+        engine = Engine(pool, stop, progress, pace.keep)
         _search(folder, runs, engine, pace)
         runs.plan_finals(folder.read_json(folder.selection)["methods"])
+        runs.train_lost()
         engine.work_off(lambda: pace.within(FINAL, runs.ready(FINAL)))
         readings = Readings(folder, runs.planned, runs, progress, stop)
         _read(readings, engine)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ssl_zoo.provenance import sha_of
-from ssl_zoo.run_folder import FAILED, RunFolder
+from ssl_zoo.run_folder import ENDED, FAILED, RunFolder
 from ssl_zoo.study.checks import SOBOL
 from ssl_zoo.study.engine import Task
-from ssl_zoo.study.folder import FINAL, HPO, RERUN, RunRow, StudyFolder
+from ssl_zoo.study.folder import FINAL, HPO, METHOD, RERUN, RunRow, StudyFolder
+from ssl_zoo.study.ledger import OPENED
 from ssl_zoo.study.optuna_points import next_point
-from ssl_zoo.study.plan import Planned, last_line
-from ssl_zoo.study.pool import Work
+from ssl_zoo.study.plan import Planned
+from ssl_zoo.study.pool import Work, last_line
 from ssl_zoo.study.progress import Progress
 from ssl_zoo.study.rows import DONE, PENDING, Key, Table, candidates, filled, key_of, now, ranking
 from ssl_zoo.study.space import Value, sobol
@@ -26,7 +29,9 @@ from ssl_zoo.types import UserError
 OUTPUT = "output.txt"  # of a run's process, in its folder
 _FINAL_SEEDS = 101  # of the first one, beside the study's own
 _DEATHS = 3  # of a run's process, before that is what came of it
-_FULL = "no space left on the disk"  # as a run says it
+# What a run says of a disk that takes no more, whatever it was writing.
+_FULL = [os.strerror(one).lower() for one in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+_FULL.append("no space left on the disk")
 _FEW = 3  # runs that fail for a reason of their own
 
 
@@ -187,10 +192,55 @@ class Runs:
         """The row of a run that has ended."""
         run = self.run_folder(table.get(key))
         run.best.unlink(missing_ok=True)  # a study scores last.ckpt
-        table.put(filled(table.get(key), run, self.settings.metric))
+        row = filled(table.get(key), run, self.settings.metric)
+        self._check_data(row)
+        table.put(row)
         self._tell()
         self.progress.ended(table.get(key))
         self._check_first(table)
+
+    def _check_data(self, row: RunRow) -> None:
+        """Stop where images, labels or their split have changed since the study began.
+
+        Raises:
+            UserError: Naming the run, which is to be trained again.
+        """
+        every = [*self.trials.rows, *self.finals.rows]
+        known = {r.data_sha for r in every if (r.method, r.fold) == (row.method, row.fold)}
+        if not self.settings.folds and row.method == next(iter(self.planned.frozen)):
+            plan = self.folder.read_json(self.folder.plan)
+            known.add(plan.get("data", {}).get("sha", ""))
+        if not row.data_sha or not known - {""} or row.data_sha in known:
+            return
+        run = self.run_folder(row)
+        run.last.unlink(missing_ok=True)
+        run.result.unlink(missing_ok=True)
+        raise UserError(
+            f"{row.folder} read other images, labels or another split than the study began with: "
+            "restore them and go on, or begin another study with out=DIR"
+        )
+
+    def train_lost(self) -> None:
+        """Let final runs be trained again whose last.ckpt is gone before test was read by it.
+
+        Raises:
+            UserError: If test was opened for one.
+        """
+        read = {
+            (entry["method"], entry["seed"]): entry["status"]
+            for entry in self.folder.read_ledger()
+            if entry["purpose"] == METHOD
+        }
+        for row in self.finals.rows:
+            run = self.run_folder(row)
+            if row.stage != FINAL or row.status not in ENDED or run.last.is_file():
+                continue
+            status = read.get((row.method, row.seed))
+            if status is None:
+                self.progress.say(f"{row.folder} has no last.ckpt any more: it is trained again")
+                self._again(self.finals, [row])
+            elif status == OPENED:
+                raise UserError(f"{run.last} is gone, and test was opened for it: restore it")
 
     def _check_first(self, table: Table) -> None:
         """Stop where nothing succeeds, or nothing is measured: that is not what a method can do.
@@ -206,7 +256,7 @@ class Runs:
                 f"metric={self.settings.metric} was not logged by {reached[0].folder}: it logged "
                 f"{', '.join(self._logged(reached[0])) or 'nothing of val'}"
             )
-        full = [row for row in ended if self._error(row).startswith(_FULL)]
+        full = [row for row in ended if _is_full(self._error(row))]
         if full:
             self._again(table, full)
             raise UserError(f"{full[0].folder}: {self._error(full[0])}: make room, and go on")
@@ -267,3 +317,7 @@ class Runs:
             if (chosen.get(row.method, {}).get("trial") == row.trial) is selected
             and (run := self.run_folder(row)).last.is_file()
         ]
+
+
+def _is_full(error: str) -> bool:
+    return any(one in error.lower() for one in _FULL)

@@ -34,6 +34,7 @@ _NOT_OURS = {
     "sweep": "the study's folder is out=DIR",
     "dry_run": "python -m ssl_zoo.study plan says what a study would do",
 }
+_TAKEN = ("floors", "supervised", "conf")  # names of a study's own folders
 HELD = (
     *("backbone", "dataset", "augmentation", "batch_size", "accumulate", "epochs", "precision"),
     *("optimizer", "scheduler", "clip_norm", "sync_batchnorm", "init", "monitor", "trainer"),
@@ -138,6 +139,8 @@ def read_settings(args: Sequence[str]) -> Settings:
     for arg, (key, value) in zip(args, pairs, strict=True):
         if key.partition(".")[0] in KNOBS:
             _set(tree, key, value, arg)
+        elif key.lstrip("+") == "method":
+            raise UserError(f"{arg}: all methods would become this one: give methods=[{value}]")
         elif key != GROUP:
             overrides.append(_checked(arg, key))
     return settings_of(tree | {"overrides": overrides})
@@ -151,7 +154,9 @@ def read_folder(file: Path) -> Settings:
     """
     if not file.is_file():
         raise UserError(f"{file.parent} is not a study: it has no {file.name}; give study=NAME")
-    tree: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    tree = _loaded(file)
+    if not isinstance(tree, dict):
+        raise UserError(f"{file} holds no settings of a study: restore it")
     return settings_of(tree)
 
 
@@ -188,7 +193,9 @@ def settings_of(tree: Mapping[str, Any]) -> Settings:
         raise UserError("methods: name at least one, as in {simclr: {overrides: [method=simclr]}}")
     methods = {str(name): _method(str(name), one) for name, one in tree["methods"].items()}
     whole = {key: value for key, value in tree.items() if value is not None}
-    rerun = {"configs": 0, "seeds": 0} | dict(whole.get("rerun", {"configs": 3, "seeds": 2}))
+    rerun = whole.get("rerun", {"configs": 3, "seeds": 2})
+    if isinstance(rerun, dict):
+        rerun = {"configs": 0, "seeds": 0} | rerun
     settings = Settings(**{**whole, "methods": methods, "rerun": rerun})
     check_settings(settings)
     return settings
@@ -207,8 +214,11 @@ def differences(now: Settings, began: Settings) -> list[str]:
 def _method(name: str, node: Any) -> dict[str, Any]:
     """A method's own settings, complete."""
     node = {} if node is None else node
-    if not re.fullmatch(r"[\w.+-]+", name):
-        raise UserError(f"methods.{name}: a name is of letters, digits and _ - . +")
+    if not re.fullmatch(r"\w[\w.+-]*", name) or name.lower() in _TAKEN:
+        raise UserError(
+            f"methods.{name}: a name is of letters, digits and _ - . +, begins with a letter or a "
+            f"digit, and is none of {', '.join(_TAKEN)}"
+        )
     if not isinstance(node, dict):
         raise UserError(f"methods.{name}={node}: give overrides: [...] and search: {{...}}")
     for key in node:
@@ -236,20 +246,40 @@ def _read(study: str) -> dict[str, Any]:
     if path.suffix in (".yaml", ".yml") or "/" in study:
         if not path.is_file():
             raise UserError(f"study={study} does not exist: give a YAML file, or a name")
-        tree, name = yaml.safe_load(path.read_text(encoding="utf-8")), path.stem
+        tree, name = _loaded(path), path.stem
     else:
         if study not in options_of(GROUP):
             raise UserError(
                 f"study={study} is not a study: {nearest(study, options_of(GROUP))} (your own: "
                 "study=FILE.yaml)"
             )
-        tree, name = read_option(GROUP, study), study
+        tree, name = _own_option(study), study
     if not isinstance(tree, dict):
         raise UserError(f"study={study} holds no settings: give at least methods")
     if "overrides" in tree or "name" in tree:
         raise UserError(f"study={study}: overrides of train.py for all methods are its common")
     tree["search"] = _texts(tree.get("search"), "search")
+    if isinstance(methods := tree.get("methods"), list):  # train.py's, with their defaults
+        tree["methods"] = _chosen({}, methods)
     return tree | {"name": name}
+
+
+def _loaded(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{file} cannot be read as YAML: {_in_a_line(error)}") from error
+
+
+def _own_option(study: str) -> Any:
+    try:
+        return read_option(GROUP, study)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"study={study} cannot be read as YAML: {_in_a_line(error)}") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).replace(' in "<unicode string>",', " at").split())
 
 
 def _pair(arg: str) -> tuple[str, str]:
@@ -264,9 +294,13 @@ def _pair(arg: str) -> tuple[str, str]:
 def _checked(arg: str, key: str) -> str:
     """An override of train.py that a study can pass on."""
     name = key.lstrip("+~")
+    if name.startswith(f"{GROUP}."):
+        raise UserError(f"{arg}: a knob of a study is given as {arg.partition('.')[2]}")
     if name in _NOT_OURS:
         raise UserError(f"{arg}: {_NOT_OURS[name]}")
     known = {*read_option("", "train"), *groups_of("train")}
+    if name in KNOBS and name not in known:
+        raise UserError(f"{arg}: a knob of a study is given as {name}=VALUE")
     if "/" not in name and name not in known and get_close_matches(name, KNOBS, cutoff=0.75):
         raise UserError(
             f"{name} is neither a knob of a study nor of train.py: {nearest(name, KNOBS)}"

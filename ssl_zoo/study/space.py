@@ -14,6 +14,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from ssl_zoo.config.choices import groups_of
 from ssl_zoo.search.sources import Choice, Interval, Source, Steps, source_of
 from ssl_zoo.types import UserError
 
@@ -82,7 +83,7 @@ def dimension_of(knob: str, text: str, where: str = "search") -> Dimension:
         UserError: If it cannot be searched over.
     """
     line = f"{where}.{knob}={text}"
-    if "/" in knob or knob.startswith(("+", "~")) or not knob:
+    if "/" in knob or knob.startswith(("+", "~")) or knob in ("", *groups_of("train")):
         raise UserError(
             f"{line}: a study searches values of knobs; what chooses another part is another "
             "method: give it a name of its own under methods"

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import math
 
+from ssl_zoo.study import report
 from ssl_zoo.study.folder import FINAL, StudyFolder
 from ssl_zoo.study.reading import Study, read_study
 from ssl_zoo.study.report.sections import export_command
 from ssl_zoo.study.results import Suite, suites
 from ssl_zoo.study.statistics import Difference
+
+
+def write_report(folder: StudyFolder, budget: str | None) -> int:
+    """Write the report, and say what a study with a budget is for.
+
+    Args:
+        folder: Of the study.
+        budget: Its.
+
+    Returns:
+        The report's exit code.
+    """
+    code = report.write(folder)
+    for line in take_home(folder) if budget is not None else []:
+        print(line, flush=True)
+    return code
 
 
 def take_home(folder: StudyFolder) -> list[str]:

@@ -1,7 +1,7 @@
 """What a run is and takes, from a few of its steps, none of which is kept.
 
-`python -m ssl_zoo.training.measure FOLDER TIME`, where FOLDER holds a job.yaml, and is given the
-measured.json; TIME is when this was started, by the clock.
+`python -m ssl_zoo.training.measure FOLDER TIME [contents]`, where FOLDER holds a job.yaml, and is
+given the measured.json and the images.txt; TIME is when this was started, by the clock.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ssl_zoo.types import UserError
 from ssl_zoo.writing import write_text
 
 PROGRAM = "ssl_zoo.training.measure"
-MEASURED = "measured.json"
+MEASURED, IMAGES = "measured.json", "images.txt"
 _STEPS = 6  # one that warms up, and five that are measured
 
 
@@ -143,6 +143,8 @@ def main(place: Path, begun: float, look: bool) -> int:
     register_resolvers()
     with known_to_hydra(job), naming_knobs(job.composed, job.overrides):
         found = measure(job, begun, look)
+    if listing := found.get("data", {}).pop("listing", None):
+        write_text(place / IMAGES, listing)
     write_text(place / MEASURED, json.dumps(found, indent=2) + "\n")
     return 0
 

@@ -186,7 +186,7 @@ def _run(
     except BaseException as error:
         status = status_of(error)
         result.write(status, error=None if status == INTERRUPTED else str(error))
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"no space left on the disk of {error.filename or folder}") from error
         raise
     finally:

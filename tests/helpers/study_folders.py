@@ -137,8 +137,11 @@ class Writer:
             }
             for name in self.planned.methods
         }
+        listing = listed_images({"train": 900, "val": 100, "test": 400})
+        self.folder.images.write_text(listing)
         data = {
             "sha": _sha("data", 0),
+            "contents_sha": sha_of_images(["disc", "ring"], listing),
             "images": {"train": 900, "val": 100, "test": 400},
             "classes": ["disc", "ring"],
             "overlaps": {"train/test": 0, "val/test": 0, "train/val": 0},
@@ -310,6 +313,20 @@ class Writer:
         """Add to the ledger's chain."""
         before = hashlib.sha256(self.lines[-1].encode()).hexdigest() if self.lines else ""
         self.lines.append(json.dumps(line | {"previous": before}))
+
+
+def listed_images(counts: dict[str, int]) -> str:
+    """plan/images.txt, of images that are all different."""
+    return "".join(
+        f"{part} {_sha(part, number)} {number % 2}\n"
+        for part, count in counts.items()
+        for number in range(count)
+    )
+
+
+def sha_of_images(classes: list[str], listing: str) -> str:
+    """As the plan has it."""
+    return hashlib.sha256(f"{classes!r}{listing}".encode()).hexdigest()
 
 
 def evaluated(

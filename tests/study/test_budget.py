@@ -13,11 +13,12 @@ import pytest
 from helpers.tiers import only
 from ssl_zoo.study import clock
 from ssl_zoo.study.clock import Clock, seconds_of
+from ssl_zoo.study.counts import runs_of
 from ssl_zoo.study.engine import Task
 from ssl_zoo.study.folder import FINAL, HPO, RERUN, RunRow, StudyFolder
 from ssl_zoo.study.of_data import check_folds, few_images
 from ssl_zoo.study.pace import Pace, Unhurried, pace_of
-from ssl_zoo.study.plan import Planned, runs_of
+from ssl_zoo.study.plan import Planned
 from ssl_zoo.study.progress import Progress
 from ssl_zoo.study.rows import PENDING, key_of
 from ssl_zoo.study.runs import Runs
@@ -170,6 +171,7 @@ class Study:
 
     def _work(self, stage: str, seconds: float, most: int) -> None:
         for _ in range(most):
+            self.pace.keep()
             task = next(iter(self.pace.within(stage, self._ready(stage))), None)
             if task is None:
                 break

@@ -20,6 +20,7 @@ from helpers.study_folders import (
     edit_yaml,
     evaluated,
     reseal,
+    sha_of_images,
     study,
 )
 from helpers.tiers import first_tier, only
@@ -232,13 +233,42 @@ def failed_that_finished(folder: StudyFolder) -> None:
 # ---- G4 to G9: what must be equal ----
 
 
+def relist(folder: StudyFolder, lines: list[str]) -> None:
+    """Change plan/images.txt, with its hash in plan.json, as if the images had been so."""
+    text = "".join(f"{line}\n" for line in lines)
+    folder.images.write_text(text)
+    sha = sha_of_images(["disc", "ring"], text)
+    edit_json(folder.plan, lambda content: content["data"].update(contents_sha=sha))
+    reseal(folder)
+
+
 def leak(folder: StudyFolder) -> None:
+    """The last images of test are those that train begins with."""
+    lines = folder.images.read_text().splitlines()
+    relist(folder, [*lines[:-7], *(line.replace("train", "test") for line in lines[:7])])
+
+
+def one_image_less(folder: StudyFolder) -> None:
+    relist(folder, folder.images.read_text().splitlines()[1:])
+
+
+def listed_otherwise(folder: StudyFolder) -> None:
+    folder.images.write_text(folder.images.read_text().replace("train", "test", 1))
+
+
+def counted_otherwise(folder: StudyFolder) -> None:
     edit_json(folder.plan, lambda content: content["data"]["overlaps"].update({"train/test": 7}))
     reseal(folder)
 
 
+def counted_and_not_listed(folder: StudyFolder) -> None:
+    counted_otherwise(folder)
+    folder.images.unlink()
+
+
 def not_compared(folder: StudyFolder) -> None:
     edit_json(folder.plan, lambda content: content["data"].pop("overlaps"))
+    folder.images.unlink()
     reseal(folder)
 
 
@@ -427,6 +457,10 @@ PLANTED = [
     ),
     ("G3", failed_that_finished, "trials/moco/0 is failed in the table, finished in its result"),
     ("G4", leak, "7 images are in both of train and test"),
+    ("G4", one_image_less, "had not the 899 train images that are listed"),
+    ("G4", listed_otherwise, "plan/images.txt, or its hash in plan.json, was changed"),
+    ("G4", counted_otherwise, "shared images, plan/images.txt has"),
+    ("G4", counted_and_not_listed, "7 images are in both of train and test"),
     ("G4", not_compared, "the plan has not compared the images"),
     ("G5", another_backbone, "backbone.widths is [8, 16] in simclr; [8, 64] in moco"),
     ("G5", another_batch_size_once, "batch_size is 512 in trials/simclr/0; 300 in moco"),
@@ -579,3 +613,19 @@ def test_edges_of_dimensions(written: str, inside: list[float], edges: list[floa
     dimension = dimension_of(written)
     assert [dimension.is_edge(value) for value in inside] == [False] * len(inside)
     assert [dimension.is_edge(value) for value in edges] == [True] * len(edges)
+
+
+@pytest.mark.slow
+def test_with_folds_an_image_in_two_classes_is_in_two_parts_of_one(tmp_path: Path) -> None:
+    folder = study(tmp_path / "folds", folds=2).folder
+    assert not failing(folder)
+    lines = folder.images.read_text().splitlines()
+    relist(folder, [f"{lines[0][:-1]}1", *lines[1:]])  # another label changes nothing
+    assert not failing(folder)
+    relist(folder, [*lines[:-500], f"{lines[0][:-1]}1", *lines[-499:]])
+    assert failing(folder) == {
+        "G4": [
+            "1 images are in two classes or more, so that a fold may have them in both of train "
+            "and val"
+        ]
+    }

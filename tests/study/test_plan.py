@@ -10,7 +10,8 @@ import pytest
 from helpers.studies import TINY_STUDY, tiny
 from helpers.tiers import every, only
 from ssl_zoo.provenance import sha_of
-from ssl_zoo.study.plan import Planned, frozen_of, hours_of, runs_of
+from ssl_zoo.study.counts import hours_of, runs_of
+from ssl_zoo.study.plan import Planned, frozen_of
 from ssl_zoo.types import UserError
 
 SIMSIAM = TINY_STUDY["methods"]["simsiam"]["overrides"]

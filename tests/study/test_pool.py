@@ -77,3 +77,9 @@ def test_what_the_cluster_refuses_is_said(tmp_path: Path) -> None:
     settings = tiny(launcher="submitit", submitit={"cluster": "local", "nonsense": 1})
     with pytest.raises(UserError, match=r"submitit=.*nonsense"):
         pool_of(settings, tmp_path, Stop())
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_known_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"submitit=.*moon"):
+        pool_of(tiny(launcher="submitit", submitit={"cluster": "moon"}), tmp_path, Stop())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.study.folder import HPO, RERUN, RunRow
-from ssl_zoo.study.rows import Table, candidates, ranking
+from ssl_zoo.study.rows import Table, candidates, filled, ranking
 
 TOP1, LOSS = "val/knn_top1", "val/loss"
 
@@ -50,3 +53,16 @@ def test_a_table_keeps_its_order_and_what_ended(tmp_path: Path) -> None:
     assert [one.trial for one in again.rows] == [0, 1, 2, 3]
     assert again.rows[1].score == 0.1 + 0.2
     assert [one.trial for one in again.pending(HPO)] == [0, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("value", "score"), [("nan", None), ("inf", None), ("0.25", 0.25)])
+def test_a_metric_that_is_no_number_is_no_score(
+    value: str, score: float | None, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.append_metrics(3, {LOSS: float(value)})
+    facts = {"steps": 4}
+    run.write_result({"status": "finished", "metrics": {LOSS: float(value)}, "facts": facts})
+    assert filled(RunRow(HPO, "m", 0, 0, folder="run"), run, LOSS).score == score

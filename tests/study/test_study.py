@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -185,3 +187,42 @@ def test_interrupted_three_times_it_ends_the_same(
     run_study(*args[1:])
     assert trained.items() <= weights(folder).items()
     assert outcome(folder) == outcome(done)
+
+
+@pytest.mark.soak
+@pytest.mark.xdist_group("study")
+def test_a_copy_goes_on_and_trains_what_was_lost(done: StudyFolder, tmp_path: Path) -> None:
+    copy = StudyFolder(shutil.copytree(done.path, tmp_path / "copy [b] (1)"))
+    for file in (copy.ledger, copy.results):  # as before test was read
+        file.unlink()
+    for evaluation in copy.path.glob("finals/*/*/evaluation"):
+        shutil.rmtree(evaluation)
+    lost = read_rows(copy.finals, RunRow)[0]
+    RunFolder(copy.path / lost.folder).last.unlink()
+    process = start_study("run", str(copy))
+    output, _ = process.communicate()
+    assert f"{lost.folder} has no last.ckpt any more: it is trained again" in output
+    assert outcome(copy) == outcome(done)
+
+
+@pytest.mark.soak
+@pytest.mark.xdist_group("study")
+def test_a_second_supervisor_is_refused_and_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    args = ["run", f"study={write_tiny(tmp_path)}", f"out={tmp_path / 'out'}", "jobs=2"]
+    process = start_study(*args)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("trials/"):
+            break
+    second = start_study(*args)
+    output, _ = second.communicate()
+    assert (second.returncode, "is being written by process" in output) == (2, True)
+    os.kill(process.pid, signal.SIGINT)
+    sleep(1.5)  # sooner it would count as the same signal, which a terminal sends to all processes
+    os.kill(process.pid, signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 128 + signal.SIGINT
+    assert output.splitlines()[-1] == "stopped; the same command goes on"
+    assert "Traceback" not in output
+    assert not (tmp_path / "out" / "lock.json").exists()
+    run_study(*args[1:])

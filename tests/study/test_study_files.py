@@ -8,7 +8,8 @@ import pytest
 
 from ssl_zoo.config import options_of
 from ssl_zoo.config.groups import search
-from ssl_zoo.study.plan import frozen_of, runs_of
+from ssl_zoo.study.counts import runs_of
+from ssl_zoo.study.plan import frozen_of
 from ssl_zoo.study.settings import Settings, read_settings
 from ssl_zoo.study.space import space_of
 from ssl_zoo.types import UserError

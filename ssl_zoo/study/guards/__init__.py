@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ssl_zoo.study.guards.equal import check_budget, check_code, check_held
-from ssl_zoo.study.guards.of_data import check_data, check_leaks, check_names, check_seeds
+from ssl_zoo.study.guards.leaks import check_leaks
+from ssl_zoo.study.guards.of_data import check_data, check_names, check_seeds
 from ssl_zoo.study.guards.of_selection import check_edges, check_recomputed, check_stale
 from ssl_zoo.study.guards.of_test import check_lock, check_once
 from ssl_zoo.study.guards.outcome import FAILS, OPEN, PASSES, WARNS, Outcome

@@ -230,11 +230,11 @@ def check_code(study: Study, outcome: Outcome) -> None:
         outcome.fail(f"runs of {len(codes)} states of the code: {_listed(codes, runs, 'code')}")
     elif not codes:
         outcome.warn("no run says which code it ran")
-    for code in codes:
-        if "+" in code or "dirty" in code:
-            outcome.fail(
-                f"code {code} is a checkout with changes, which nobody else has: commit them first"
-            )
+    if changed := [code for code in codes if "+" in code or "dirty" in code]:
+        outcome.fail(
+            f"code {in_words(changed)} is a checkout with changes, which nobody else has: commit "
+            "them first"
+        )
     _check_same(runs, "device", outcome)
     versions = Counter(_sorted_json(run.fact("versions")) for run in runs)
     versions.pop(_sorted_json(None), None)

@@ -1,4 +1,4 @@
-"""G4, G8, G9 and G12: the images, their split, and the seeds."""
+"""G8, G9 and G12: the images, their split, and the seeds."""
 
 from __future__ import annotations
 
@@ -10,21 +10,6 @@ from ssl_zoo.study.guards.outcome import Outcome
 from ssl_zoo.study.reading import Run, Study, in_words
 
 _COUNTS = ("images", "val", "test", "classes")
-
-
-def check_leaks(study: Study, outcome: Outcome) -> None:
-    """G4: as the plan counted them, by the contents of the images."""
-    data = study.plan.get("data") or {}
-    overlaps = data.get("overlaps")
-    if overlaps is None:
-        line = "the plan has not compared the images of train, val and test"
-        (outcome.fail if study.selection else outcome.wait)(line)
-        return
-    for parts, count in overlaps.items():
-        if count:
-            outcome.fail(f"{count} images are in both of {str(parts).replace('/', ' and ')}")
-    if data.get("duplicates"):
-        outcome.warn(f"{data['duplicates']} images are twice or more in one part")
 
 
 def check_data(study: Study, outcome: Outcome) -> None:

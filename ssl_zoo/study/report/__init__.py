@@ -215,6 +215,7 @@ def _say(study: Study, outcomes: Sequence[Outcome], found: Sequence[Suite]) -> N
     alarm, reasons = _alarm(outcomes)
     for line in [alarm, *reasons] if alarm else []:
         print(line)
-    if commands := sections.export_commands(study, found[0] if found else None):
+    commands = sections.export_commands(study, found[0] if found else None)
+    if commands and study.settings.get("budget") is None:  # with one, that is said at last
         print(f"take the first one's backbone out: {commands[0]}")
     print(f"report: {study.folder.path / 'report.html'}")
