@@ -77,6 +77,7 @@ def _keep_failure(job: RunFolder, config: DictConfig, job_return: JobReturn) -> 
         "seconds": 0.0,
         "metrics": {},
     }
+    job.result.unlink(missing_ok=True)
     job.fail(str(job_return._return_value), otherwise=result)
 
 
