@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from ssl_zoo.lock import NAME, last_writer_of, locked, writer_of
+from ssl_zoo.lock import locked, writer_of
 
 _PLACE = "optuna_workers"  # a folder for each process, which it locks
 _TURN = ".optuna_turn"  # stays: to remove it would let two processes in
@@ -30,17 +30,9 @@ def worker(folder: Path) -> Iterator[str]:
         with locked(mine):
             yield name
     finally:
-        for path in (mine, *_of_dead(mine.parent), mine.parent):
+        for path in (mine, mine.parent):
             with suppress(OSError):  # others' folders
                 path.rmdir()
-
-
-def _of_dead(place: Path) -> Iterator[Path]:
-    """The folders that workers left which were killed, without their locks."""
-    for path in place.iterdir():
-        if last_writer_of(path) is not None and writer_of(path) is None:
-            (path / NAME).unlink(missing_ok=True)
-            yield path
 
 
 def is_working(folder: Path, name: str) -> bool:

@@ -86,11 +86,6 @@ def found_after_restart(cfg: DictConfig) -> Found | None:
         cfg: As composed for a run.
     """
     job = cluster_job()
-    if job.restarts and not job.name:
-        info(
-            "torchrun has started this again, and its job has no name to find the run by: trained "
-            "from its start; --standalone or --rdzv_id=NAME gives it one"
-        )
     if not (job.name and job.restarts and HydraConfig.initialized()):
         return None
     if cfg.dry_run or cfg.trainer.fast_dev_run:

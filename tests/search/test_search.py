@@ -10,13 +10,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from helpers.locks import holder
 from helpers.searches import KNOBS, Launcher, config_of, leave, searched, table
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.search import TrialLink
 from ssl_zoo.search.study import JOURNAL, opened
 from ssl_zoo.search.trials import Search
-from ssl_zoo.search.workers import worker
 from ssl_zoo.types import UserError
 
 SIX = ("sweeper.n_trials=6", "sweeper.sampler.n_startup_trials=2")
@@ -316,22 +314,6 @@ def test_knobs_come_from_the_config_too(tmp_path: Path) -> None:
     temperature, rate = launcher.lines[0]
     assert temperature.startswith("method.temperature=0.")
     assert rate == "optimizer.lr=0.2"
-
-
-@pytest.mark.slow
-def test_a_worker_that_was_killed_leaves_nothing_once_another_has_ended(tmp_path: Path) -> None:
-    place = tmp_path / "optuna_workers"
-    for name in ("killed", "alive"):
-        (place / name).mkdir(parents=True)
-    with holder(place / "killed"):
-        pass
-    with holder(place / "alive"):
-        with worker(tmp_path):
-            assert (place / "killed" / "lock.json").exists()
-        assert [path.name for path in place.iterdir()] == ["alive"]
-    with worker(tmp_path):
-        pass
-    assert not place.exists()
 
 
 @pytest.mark.slow

@@ -17,14 +17,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from helpers.paths import ROOT
 from helpers.ranks import DDP, SMALL, output_of, ranks_of, started
 from helpers.runs import assert_equal, reached, state
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.stopping import STOPPING, Asked, Stopped, stop_here
-from ssl_zoo.training.requeue import NotRequeued, found_after_restart, hand_over, say_stopped
+from ssl_zoo.training.requeue import NotRequeued, hand_over, say_stopped
 from ssl_zoo.training.statuses import was_stopped
 
 LONG = [*SMALL, "epochs=12", "save_every_n_minutes=1000"]  # 4 steps an epoch
@@ -92,20 +91,6 @@ def test_a_signal_ahead_of_the_end_queues_the_job_again(
     assert cluster.read_text().splitlines() == ["scontrol requeue 14", "scontrol requeue 14_3"]
     (cluster.parent / "bin" / "scontrol").write_text("#!/bin/sh\necho held >&2\nexit 1\n")
     assert said(signal.SIGUSR1)[1] == "SLURM job 14_3 was not queued again: held"
-
-
-@pytest.mark.slow
-def test_a_job_of_torchrun_without_a_name_says_that_its_run_is_not_found(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "ssl_zoo")
-    for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
-        monkeypatch.delenv(name, raising=False)
-    for restarts, said in (("0", 0), ("1", 1)):
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # torchrun's word for it
-        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
-        assert found_after_restart(OmegaConf.create()) is None
-        assert caplog.text.count("--standalone or --rdzv_id=NAME gives it one") == said
 
 
 def test_only_a_second_signal_of_a_person_does_not_wait() -> None:
