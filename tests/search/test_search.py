@@ -283,13 +283,21 @@ def test_another_storage_is_shared_by_folders(tmp_path: Path) -> None:
         ("sweeper.max_failure_rate=2", "max_failure_rate=2: must be between 0 and 1"),
         ("sweeper.study_name=1", "study_name=1: give a name"),
         ("sweeper.sampler.seed=abc", "^hydra.sweeper.sampler.seed=abc: give a whole number from 0"),
-        ("sweeper.sampler.seed=-1", "sampler.seed=-1: give a whole number"),
-        ("sweeper.sampler.seed=1.5", "sampler.seed=1.5: give a whole number"),
-        (
-            "sweeper.sampler.n_startup_trials=few",
-            "^hydra.sweeper.sampler.n_startup_trials=few: give a whole number$",
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (
+                ("sweeper.sampler.seed=-1", "sampler.seed=-1: give a whole number"),
+                ("sweeper.sampler.seed=1.5", "sampler.seed=1.5: give a whole number"),
+                (
+                    "sweeper.sampler.n_startup_trials=few",
+                    "^hydra.sweeper.sampler.n_startup_trials=few: give a whole number$",
+                ),
+                (
+                    "sweeper.sampler.group=no_",
+                    "^hydra.sweeper.sampler.group=no_: give true or false$",
+                ),
+            )
         ),
-        ("sweeper.sampler.group=no_", "^hydra.sweeper.sampler.group=no_: give true or false$"),
         ("sweeper/sampler=grid", "a grid needs values one by one"),
     ],
 )

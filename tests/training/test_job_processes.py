@@ -82,6 +82,7 @@ def test_the_gpus_that_the_user_left_visible(
     assert visible_gpus() == gpus
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("visible", "devices", "asked", "given", "says"),
     [

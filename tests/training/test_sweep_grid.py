@@ -71,6 +71,7 @@ def test_another_experiment_is_refused_with_what_differs(
         check(tmp_path, base, *given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("was", "given", "change", "shown"),
     [
