@@ -104,7 +104,7 @@ def _check_methods(settings: Settings) -> None:
             if (knob := one.partition("=")[0].lstrip("+")) in {**settings.search, **own["search"]}:
                 raise UserError(
                     f"{one}: {knob} is searched for {name}, and its trials would not have this: "
-                    "leave it away, or take it out of what the study's file searches"
+                    "remove it, or take it out of what the study's file searches"
                 )
         given = [one.partition("=")[0] for one in settings.overrides_of(name)]
         if "method" not in given:

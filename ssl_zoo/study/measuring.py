@@ -9,6 +9,7 @@ from time import time
 from typing import Any
 
 from ssl_zoo.config import trusting
+from ssl_zoo.console import duration
 from ssl_zoo.provenance import sha_of
 from ssl_zoo.study.clock import Clock, seconds_of
 from ssl_zoo.study.folder import StudyFolder
@@ -66,4 +67,5 @@ def measured_of(
         looked.setdefault(data, measured.get("data", {}))
         found[method] = {**measured, "data": looked[data]}
         (place / MEASURED).unlink()
+        print(f"{method}: a step takes {duration(measured['seconds_per_step'])}", flush=True)
     return found

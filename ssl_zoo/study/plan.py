@@ -139,6 +139,7 @@ def plan(settings: Settings, command: str) -> dict[str, Any]:
         UserError: If the study cannot be as it is told.
     """
     folder, given = StudyFolder(settings.folder), asdict(settings)
+    _check_place(folder)
     folder.budget.unlink(missing_ok=True)  # of an earlier plan, by which nothing was run
     clock = Clock(folder)
     planned = frozen_of(settings)
@@ -159,6 +160,20 @@ def plan(settings: Settings, command: str) -> dict[str, Any]:
     folder.write_json(folder.plan, found)
     print_plan(folder, settings, found)
     return found
+
+
+def _check_place(folder: StudyFolder) -> None:
+    """Refuse a folder that is somebody else's, such as that of the images.
+
+    Raises:
+        UserError: Naming what it holds.
+    """
+    within = folder.path.iterdir() if folder.path.is_dir() else iter(())
+    others = sorted(path.name for path in within if path.is_dir() and path != folder.configs)
+    if others and not folder.plan.is_file():
+        raise UserError(
+            f"{folder} holds other folders ({listed(others, 3)}): give out=DIR, a new folder"
+        )
 
 
 def _within_budget(

@@ -95,8 +95,10 @@ class Progress:
     def left(self) -> str:
         """How long it still takes, in words."""
         seconds = self.left_seconds()
-        until = datetime.now() + timedelta(seconds=seconds)
-        return f"about {duration(max(1.0, seconds))} left, until {until:%H:%M}"
+        now = datetime.now()
+        until = now + timedelta(seconds=seconds)
+        when = f"{until:%H:%M}" if until.date() == now.date() else f"{until:%a %d %b %H:%M}"
+        return f"about {duration(max(1.0, seconds))} left, until {when}"
 
     def left_seconds(self) -> float:
         """From the runs that have ended, before that from the plan."""

@@ -223,11 +223,12 @@ class Study:
         return sorted({run.row.trial for run in self.trials if run.row.method == method})
 
     def candidates(self, method: str) -> list[int]:
-        """The trials that the selection is among: those that were run again, if any were."""
+        """The trials that the selection is among: those that were run again, if one has a score."""
         again = {
             r.row.trial for r in self.trials if r.row.method == method and r.row.stage == RERUN
         }
-        return sorted(again) or self.trial_numbers(method)
+        scored = any(self.trial_score(method, trial) is not None for trial in again)
+        return sorted(again) if scored else self.trial_numbers(method)
 
     def first_score(self, method: str, trial: int) -> float | None:
         """Of the search alone, without the further seeds of the best."""

@@ -133,9 +133,10 @@ def ranking(rows: Iterable[RunRow], method: str, metric: str) -> list[Ranked]:
 
 
 def candidates(rows: Sequence[RunRow], method: str, metric: str) -> list[Ranked]:
-    """Those that one is selected from: the ones that were run again, if any were."""
+    """Those that one is selected from: the ones that were run again, if any of them has a score."""
     again = {row.trial for row in rows if row.method == method and row.stage == RERUN}
-    return [one for one in ranking(rows, method, metric) if one.trial in again or not again]
+    every = ranking(rows, method, metric)
+    return [one for one in every if one.trial in again] or every
 
 
 def _ranked(trial: int, rows: Sequence[RunRow]) -> Ranked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -167,7 +168,12 @@ def _search(folder: StudyFolder, runs: Runs, engine: Engine, pace: Unhurried) ->
     engine.work_off(lambda: runs.ready(RERUN))
     selected = runs.selected()
     if not selected:
-        raise UserError(f"{folder}: no trial of any method has a score: nothing can be selected")
+        ended = Counter(row.status for row in runs.trials.rows)
+        what = ", ".join(f"{count} {status}" for status, count in ended.items())
+        raise UserError(
+            f"{folder}: no trial of any method has a score ({what}): nothing can be selected; "
+            "begin another study with out=DIR, with lower rates or a longer search"
+        )
     lost = [method for method in runs.planned.frozen if method not in selected]
     if lost:
         engine.progress.say(f"nothing is selected for {', '.join(lost)}: no trial has a score")

@@ -205,11 +205,15 @@ class Runs:
         Raises:
             UserError: Naming the run, which is to be trained again.
         """
-        every = [*self.trials.rows, *self.finals.rows]
-        known = {r.data_sha for r in every if (r.method, r.fold) == (row.method, row.fold)}
-        if not self.settings.folds and row.method == next(iter(self.planned.frozen)):
-            plan = self.folder.read_json(self.folder.plan)
-            known.add(plan.get("data", {}).get("sha", ""))
+        may_differ = {one.partition(".")[0] for one in self.settings.allow_differ}
+        alone = bool(may_differ & {"dataset", "data"}) or "dataset" not in self.settings.held
+        known = {
+            other.data_sha
+            for other in [*self.trials.rows, *self.finals.rows]
+            if other.fold == row.fold and (other.method == row.method or not alone)
+        }
+        if not (alone or self.settings.folds):
+            known.add(self.folder.read_json(self.folder.plan).get("data", {}).get("sha", ""))
         if not row.data_sha or not known - {""} or row.data_sha in known:
             return
         run = self.run_folder(row)

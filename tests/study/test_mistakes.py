@@ -294,3 +294,12 @@ def test_trials_without_their_plan_are_not_planned_anew(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"plan.json is gone, by which the trials were made"):
         start(["run", f"study={file}", f"out={place}"])
     assert sorted(place.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_a_folder_of_images_does_not_become_a_study(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    file = write_tiny(tmp_path)
+    with pytest.raises(UserError, match=r"photos holds other folders \(cat\): give out=DIR"):
+        start(["plan", f"study={file}", f"out={tmp_path / 'photos'}"])
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat"]

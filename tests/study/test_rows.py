@@ -44,6 +44,13 @@ def test_those_that_were_run_again_are_selected_from() -> None:
     assert [one.trial for one in candidates(rows[:3], "m", TOP1)] == [0, 1, 2]
 
 
+@pytest.mark.slow
+def test_where_all_that_were_run_again_failed_the_others_are_left() -> None:
+    rows = [row(0, 0.9), row(1, 0.85), row(2, 0.8), row(3, 0.2)]
+    rows += [row(i, None, RERUN, seed=1) for i in (0, 1)]
+    assert [one.trial for one in candidates(rows, "m", TOP1)] == [2, 3]
+
+
 def test_a_table_keeps_its_order_and_what_ended(tmp_path: Path) -> None:
     table = Table(tmp_path / "trials.csv")
     table.plan([RunRow(HPO, "m", i, 0) for i in range(3)])

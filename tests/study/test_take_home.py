@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from helpers.study_folders import study
 from ssl_zoo.multirun import spread_of
 from ssl_zoo.study.results import Suite
 from ssl_zoo.study.statistics import compare
-from ssl_zoo.study.take_home import below_floor, take_home, verdict
+from ssl_zoo.study.take_home import below_floor, take_home, verdict, write_report
 
 
 def suite(floor: float = 0.1, error: float = 0.03, **scores: list[float]) -> Suite:
@@ -68,3 +70,15 @@ def test_the_first_seed_is_taken_home_and_not_the_luckiest(tmp_path: Path) -> No
     lines = take_home(study(tmp_path / "s", methods={"simclr": 0.65, "moco": 0.6}).folder)
     assert lines[-1].startswith("take it home: ssl-zoo export ")
     assert "finals/simclr/seed101 --format safetensors simclr.safetensors" in lines[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", ["30min", None])
+def test_the_command_that_exports_is_printed_once(
+    budget: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study(tmp_path / "s", settings={"budget": budget}).folder
+    write_report(folder, budget)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("ssl-zoo export" in line for line in lines) == 1
+    assert lines[-1].startswith("take it home: ") == (budget is not None)

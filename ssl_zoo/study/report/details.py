@@ -123,7 +123,7 @@ def _others(
         if len(set(cells)) > 1 and key not in searched and not below:
             found[key] = cells
     if not found:
-        return Text("Besides the methods' own settings and what was searched nothing differs.")
+        return Text("Besides the methods' own settings and what was searched, nothing differs.")
     rows = [[key, *cells] for key, cells in list(found.items())[:_MOST_SETTINGS]]
     columns = ["differs", *flat]
     words = frozenset(range(len(columns)))
