@@ -116,8 +116,8 @@ def test_ctrl_c_says_how_the_search_goes_on(tmp_path: Path) -> None:
     run.send_signal(signal.SIGINT)
     output = run.communicate()[0]
     assert run.returncode == 130, output
-    (said,) = [line for line in output.splitlines() if line.startswith("the search goes on with: ")]
-    python, program, *args = shlex.split(said.partition(": ")[2])
+    (said,) = [line for line in output.splitlines() if "continue all of it with: " in line]
+    python, program, *args = shlex.split(said.partition("with: ")[2])
     assert [python, program] == ["python", "train.py"]
     args = [arg.replace("epochs=4", "epochs=2") for arg in args]
     refused = start(*args)
