@@ -7,7 +7,7 @@ from typing import Any
 
 from ssl_zoo.study.settings import Settings
 from ssl_zoo.study.statistics import sampling_error
-from ssl_zoo.types import UserError
+from ssl_zoo.types import UserError, listed
 
 _FOLD = "dataset.fold="
 _FEW = 400  # images, on which a share of a half has an error of 5 points
@@ -26,6 +26,11 @@ def check_data(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) ->
             raise UserError(
                 f"methods.{method}: the data set has {what}, so that {settings.metric} cannot be "
                 "measured: give dataset.val_fraction=0.1, and class folders"
+            )
+        if len(one["data"]["classes"]) < 2:
+            raise UserError(
+                f"methods.{method}: all images are of one class ({listed(one['data']['classes'])}),"
+                " so that every score is 100%: give data with a folder for each of several classes"
             )
         if not images["test"]:
             raise UserError(

@@ -19,6 +19,7 @@ from helpers.tiers import only
 from ssl_zoo.study.cli import start
 from ssl_zoo.study.engine import Engine, Task
 from ssl_zoo.study.folder import METHOD, RunRow, StudyFolder, read_rows, write_rows
+from ssl_zoo.study.of_data import check_data
 from ssl_zoo.study.plan import Planned, frozen_of
 from ssl_zoo.study.pool import Local, Work
 from ssl_zoo.study.progress import Progress
@@ -294,6 +295,16 @@ def test_trials_without_their_plan_are_not_planned_anew(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"plan.json is gone, by which the trials were made"):
         start(["run", f"study={file}", f"out={place}"])
     assert sorted(place.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_one_class_is_nothing_to_compare_on() -> None:
+    images = {"train": 20, "val": 5, "test": 5}
+    for classes, said in (["cat"], "one class .cat."), ([], "one class"):
+        one = {"labelled": 20, "data": {"images": images, "classes": classes}}
+        with pytest.raises(UserError, match=said):
+            check_data(tiny(), {"simclr": one})
+    check_data(tiny(), {"simclr": one | {"data": {"images": images, "classes": ["cat", "dog"]}}})
 
 
 @pytest.mark.slow
