@@ -42,8 +42,9 @@ def job_state(job: str) -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", shown))
 
 
-def until_reached(runs: Path, step: int) -> Path:
+def until_reached(runs: Path, step: int, process: subprocess.Popen[str] | None = None) -> Path:
     while not (found := [p.parent for p in runs.glob("*/metrics.csv") if reached(p.parent, step)]):
+        assert process is None or process.poll() is None, process.communicate()[0]
         sleep(0.2)
     (run,) = found
     return run
@@ -80,10 +81,10 @@ def test_a_script_that_is_told_that_its_time_ends_is_queued_again_and_goes_on(pl
 def test_submitit_s_job_of_two_tasks_is_queued_again_and_goes_on(place: Path) -> None:
     launcher = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", f"name={place.name}"]
     launcher += ["hydra.launcher.cpus_per_task=1", f"hydra.launcher.name={place.name}"]
-    command = [str(ROOT / "train.py"), "-m", *LONG, "seed=0,", "sweep=x", *launcher]
+    command = [str(ROOT / "train.py"), "-m", *LONG, "sweep=x", *launcher]
     sweep = place / "runs" / "x"
     with started(*command, cwd=place, **HOME) as process:
-        run = until_reached(sweep, 9)
+        run = until_reached(sweep, 9, process)
         listed = ["squeue", "-h", f"--name={place.name}", "-o", "%i"]
         job = subprocess.check_output(listed, text=True).strip()
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
