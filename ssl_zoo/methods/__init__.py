@@ -7,6 +7,7 @@ from ssl_zoo.methods.instdisc import InstDisc
 from ssl_zoo.methods.lejepa import LeJEPA
 from ssl_zoo.methods.metric_learning import MetricLearning
 from ssl_zoo.methods.moco import MoCo
+from ssl_zoo.methods.mocov3 import MoCoV3
 from ssl_zoo.methods.simclr import SimCLR
 from ssl_zoo.methods.simsiam import SimSiam
 from ssl_zoo.methods.vicreg import VICReg
@@ -19,6 +20,7 @@ __all__ = [
     "Method",
     "MetricLearning",
     "MoCo",
+    "MoCoV3",
     "SimCLR",
     "SimSiam",
     "VICReg",

@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,26 @@ def moco_v2() -> Any:
     return training(own | wrong(resnet(), "module.encoder_k.") | heads)
 
 
+def mlp(*widths: int, norm: bool = True, bias: bool = False, last: str = "") -> nn.Module:
+    """Linear layers with ReLUs between them; `last` is the norm at the end, plain or affine."""
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(pairwise(widths)):
+        layers.append(nn.Linear(a, b, bias=bias))
+        if i < len(widths) - 2:
+            layers += [nn.BatchNorm1d(b)] * norm + [nn.ReLU()]
+        elif last:
+            layers.append(nn.BatchNorm1d(b, affine=last == "affine"))
+    return nn.Sequential(*layers)
+
+
 def moco_v3(network: nn.Module, head: str) -> Any:
-    heads = some(f"module.base_encoder.{head}.0.weight", "module.predictor.0.weight")
-    copy = wrong(network, "module.momentum_encoder.")
-    return training(prefixed(network, "module.base_encoder.") | copy | heads)
+    """A ResNet's projector has two layers and its predictor no norm at the end, unlike a ViT's."""
+    dim, hidden = (128, (24,)) if head == "fc" else (192, (24, 24))
+    predictor = mlp(16, 24, 16, last="" if head == "fc" else "plain")
+    state = prefixed(network, "module.base_encoder.") | wrong(network, "module.momentum_encoder.")
+    for encoder in ("base_encoder", "momentum_encoder"):
+        state |= prefixed(mlp(dim, *hidden, 16, last="plain"), f"module.{encoder}.{head}.")
+    return training(state | prefixed(predictor, "module.predictor."), scaler={})
 
 
 @cache
