@@ -28,7 +28,7 @@ FOLDER = Path(CONFIG_DIR) / "experiment"
 OWN = {
     *(f"{name}_quick" for name in ("simclr", "moco", "byol", "simsiam", "instdisc")),
     *("barlow_twins_quick", "vicreg_quick", "lejepa_quick"),
-    "mocov3_quick",
+    *("mocov3_quick", "nnclr_quick"),
     *("bccd_tiles", "metric_learning_omniglot", "simclr_cifar10_cpu"),
 }
 
@@ -160,6 +160,11 @@ MOCO_V3 = (
     | head("predictor", out_bias=False)
     | flat("method", final_momentum=1.0)
     | head("loss", base_temperature=0.5)  # 2 tau
+)
+NNCLR_HEADS = (
+    head("projector", hidden_dim=2048, out_dim=256, num_layers=3, hidden_norm=True)
+    | head("projector", out_norm="affine")
+    | head("predictor", hidden_dim=4096, num_layers=2, hidden_norm=True, out_norm="none")
 )
 SIMSIAM = head(
     "projector", hidden_dim=2048, out_dim=2048, hidden_norm=True, out_norm="plain"
@@ -425,6 +430,31 @@ RECIPES: dict[str, dict[str, Any]] = {
     | flat("method", temperature=0.2, momentum=0.99, loss_weight=1.0)
     | SOLO_ASYMMETRIC
     | solo_lars(0.3, 1e-6)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # Dwibedi et al. 2021, by memory
+    "nnclr_imagenet": run(1000, 4096)
+    | WHOLE
+    | R50
+    | NO_ZERO_INIT
+    | NNCLR_HEADS
+    | flat("method", temperature=0.1, queue_size=98304, loss_weight=1.0)
+    | views(0.08, SIMCLR_ORDER, "bicubic", flip=0.5, blur=0.5, blur_sigma=[0.1, 2.0])
+    | jitter(0.8, 0.8, 0.8, 0.2)
+    | TORCHVISIONS
+    | lars(0.3, 4.8, 1e-6, inside=True)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # solo-learn, scripts/pretrain/cifar/nnclr.yaml
+    "nnclr_cifar10": run(1000, 256)
+    | WHOLE
+    | SOLO_PIXELS
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | NNCLR_HEADS
+    | head("projector", hidden_bias=True, out_bias=True)
+    | head("predictor", hidden_bias=True)
+    | flat("method", temperature=0.2, queue_size=65536, loss_weight=1.0)
+    | SOLO_ASYMMETRIC
+    | solo_lars(0.4, 1e-5)
     | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
     # a course project (docs/ablations.md), and the code that it began with
     "simclr_losses_cifar10": run(80, 128)

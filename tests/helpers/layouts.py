@@ -209,6 +209,15 @@ def solo_cifar() -> Any:
     return lightning(prefixed(cifar_resnet(padding=2), "encoder.") | heads)
 
 
+def solo_nnclr() -> Any:
+    """With its predictor and its queue: there is no official code."""
+    projector = prefixed(mlp(128, 24, 24, 16, bias=True, last="affine"), "projector.")
+    predictor = prefixed(mlp(16, 24, 16, bias=True), "predictor.")
+    queue = {"queue": torch.randn(8, 16), "queue_y": torch.zeros(8), "queue_ptr": torch.zeros(1)}
+    own = prefixed(resnet(), "backbone.") | some("classifier.weight", "classifier.bias")
+    return lightning(own | projector | predictor | queue)
+
+
 def lightly() -> Any:
     heads = some("projection_head.layers.0.weight", "online_classifier.linear.weight")
     copy = wrong(resnet(), "student_backbone.")
@@ -277,6 +286,7 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], nn.Module], str]] = {
     "sthalles_2020": (sthalles_2020, resnet, "SimCLR (sthalles, 2020)"),
     "converted": (converted_simclr, resnet, "a plain state dict"),
     "solo": (solo, resnet, "solo-learn"),
+    "solo_nnclr": (solo_nnclr, resnet, "solo-learn"),
     "solo_cifar": (solo_cifar, lambda: cifar_resnet(padding=2), "solo-learn (2021)"),
     "lightly": (lightly, resnet, "lightly"),
     "lightly_sequential": (lightly_sequential, resnet, "lightly"),

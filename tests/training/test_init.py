@@ -84,6 +84,7 @@ def test_another_architecture(override: str, differs: str, run: Path, make_confi
     ("method", "layout", "backbone"),
     [
         ("mocov3", "moco_v3", "resnet18"),
+        ("nnclr", "solo_nnclr", "resnet18"),
     ],
 )
 def test_a_method_goes_on_from_its_papers_files(
@@ -94,6 +95,8 @@ def test_a_method_goes_on_from_its_papers_files(
     tiny = [o for o in TINY if not o.startswith("backbone")]
     chosen = [f"method={method}", "method.hidden_dim=16", f"backbone={backbone}"]
     chosen.append("method.predictor_dim=16")
+    if method == "nnclr":
+        chosen.append("method.queue_size=64")
     cfg = make_config(
         *tiny, *chosen, "backbone.width=0.25", f"init={tmp_path / 'official.pth'}", tiny=False
     )
