@@ -189,6 +189,7 @@ def test_a_row_is_what_it_says(make_config: Make, name: str) -> None:
         ("lejepa", {"sigreg_weight": 0.05, "embed_dim": 128, "hidden_dim": 2048}),
         ("mocov3", {"momentum": 0.99, "final_momentum": 1.0, "temperature": 1.0, "embed_dim": 256}),
         ("nnclr", {"queue_size": 98304, "temperature": 0.1, "embed_dim": 256, "hidden_dim": 2048}),
+        ("supcon", {"temperature": 0.1, "embed_dim": 128, "hidden_dim": None}),
         ("instdisc", {"temperature": 0.07, "num_negatives": 4096, "bank_momentum": 0.5}),
     ],
 )

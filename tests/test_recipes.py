@@ -28,7 +28,7 @@ FOLDER = Path(CONFIG_DIR) / "experiment"
 OWN = {
     *(f"{name}_quick" for name in ("simclr", "moco", "byol", "simsiam", "instdisc")),
     *("barlow_twins_quick", "vicreg_quick", "lejepa_quick"),
-    *("mocov3_quick", "nnclr_quick"),
+    *("mocov3_quick", "nnclr_quick", "supcon_quick"),
     *("bccd_tiles", "metric_learning_omniglot", "simclr_cifar10_cpu"),
 }
 
@@ -165,6 +165,14 @@ NNCLR_HEADS = (
     head("projector", hidden_dim=2048, out_dim=256, num_layers=3, hidden_norm=True)
     | head("projector", out_norm="affine")
     | head("predictor", hidden_dim=4096, num_layers=2, hidden_norm=True, out_norm="none")
+)
+SUPCON = (
+    head("projector", hidden_dim=None, out_dim=128, num_layers=2, hidden_norm=False)
+    | head("loss", temperature=0.1, base_temperature=0.07, anchors="all")
+    | flat("method", temperature=0.1, loss_weight=1.0)
+)
+SUPCON_RATES = schedule(
+    "cosine_by_epoch", first_epoch=1, final=0.001, warmup_epochs=10, warmup_from=0.02
 )
 SIMSIAM = head(
     "projector", hidden_dim=2048, out_dim=2048, hidden_norm=True, out_norm="plain"
@@ -456,6 +464,28 @@ RECIPES: dict[str, dict[str, Any]] = {
     | SOLO_ASYMMETRIC
     | solo_lars(0.4, 1e-5)
     | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # Khosla et al. 2020; README, main_supcon.py and util.py of HobbitLong/SupContrast
+    "supcon_cifar10": run(1000, 1024)
+    | WHOLE
+    | FLOAT32
+    | NOTEBOOK
+    | flat("backbone", name="resnet50", stem="cifar")
+    | NO_ZERO_INIT
+    | SUPCON
+    | CIFAR_VIEWS
+    | {"augmentation.crop_scale": [0.2, 1.0]}
+    | sgd(0.125, 0.5, 1e-4)
+    | SUPCON_RATES,
+    # the same on images of 224 pixels
+    "supcon_imagenet": run(200, 1024)
+    | WHOLE
+    | R50
+    | NO_ZERO_INIT
+    | SUPCON
+    | CIFAR_VIEWS
+    | {"augmentation.crop_scale": [0.2, 1.0]}
+    | sgd(0.125, 0.5, 1e-4)
+    | SUPCON_RATES,
     # a course project (docs/ablations.md), and the code that it began with
     "simclr_losses_cifar10": run(80, 128)
     | flat("backbone", name="resnet50", stem="cifar")

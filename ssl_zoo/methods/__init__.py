@@ -11,6 +11,7 @@ from ssl_zoo.methods.mocov3 import MoCoV3
 from ssl_zoo.methods.nnclr import NNCLR
 from ssl_zoo.methods.simclr import SimCLR
 from ssl_zoo.methods.simsiam import SimSiam
+from ssl_zoo.methods.supcon import SupCon
 from ssl_zoo.methods.vicreg import VICReg
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "MoCoV3",
     "SimCLR",
     "SimSiam",
+    "SupCon",
     "VICReg",
 ]

@@ -142,7 +142,8 @@ def supcon(prefix: str) -> Any:
         name.replace("downsample", "shortcut"): value
         for name, value in prefixed(cifar_resnet(), prefix).items()
     }
-    return {"opt": argparse.Namespace(), "model": state | some("head.0.weight"), "epoch": 1}
+    head = prefixed(mlp(128, 128, 16, norm=False, bias=True), "head.")  # beside the wrapper's names
+    return {"opt": argparse.Namespace(), "model": state | head, "optimizer": {}, "epoch": 1}
 
 
 def swav() -> Any:

@@ -85,6 +85,8 @@ def test_another_architecture(override: str, differs: str, run: Path, make_confi
     [
         ("mocov3", "moco_v3", "resnet18"),
         ("nnclr", "solo_nnclr", "resnet18"),
+        ("supcon", "supcon", "resnet18_cifar"),
+        ("supcon", "supcon_parallel", "resnet18_cifar"),
     ],
 )
 def test_a_method_goes_on_from_its_papers_files(
@@ -94,9 +96,10 @@ def test_a_method_goes_on_from_its_papers_files(
     torch.save(content(), tmp_path / "official.pth")
     tiny = [o for o in TINY if not o.startswith("backbone")]
     chosen = [f"method={method}", "method.hidden_dim=16", f"backbone={backbone}"]
-    chosen.append("method.predictor_dim=16")
     if method == "nnclr":
         chosen.append("method.queue_size=64")
+    if method != "supcon":
+        chosen.append("method.predictor_dim=16")
     cfg = make_config(
         *tiny, *chosen, "backbone.width=0.25", f"init={tmp_path / 'official.pth'}", tiny=False
     )
