@@ -143,6 +143,8 @@ ROWS |= {
     "lejepa_no_sigreg": loss("SIGReg", sigreg_weight=0.0),
 }
 
+ROWS |= {"mocov3_predictor_none": part("predictor", "Identity")}
+
 RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
     "simclr": ["simclr_quick", "simclr_losses_cifar10", "simclr_imagenet"],
     "moco": ["moco_quick", "moco_cifar10"],
@@ -152,6 +154,7 @@ RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
     "barlow": ["barlow_twins_quick", "barlow_twins_imagenet"],
     "vicreg": ["vicreg_quick", "vicreg_imagenet"],
     "lejepa": ["lejepa_quick", "lejepa_cifar10"],
+    "mocov3": ["mocov3_quick", "mocov3_imagenet"],
     "metric": ["metric_learning_omniglot", "metric_learning_mlrc"],
 }
 
@@ -184,6 +187,9 @@ def test_a_row_is_what_it_says(make_config: Make, name: str) -> None:
         ("barlow_twins", {"off_diagonal": 0.0051, "embed_dim": 2048, "hidden_dim": 2048}),
         ("vicreg", {"invariance": 25.0, "variance": 25.0, "covariance": 1.0, "embed_dim": 2048}),
         ("lejepa", {"sigreg_weight": 0.05, "embed_dim": 128, "hidden_dim": 2048}),
+        ("mocov3", {"momentum": 0.99, "final_momentum": 1.0, "temperature": 1.0, "embed_dim": 256}),
+        ("nnclr", {"queue_size": 98304, "temperature": 0.1, "embed_dim": 256, "hidden_dim": 2048}),
+        ("supcon", {"temperature": 0.1, "embed_dim": 128, "hidden_dim": None}),
         ("instdisc", {"temperature": 0.07, "num_negatives": 4096, "bank_momentum": 0.5}),
     ],
 )

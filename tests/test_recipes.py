@@ -28,6 +28,7 @@ FOLDER = Path(CONFIG_DIR) / "experiment"
 OWN = {
     *(f"{name}_quick" for name in ("simclr", "moco", "byol", "simsiam", "instdisc")),
     *("barlow_twins_quick", "vicreg_quick", "lejepa_quick"),
+    *("mocov3_quick", "nnclr_quick", "supcon_quick"),
     *("bccd_tiles", "metric_learning_omniglot", "simclr_cifar10_cpu"),
 }
 
@@ -138,6 +139,11 @@ BYOL_VIEWS = (
     | TORCHVISIONS
     | {"augmentation.views": [{"blur": 1.0, "solarize": 0.0}, {"blur": 0.1, "solarize": 0.2}]}
 )
+# solo-learn, scripts/pretrain/cifar/augmentations/asymmetric.yaml
+SOLO_ASYMMETRIC = BYOL_VIEWS | {
+    "augmentation.blur": 0.0,
+    "augmentation.views": [{"solarize": 0.0}, {"solarize": 0.2}],
+}
 SOLO_PIXELS = flat("dataset", mean=[0.4914, 0.4822, 0.4465], std=[0.2470, 0.2435, 0.2616])
 STEPS_200 = schedule("multistep", milestones=[120, 160], gamma=0.1)  # of 200 epochs, both papers
 SIMCLR_HEAD = head("projector", hidden_dim=None, hidden_norm=True, out_norm="scale") | flat(
@@ -147,6 +153,27 @@ LINEAR_HEAD = {
     "method.projector._target_": "ssl_zoo.modules.Linear",
     "method.embed_dim": 128,
 }
+MOCO_V3 = (
+    head("projector", hidden_dim=4096, out_dim=256, num_layers=2, hidden_norm=True)
+    | head("projector", out_norm="plain")
+    | head("predictor", hidden_dim=4096, num_layers=2, hidden_norm=True, out_norm="none")
+    | head("predictor", out_bias=False)
+    | flat("method", final_momentum=1.0)
+    | head("loss", base_temperature=0.5)  # 2 tau
+)
+NNCLR_HEADS = (
+    head("projector", hidden_dim=2048, out_dim=256, num_layers=3, hidden_norm=True)
+    | head("projector", out_norm="affine")
+    | head("predictor", hidden_dim=4096, num_layers=2, hidden_norm=True, out_norm="none")
+)
+SUPCON = (
+    head("projector", hidden_dim=None, out_dim=128, num_layers=2, hidden_norm=False)
+    | head("loss", temperature=0.1, base_temperature=0.07, anchors="all")
+    | flat("method", temperature=0.1, loss_weight=1.0)
+)
+SUPCON_RATES = schedule(
+    "cosine_by_epoch", first_epoch=1, final=0.001, warmup_epochs=10, warmup_from=0.02
+)
 SIMSIAM = head(
     "projector", hidden_dim=2048, out_dim=2048, hidden_norm=True, out_norm="plain"
 ) | head("predictor", hidden_dim=512, hidden_norm=True, out_norm="none", num_layers=2)
@@ -389,6 +416,76 @@ RECIPES: dict[str, dict[str, Any]] = {
     | flat("augmentation", crop_scale=[0.3, 1.0], blur=0.5, solarize=0.2, views=[])
     | flat("optimizer", base_lr=5e-4, lr=5e-4, weight_decay=5e-4)
     | schedule("warmup_cosine", warmup_epochs=10, final=0.001),
+    # Chen et al. 2021; CONFIG.md, main_moco.py and builder.py of facebookresearch/moco-v3
+    "mocov3_imagenet": run(100, 4096)
+    | WHOLE
+    | R50
+    | ZERO_INIT
+    | MOCO_V3
+    | flat("method", temperature=1.0, momentum=0.99, loss_weight=1.0)
+    | BYOL_VIEWS
+    | flat("augmentation", crop_scale=[0.2, 1.0], interpolation="bilinear")
+    | {"augmentation.order": [*AUG_PLUS_ORDER[:-1], "solarize", "flip"]}
+    | lars(0.6, 9.6, 1e-6, inside=False)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # solo-learn, scripts/pretrain/cifar/mocov3.yaml
+    "mocov3_cifar10": run(1000, 256)
+    | WHOLE
+    | SOLO_PIXELS
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | MOCO_V3
+    | flat("method", temperature=0.2, momentum=0.99, loss_weight=1.0)
+    | SOLO_ASYMMETRIC
+    | solo_lars(0.3, 1e-6)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # Dwibedi et al. 2021, by memory
+    "nnclr_imagenet": run(1000, 4096)
+    | WHOLE
+    | R50
+    | NO_ZERO_INIT
+    | NNCLR_HEADS
+    | flat("method", temperature=0.1, queue_size=98304, loss_weight=1.0)
+    | views(0.08, SIMCLR_ORDER, "bicubic", flip=0.5, blur=0.5, blur_sigma=[0.1, 2.0])
+    | jitter(0.8, 0.8, 0.8, 0.2)
+    | TORCHVISIONS
+    | lars(0.3, 4.8, 1e-6, inside=True)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # solo-learn, scripts/pretrain/cifar/nnclr.yaml
+    "nnclr_cifar10": run(1000, 256)
+    | WHOLE
+    | SOLO_PIXELS
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | NNCLR_HEADS
+    | head("projector", hidden_bias=True, out_bias=True)
+    | head("predictor", hidden_bias=True)
+    | flat("method", temperature=0.2, queue_size=65536, loss_weight=1.0)
+    | SOLO_ASYMMETRIC
+    | solo_lars(0.4, 1e-5)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    # Khosla et al. 2020; README, main_supcon.py and util.py of HobbitLong/SupContrast
+    "supcon_cifar10": run(1000, 1024)
+    | WHOLE
+    | FLOAT32
+    | NOTEBOOK
+    | flat("backbone", name="resnet50", stem="cifar")
+    | NO_ZERO_INIT
+    | SUPCON
+    | CIFAR_VIEWS
+    | {"augmentation.crop_scale": [0.2, 1.0]}
+    | sgd(0.125, 0.5, 1e-4)
+    | SUPCON_RATES,
+    # the same on images of 224 pixels
+    "supcon_imagenet": run(200, 1024)
+    | WHOLE
+    | R50
+    | NO_ZERO_INIT
+    | SUPCON
+    | CIFAR_VIEWS
+    | {"augmentation.crop_scale": [0.2, 1.0]}
+    | sgd(0.125, 0.5, 1e-4)
+    | SUPCON_RATES,
     # a course project (docs/ablations.md), and the code that it began with
     "simclr_losses_cifar10": run(80, 128)
     | flat("backbone", name="resnet50", stem="cifar")

@@ -9,7 +9,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from ssl_zoo.callbacks.due import log, log_due
 from ssl_zoo.metric_names import EMA_MOMENTUM
 from ssl_zoo.modules import Momentum
-from ssl_zoo.types import Facts
 
 
 class EMAMomentum(Callback):
@@ -22,7 +21,4 @@ class EMAMomentum(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.targets and log_due(trainer, batch_idx):
-            facts: Facts = pl_module.facts  # type: ignore[assignment]
-            steps = facts.total_steps or trainer.estimated_stepping_batches
-            progress = (trainer.global_step - 1) / steps  # as the method's `update` has it
-            log(trainer, {EMA_MOMENTUM: self.targets[0].momentum_at(progress)})
+            log(trainer, {EMA_MOMENTUM: self.targets[0].latest})

@@ -1,6 +1,6 @@
-"""Losses over similarities (contrastive), a prediction and its target, or a batch's statistics."""
+"""Losses over similarities, a prediction and its target, a batch's statistics, or its labels."""
 
-from ssl_zoo.losses.base import ContrastiveLoss, PredictiveLoss, StatisticLoss
+from ssl_zoo.losses.base import ContrastiveLoss, LabelledLoss, PredictiveLoss, StatisticLoss
 from ssl_zoo.losses.contrastive import InfoNCE, NPair
 from ssl_zoo.losses.correlation import CrossCorrelation, VarianceInvarianceCovariance
 from ssl_zoo.losses.logistic import NTLogistic
@@ -8,6 +8,7 @@ from ssl_zoo.losses.margin import ContrastiveMargin, FaceNetTriplet, MarginTripl
 from ssl_zoo.losses.nce import NCE
 from ssl_zoo.losses.predictive import NegativeCosine, NormalizedMSE, SoftmaxCrossEntropy
 from ssl_zoo.losses.sigreg import SIGReg
+from ssl_zoo.losses.supervised import SupervisedContrastive
 from ssl_zoo.losses.whitening import WhitenedMSE
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CrossCorrelation",
     "FaceNetTriplet",
     "InfoNCE",
+    "LabelledLoss",
     "MarginTriplet",
     "NPair",
     "NTLogistic",
@@ -26,6 +28,7 @@ __all__ = [
     "SIGReg",
     "SoftmaxCrossEntropy",
     "StatisticLoss",
+    "SupervisedContrastive",
     "VarianceInvarianceCovariance",
     "WhitenedMSE",
 ]

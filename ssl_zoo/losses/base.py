@@ -1,4 +1,4 @@
-"""Shared by the losses: their three kinds, and the mean over the pairs that are kept."""
+"""Shared by the losses: their four kinds, and the mean over the pairs that are kept."""
 
 from __future__ import annotations
 
@@ -45,6 +45,29 @@ class StatisticLoss(nn.Module, ABC):
     @abstractmethod
     def statistic(self, z: Tensor) -> Tensor:
         """The loss of (V, N, D), N images of all ranks in rank order."""
+
+
+class LabelledLoss(nn.Module, ABC):
+    """`loss(z (V, N, D), label (N,)) -> scalar`, over V views of labelled images.
+
+    A subclass defines `of_batch` over the images of all ranks, in float32 or better. Every rank
+    computes the same value; under DDP's averaging its gradient is that of the global batch.
+    """
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        """The loss of the global batch.
+
+        Args:
+            z: (V, N, D), this rank's embeddings of each view, with gradient.
+            label: (N,) their classes, -1 = unlabelled.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            images = all_gather(at_least_float32(z).transpose(0, 1).contiguous())
+            return self.of_batch(images.transpose(0, 1), all_gather(label))
+
+    @abstractmethod
+    def of_batch(self, z: Tensor, label: Tensor) -> Tensor:
+        """The loss of (V, N, D) and (N,), N images of all ranks in rank order."""
 
 
 def is_pair(neg: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ from torch import Tensor
 from ssl_zoo.types import BadValue, UserError
 
 
-def check_temperature(temperature: float) -> float:
+def check_temperature(temperature: float, name: str = "temperature") -> float:
     """The temperature itself.
 
     Raises:
         BadValue: If it is not above 0.
     """
     if not 0 < temperature < float("inf"):
-        raise BadValue("temperature", temperature, "above 0")
+        raise BadValue(name, temperature, "above 0")
     return temperature
 
 

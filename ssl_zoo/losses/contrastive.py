@@ -24,19 +24,27 @@ class InfoNCE(ContrastiveLoss):
         decoupled: The positive is left out of the denominator (DCL); the loss may then be negative.
         sigma: A decoupled positive counts 2 - exp(s+ / sigma) / mean exp(s+ / sigma) times, without
             gradient (DCLW); None = once.
+        base_temperature: The loss counts temperature / this times; 0.5 is MoCo v3's factor 2 tau.
+            None = once.
 
     Raises:
-        UserError: If the temperature or sigma is not above 0, or sigma is given to another form.
+        UserError: If a temperature or sigma is not above 0, or sigma is given to another form.
 
     Source: van den Oord et al. 2018, eq. 4; He et al. 2020 (MoCo), eq. 1; Chen et al. 2020
-    (SimCLR), eq. 1; Yeh et al. 2022 (DCL), eq. 5 and 6.
+    (SimCLR), eq. 1; Yeh et al. 2022 (DCL), eq. 5 and 6; Chen et al. 2021 (MoCo v3), algorithm 1.
     """
 
     def __init__(
-        self, temperature: float = 0.1, decoupled: bool = False, sigma: float | None = None
+        self,
+        temperature: float = 0.1,
+        decoupled: bool = False,
+        sigma: float | None = None,
+        base_temperature: float | None = None,
     ) -> None:
         super().__init__()
         self.temperature = check_temperature(temperature)
+        base = temperature if base_temperature is None else base_temperature
+        self.scale = temperature / check_temperature(base, "base_temperature")
         if sigma is not None and not decoupled:
             raise BadValue("sigma", sigma, says="is read by decoupled=true only")
         if sigma is not None and not 0 < sigma < float("inf"):
@@ -51,11 +59,11 @@ class InfoNCE(ContrastiveLoss):
             neg: (N, K) similarities to the negatives, -inf where there is none.
         """
         if self.decoupled:
-            return self._decoupled(at_least_float32(pos), at_least_float32(neg))
+            return self.scale * self._decoupled(at_least_float32(pos), at_least_float32(neg))
         logits = torch.cat([pos[:, None], neg], dim=1)
         logits = at_least_float32(logits) / self.temperature
         total = (logits.logsumexp(dim=1) - logits[:, 0]).sum()
-        return global_mean(total, len(pos))
+        return self.scale * global_mean(total, len(pos))
 
     def _decoupled(self, pos: Tensor, neg: Tensor) -> Tensor:
         attract = pos / self.temperature

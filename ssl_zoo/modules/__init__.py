@@ -5,6 +5,7 @@ from ssl_zoo.modules.heads import MLP, Frozen, Identity, Linear
 from ssl_zoo.modules.miners import AllTuples, DisjointPairs, DisjointTriplets
 from ssl_zoo.modules.negatives import InBatch, MemoryBank, Negatives, Queue
 from ssl_zoo.modules.norms import SplitBatchNorm
+from ssl_zoo.modules.support_set import SupportSet
 from ssl_zoo.modules.targets import Lagged, Momentum, Shared, ShuffleBN, StopGradient, Target
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "ShuffleBN",
     "SplitBatchNorm",
     "StopGradient",
+    "SupportSet",
     "Target",
 ]

@@ -69,6 +69,9 @@ class Momentum(_OwnEncoder):
     Raises:
         UserError: If a momentum is outside [0, 1].
 
+    Attributes:
+        latest: m of the last update.
+
     Source: He et al. 2020 (MoCo), eq. 2; Grill et al. 2020 (BYOL), sec. 3.3.
     """
 
@@ -85,6 +88,7 @@ class Momentum(_OwnEncoder):
             if value is None or not 0 <= value <= 1:
                 raise BadValue(name, value, "in [0, 1]")
         self.momentum, self.final_momentum = momentum, final_momentum
+        self.latest = momentum
 
     def momentum_at(self, progress: float) -> float:
         """The momentum at a point of the run, from 0 to 1."""
@@ -96,7 +100,8 @@ class Momentum(_OwnEncoder):
     def update(self, encoder: nn.Module, progress: float) -> None:
         own: list[Tensor] = list(self.encoder.parameters())
         online: list[Tensor] = list(encoder.parameters())
-        torch._foreach_lerp_(own, online, 1 - self.momentum_at(progress))
+        self.latest = self.momentum_at(progress)
+        torch._foreach_lerp_(own, online, 1 - self.latest)
 
 
 class Lagged(_OwnEncoder):

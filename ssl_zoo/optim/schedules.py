@@ -95,22 +95,40 @@ def warmup_cosine(
 
 
 def cosine_by_epoch(
-    optimizer: Optimizer, total_steps: int, epochs: int = 100, first_epoch: int = 0
+    optimizer: Optimizer,
+    total_steps: int,
+    epochs: int = 100,
+    first_epoch: int = 0,
+    final: float = 0.0,
+    warmup_epochs: float = 0.0,
+    warmup_from: float = 0.0,
 ) -> LambdaLR:
-    """Half a cosine to 0 that moves once per epoch: (1 + cos(pi epoch / epochs)) / 2.
+    """Half a cosine that moves once per epoch: (1 + cos(pi epoch / epochs)) / 2.
 
     Args:
         optimizer: Its groups' current rates are the peaks.
         total_steps: Optimizer steps of the whole run.
         epochs: Epochs of the whole run.
-        first_epoch: Number of the first epoch: 0, or 1 as in MoCo's CIFAR-10 notebook.
+        first_epoch: Number of the first epoch: 0, or 1 as in MoCo's CIFAR-10 notebook and SupCon.
+        final: The last rate as a fraction of the peak.
+        warmup_epochs: Length of a warm-up by step, in a straight line to where the cosine is then.
+        warmup_from: The first rate of the warm-up as a fraction of the peak.
 
-    Source: the official code of MoCo v2 and SimSiam.
+    Raises:
+        BadValue: If the warm-up is longer than the run.
+
+    Source: the official code of MoCo v2, SimSiam and SupCon.
     """
+    if warmup_epochs > epochs:
+        raise BadValue("warmup_epochs", warmup_epochs, f"at most epochs={epochs}")
+    warmup_steps = int(total_steps * warmup_epochs / epochs + 1e-6)
+    reached = half_cosine(1.0, final, warmup_epochs, epochs)
 
     def factor(step: int) -> float:
+        if step < warmup_steps:
+            return warmup_from + (reached - warmup_from) * step / warmup_steps
         epoch = min(epochs, step * epochs // total_steps + first_epoch)
-        return half_cosine(1.0, 0.0, epoch, epochs)
+        return half_cosine(1.0, final, epoch, epochs)
 
     return _schedule(optimizer, total_steps, factor)
 

@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,26 @@ def moco_v2() -> Any:
     return training(own | wrong(resnet(), "module.encoder_k.") | heads)
 
 
+def mlp(*widths: int, norm: bool = True, bias: bool = False, last: str = "") -> nn.Module:
+    """Linear layers with ReLUs between them; `last` is the norm at the end, plain or affine."""
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(pairwise(widths)):
+        layers.append(nn.Linear(a, b, bias=bias))
+        if i < len(widths) - 2:
+            layers += [nn.BatchNorm1d(b)] * norm + [nn.ReLU()]
+        elif last:
+            layers.append(nn.BatchNorm1d(b, affine=last == "affine"))
+    return nn.Sequential(*layers)
+
+
 def moco_v3(network: nn.Module, head: str) -> Any:
-    heads = some(f"module.base_encoder.{head}.0.weight", "module.predictor.0.weight")
-    copy = wrong(network, "module.momentum_encoder.")
-    return training(prefixed(network, "module.base_encoder.") | copy | heads)
+    """A ResNet's projector has two layers and its predictor no norm at the end, unlike a ViT's."""
+    dim, hidden = (128, (24,)) if head == "fc" else (192, (24, 24))
+    predictor = mlp(16, 24, 16, last="" if head == "fc" else "plain")
+    state = prefixed(network, "module.base_encoder.") | wrong(network, "module.momentum_encoder.")
+    for encoder in ("base_encoder", "momentum_encoder"):
+        state |= prefixed(mlp(dim, *hidden, 16, last="plain"), f"module.{encoder}.{head}.")
+    return training(state | prefixed(predictor, "module.predictor."), scaler={})
 
 
 @cache
@@ -125,7 +142,8 @@ def supcon(prefix: str) -> Any:
         name.replace("downsample", "shortcut"): value
         for name, value in prefixed(cifar_resnet(), prefix).items()
     }
-    return {"opt": argparse.Namespace(), "model": state | some("head.0.weight"), "epoch": 1}
+    head = prefixed(mlp(128, 128, 16, norm=False, bias=True), "head.")  # beside the wrapper's names
+    return {"opt": argparse.Namespace(), "model": state | head, "optimizer": {}, "epoch": 1}
 
 
 def swav() -> Any:
@@ -190,6 +208,15 @@ def solo() -> Any:
 def solo_cifar() -> Any:
     heads = some("classifier.weight", "projector.0.weight")
     return lightning(prefixed(cifar_resnet(padding=2), "encoder.") | heads)
+
+
+def solo_nnclr() -> Any:
+    """With its predictor and its queue: there is no official code."""
+    projector = prefixed(mlp(128, 24, 24, 16, bias=True, last="affine"), "projector.")
+    predictor = prefixed(mlp(16, 24, 16, bias=True), "predictor.")
+    queue = {"queue": torch.randn(8, 16), "queue_y": torch.zeros(8), "queue_ptr": torch.zeros(1)}
+    own = prefixed(resnet(), "backbone.") | some("classifier.weight", "classifier.bias")
+    return lightning(own | projector | predictor | queue)
 
 
 def lightly() -> Any:
@@ -260,6 +287,7 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], nn.Module], str]] = {
     "sthalles_2020": (sthalles_2020, resnet, "SimCLR (sthalles, 2020)"),
     "converted": (converted_simclr, resnet, "a plain state dict"),
     "solo": (solo, resnet, "solo-learn"),
+    "solo_nnclr": (solo_nnclr, resnet, "solo-learn"),
     "solo_cifar": (solo_cifar, lambda: cifar_resnet(padding=2), "solo-learn (2021)"),
     "lightly": (lightly, resnet, "lightly"),
     "lightly_sequential": (lightly_sequential, resnet, "lightly"),

@@ -112,6 +112,17 @@ def test_every_method_composes_and_holds_what_is_held(name: str, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_a_method_that_reads_labels_is_a_row_like_the_others(tmp_path: Path) -> None:
+    rows = ("simclr", "mocov3", "nnclr", "supcon")
+    lines = [f"  {name}_row: {{overrides: [method={name}]}}" for name in rows]
+    (tmp_path / "mine.yaml").write_text("\n".join(["methods:", *lines, "trials: 4\n"]))
+    planned = frozen_of(read_settings([f"study={tmp_path / 'mine.yaml'}"]))
+    held = [planned.held(method) for method in planned.frozen]
+    assert list(planned.frozen) == [f"{name}_row" for name in rows]
+    assert all(one == held[0] for one in held)
+
+
+@pytest.mark.slow
 def test_five_methods_go_on_other_data() -> None:
     args = ["dataset=cifar10", "backbone=resnet18_cifar", "epochs=2", "trials=3", "seeds=2"]
     planned = frozen_of(read_settings(["study=five_methods", *args]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from helpers.configs import TINY, Make
+from helpers.layouts import CASES
 from ssl_zoo.config import instantiate
 from ssl_zoo.train import train
 from ssl_zoo.training.build import build_method
@@ -75,6 +77,39 @@ def test_another_architecture(override: str, differs: str, run: Path, make_confi
     with pytest.raises(UserError) as error:
         built(make_config(f"init={run}", override))
     assert str(error.value) == said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "layout", "backbone"),
+    [
+        ("mocov3", "moco_v3", "resnet18"),
+        ("nnclr", "solo_nnclr", "resnet18"),
+        ("supcon", "supcon", "resnet18_cifar"),
+        ("supcon", "supcon_parallel", "resnet18_cifar"),
+    ],
+)
+def test_a_method_goes_on_from_its_papers_files(
+    method: str, layout: str, backbone: str, make_config: Make, tmp_path: Path
+) -> None:
+    content, network, _ = CASES[layout]
+    torch.save(content(), tmp_path / "official.pth")
+    tiny = [o for o in TINY if not o.startswith("backbone")]
+    chosen = [f"method={method}", "method.hidden_dim=16", f"backbone={backbone}"]
+    if method == "nnclr":
+        chosen.append("method.queue_size=64")
+    if method != "supcon":
+        chosen.append("method.predictor_dim=16")
+    cfg = make_config(
+        *tiny, *chosen, "backbone.width=0.25", f"init={tmp_path / 'official.pth'}", tiny=False
+    )
+    started = built(cfg)
+    encoders = [started.encoder, *([started.target.encoder] if method == "mocov3" else [])]
+    for encoder in encoders:
+        for name, value in network().state_dict().items():
+            assert torch.equal(encoder.backbone.state_dict()[name], value), name
+    metrics = train(cfg)
+    assert math.isfinite(metrics["train/loss"])
 
 
 def test_random_is_no_checkpoint_to_start_from(make_config: Make) -> None:
