@@ -8,6 +8,7 @@ from ssl_zoo.losses.margin import ContrastiveMargin, FaceNetTriplet, MarginTripl
 from ssl_zoo.losses.nce import NCE
 from ssl_zoo.losses.predictive import NegativeCosine, NormalizedMSE, SoftmaxCrossEntropy
 from ssl_zoo.losses.sigreg import SIGReg
+from ssl_zoo.losses.swapped import swapped_prediction
 from ssl_zoo.losses.whitening import WhitenedMSE
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "StatisticLoss",
     "VarianceInvarianceCovariance",
     "WhitenedMSE",
+    "swapped_prediction",
 ]

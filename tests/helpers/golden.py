@@ -16,7 +16,11 @@ from helpers.paths import ROOT
 def _files() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted((ROOT / "tests" / "golden").glob("*.json")):
-        found |= json.loads(path.read_text())
+        for name, entry in json.loads(path.read_text()).items():
+            if name in found:  # each file has the wrong forms of its own methods
+                found[name]["expected"] |= entry["expected"]
+            else:
+                found[name] = entry
     return found
 
 
