@@ -141,6 +141,7 @@ ROWS |= {
         }.items()
     },
     "lejepa_no_sigreg": loss("SIGReg", sigreg_weight=0.0),
+    "swav_softmax_codes": part("assignment", "Softmax", epsilon=0.05),
 }
 
 RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
@@ -152,6 +153,7 @@ RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
     "barlow": ["barlow_twins_quick", "barlow_twins_imagenet"],
     "vicreg": ["vicreg_quick", "vicreg_imagenet"],
     "lejepa": ["lejepa_quick", "lejepa_cifar10"],
+    "swav": ["swav_quick", "swav_imagenet"],
     "metric": ["metric_learning_omniglot", "metric_learning_mlrc"],
 }
 
@@ -184,6 +186,7 @@ def test_a_row_is_what_it_says(make_config: Make, name: str) -> None:
         ("barlow_twins", {"off_diagonal": 0.0051, "embed_dim": 2048, "hidden_dim": 2048}),
         ("vicreg", {"invariance": 25.0, "variance": 25.0, "covariance": 1.0, "embed_dim": 2048}),
         ("lejepa", {"sigreg_weight": 0.05, "embed_dim": 128, "hidden_dim": 2048}),
+        ("swav", {"num_prototypes": 3000, "temperature": 0.1, "queue_size": 0, "num_targets": 2}),
         ("instdisc", {"temperature": 0.07, "num_negatives": 4096, "bank_momentum": 0.5}),
     ],
 )

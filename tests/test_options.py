@@ -33,7 +33,7 @@ NEEDS = {  # what an option cannot do without
     "augmentation=mlrc": ["augmentation.size=32"],
 }
 
-WIDE = ("barlow_twins", "vicreg", "lejepa")  # 2048 dimensions
+WIDE = ("barlow_twins", "vicreg", "lejepa", "swav")  # 2048 dimensions
 NARROW = ["method.hidden_dim=16", "method.embed_dim=16"]
 
 TINY_NET = ["backbone.widths=[8,16]", "backbone.strides=[2,2]"]

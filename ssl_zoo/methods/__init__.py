@@ -9,6 +9,7 @@ from ssl_zoo.methods.metric_learning import MetricLearning
 from ssl_zoo.methods.moco import MoCo
 from ssl_zoo.methods.simclr import SimCLR
 from ssl_zoo.methods.simsiam import SimSiam
+from ssl_zoo.methods.swav import SwAV
 from ssl_zoo.methods.vicreg import VICReg
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "MoCo",
     "SimCLR",
     "SimSiam",
+    "SwAV",
     "VICReg",
 ]
