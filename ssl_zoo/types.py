@@ -107,8 +107,9 @@ class Embeddings(NamedTuple):
         representation: (N, num_features), h of `views[0]` by the online branch, detached.
         online: Of each view that the online branch sees, in their order, z (N, embed_dim),
             unnormalised; MoCo's queries.
-        target: z of the target branch by the view's index in `views`, for the views that need it;
-            MoCo's keys. Empty if there is no target.
+        target: By the view's index in `views`, z of the views that others are compared with: of
+            the target branch (MoCo's keys), or of the large views where others may be small
+            (multi-crop). Empty if there is no target.
         prediction: p of each z in `online`; empty if there is no predictor.
     """
 

@@ -141,6 +141,7 @@ ROWS |= {
         }.items()
     },
     "lejepa_no_sigreg": loss("SIGReg", sigreg_weight=0.0),
+    "swav_softmax_codes": part("assignment", "Softmax", epsilon=0.05),
 }
 
 ROWS |= {"mocov3_predictor_none": part("predictor", "Identity")}
@@ -155,6 +156,7 @@ RECIPES = {  # what docs/ablations.md or a recipe's header has them stand on
     "vicreg": ["vicreg_quick", "vicreg_imagenet"],
     "lejepa": ["lejepa_quick", "lejepa_cifar10"],
     "mocov3": ["mocov3_quick", "mocov3_imagenet"],
+    "swav": ["swav_quick", "swav_imagenet"],
     "metric": ["metric_learning_omniglot", "metric_learning_mlrc"],
 }
 
@@ -190,6 +192,7 @@ def test_a_row_is_what_it_says(make_config: Make, name: str) -> None:
         ("mocov3", {"momentum": 0.99, "final_momentum": 1.0, "temperature": 1.0, "embed_dim": 256}),
         ("nnclr", {"queue_size": 98304, "temperature": 0.1, "embed_dim": 256, "hidden_dim": 2048}),
         ("supcon", {"temperature": 0.1, "embed_dim": 128, "hidden_dim": None}),
+        ("swav", {"num_prototypes": 3000, "temperature": 0.1, "queue_size": 0, "num_targets": 2}),
         ("instdisc", {"temperature": 0.07, "num_negatives": 4096, "bank_momentum": 0.5}),
     ],
 )

@@ -179,7 +179,7 @@ def test_drawn_slots(outcome: Outcome) -> None:
 def test_two_halves_of_a_batch_equal_the_whole(
     outcome: Outcome, case: str, accumulate: int
 ) -> None:
-    whole = run_steps(cases("TWO_PROCESSES")[case], accumulate)
+    whole = run_steps(case, cases("TWO_PROCESSES")[case], accumulate)
     halves = [Steps(*found[f"{case} {accumulate}"]) for found in outcome.ranks]
     own = "running_"  # statistics are each process's own
     for half in halves:

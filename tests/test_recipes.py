@@ -29,6 +29,7 @@ OWN = {
     *(f"{name}_quick" for name in ("simclr", "moco", "byol", "simsiam", "instdisc")),
     *("barlow_twins_quick", "vicreg_quick", "lejepa_quick"),
     *("mocov3_quick", "nnclr_quick", "supcon_quick"),
+    *("swav_quick", "lejepa_multi_crop_quick"),
     *("bccd_tiles", "metric_learning_omniglot", "simclr_cifar10_cpu"),
 }
 
@@ -178,6 +179,12 @@ SIMSIAM = head(
     "projector", hidden_dim=2048, out_dim=2048, hidden_norm=True, out_norm="plain"
 ) | head("predictor", hidden_dim=512, hidden_norm=True, out_norm="none", num_layers=2)
 SIMSIAM |= flat("method", symmetric=True, constant_predictor_lr=True, loss_weight=1.0)
+
+
+SWAV = head("projector", hidden_dim=2048, out_dim=128, num_layers=2, hidden_bias=True)
+SWAV |= head("projector", hidden_norm=True, out_norm="none") | head("prototypes", count=3000)
+SWAV |= head("assignment", epsilon=0.05, iterations=3)
+SWAV |= flat("method", temperature=0.1, num_targets=2, loss_weight=1.0)
 
 
 # --- recipe -> key -> what is published -----------------------------------------------------------
@@ -486,6 +493,50 @@ RECIPES: dict[str, dict[str, Any]] = {
     | {"augmentation.crop_scale": [0.2, 1.0]}
     | sgd(0.125, 0.5, 1e-4)
     | SUPCON_RATES,
+    # the same README: two global and six local views
+    "lejepa_multi_crop_imagenet": run(100, 512)
+    | WHOLE
+    | R50
+    | NO_ZERO_INIT
+    | head("projector", hidden_dim=2048, out_dim=512, num_layers=3, hidden_norm=True)
+    | flat("method", embed_dim=512, sigreg_weight=0.05)
+    | head("loss", num_slices=1024, num_global=None, t_max=3.0, num_points=17)
+    | BYOL_VIEWS
+    | flat("augmentation", crop_scale=[0.3, 1.0], blur=0.5, solarize=0.2, views=[])
+    | flat("augmentation.small", count=6, size=98, crop_scale=[0.05, 0.3])
+    | flat("optimizer", base_lr=5e-4, lr=5e-4, weight_decay=5e-4)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.001),
+    # facebookresearch/swav, scripts/swav_800ep_pretrain.sh and main_swav.py
+    "swav_imagenet": run(800, 4096)
+    | WHOLE
+    | R50
+    | NO_ZERO_INIT
+    | flat("dataset", mean=[0.485, 0.456, 0.406], std=[0.228, 0.224, 0.225])
+    | SWAV
+    | flat("method", frozen_epochs=1, queue_size=0)
+    | views(0.14, SIMCLR_ORDER, "bilinear", flip=0.5, blur=0.5, blur_sigma=[0.1, 2.0])
+    | jitter(0.8, 0.8, 0.8, 0.2)
+    | TORCHVISIONS
+    | flat("augmentation", num_views=2, solarize=0.0, views=[])
+    | flat("augmentation.small", count=6, size=96, crop_scale=[0.05, 0.14])
+    | lars(0.3, 4.8, 1e-6, inside=False)
+    | flat("optimizer", trust="separate", clip=False, exclude_bias_and_norm=False)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.001),
+    # solo-learn, scripts/pretrain/cifar/swav.yaml and augmentations/symmetric.yaml
+    "swav_cifar10": run(1000, 256)
+    | WHOLE
+    | SOLO_PIXELS
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | SWAV
+    | flat("method", frozen_epochs=2, queue_size=3840, queue_start_epoch=50)
+    | views(0.08, SIMCLR_ORDER, "bicubic", flip=0.5, blur=0.5, blur_sigma=[0.1, 2.0])
+    | jitter(0.8, 0.8, 0.8, 0.2)
+    | TORCHVISIONS
+    | flat("augmentation", num_views=2, solarize=0.0, views=[])
+    | {"augmentation.small.count": 0}
+    | solo_lars(0.6, 1e-6)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
     # a course project (docs/ablations.md), and the code that it began with
     "simclr_losses_cifar10": run(80, 128)
     | flat("backbone", name="resnet50", stem="cifar")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.method_cases import cases
-from helpers.steps import make_batch, part_of
+from helpers.steps import batch_of, part_of
 from ssl_zoo.types import Embeddings
 
 
@@ -32,7 +32,7 @@ def test_embeddings_of_two_halves_have_the_loss_of_the_whole(case: str) -> None:
     torch.manual_seed(0)
     whole = cases("TWO_PROCESSES")[case]().double()
     halves = copy.deepcopy(whole)
-    batch = make_batch(1, num_views=1 if whole.takes_views(1) else 2)
+    batch = batch_of(case, whole, step=1)
     expected = whole.step(batch)
     parts = [part_of(batch, i, 2) for i in range(2)]
     embeddings = joined([halves.embed(part.views) for part in parts])

@@ -178,6 +178,12 @@ class DataModule(LightningDataModule):
             raise UserError(f"the augmentation {name} has num_views={views}: set it, an int")
         return views
 
+    @property
+    def view_sizes(self) -> list[int]:
+        """Side of each view; of one's own augmentation, which may not say, the views' one size."""
+        sizes = getattr(self.augmentation, "sizes", None)
+        return [self.view_size] * self.num_views if sizes is None else list(sizes)
+
     def train_dataloader(self) -> TrainLoader:
         sampler = self._sampler()
         if self.overfit_batches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def data_facts(data: DataModule) -> dict[str, Any]:
         "left_out": dict(data.left_out),
         "input_size": data.preprocess.image_size,
         "view_size": data.view_size,
+        "view_sizes": list(getattr(data.augmentation, "sizes", [])),
         "statistics": data.statistics,
     }
 
@@ -59,6 +61,10 @@ def input_in_words(facts: Mapping[str, Any]) -> str:
     """What the backbone sees, as in "32 x 32 pixels, normalised by ImageNet's statistics"."""
     size, views = facts["input_size"], facts["view_size"]
     seen = f"{size} x {size} pixels" + (f" (views {views} x {views})" if views != size else "")
+    if len(sides := Counter(facts["view_sizes"])) > 1:
+        listed = ", ".join(f"{count} of {side} x {side}" for side, count in sides.items())
+        pixels = sum(count * side * side for side, count in sides.items())
+        seen = f"{size} x {size} pixels ({sides.total()} views: {listed}; {pixels:,} pixels)"
     return f"{seen}, normalised by {facts['statistics']} statistics"
 
 

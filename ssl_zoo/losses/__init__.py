@@ -9,6 +9,7 @@ from ssl_zoo.losses.nce import NCE
 from ssl_zoo.losses.predictive import NegativeCosine, NormalizedMSE, SoftmaxCrossEntropy
 from ssl_zoo.losses.sigreg import SIGReg
 from ssl_zoo.losses.supervised import SupervisedContrastive
+from ssl_zoo.losses.swapped import swapped_prediction
 from ssl_zoo.losses.whitening import WhitenedMSE
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "SupervisedContrastive",
     "VarianceInvarianceCovariance",
     "WhitenedMSE",
+    "swapped_prediction",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ssl_zoo.distributed import all_gather, global_mean
 from ssl_zoo.hardware import at_least_float32
+from ssl_zoo.types import UserError
 
 
 class ContrastiveLoss(nn.Module):
@@ -30,21 +31,36 @@ class StatisticLoss(nn.Module, ABC):
 
     A subclass defines `statistic` over the images of all ranks, in float32 or better. Every rank
     computes the same value; under DDP's averaging its gradient is that of the global batch.
+
+    Attributes:
+        takes_small: Whether it knows multi-crop's small views, in `statistic_with_small`.
     """
 
-    def forward(self, z: Tensor) -> Tensor:
+    takes_small = False
+
+    def forward(self, z: Tensor, num_large: int | None = None) -> Tensor:
         """The statistic of the global batch.
 
         Args:
             z: (V, N, D), this rank's embeddings of each view, with gradient.
+            num_large: The first views, where those after them are small; None = none is.
+
+        Raises:
+            UserError: If there are small views, which the loss does not know.
         """
         with torch.autocast(z.device.type, enabled=False):
-            images = all_gather(at_least_float32(z).transpose(0, 1).contiguous())
-            return self.statistic(images.transpose(0, 1))
+            images = all_gather(at_least_float32(z).transpose(0, 1).contiguous()).transpose(0, 1)
+            if num_large is None or num_large == len(z):
+                return self.statistic(images)
+            return self.statistic_with_small(images, num_large)
 
     @abstractmethod
     def statistic(self, z: Tensor) -> Tensor:
         """The loss of (V, N, D), N images of all ranks in rank order."""
+
+    def statistic_with_small(self, z: Tensor, num_large: int) -> Tensor:
+        """The same, where the views after the first `num_large` are small."""
+        raise UserError(f"{type(self).__name__} takes views of one size, not multi-crop's")
 
 
 class LabelledLoss(nn.Module, ABC):

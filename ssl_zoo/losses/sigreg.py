@@ -21,7 +21,8 @@ class SIGReg(StatisticLoss):
     Args:
         sigreg_weight: lambda, the weight of SIGReg; below it 1 - lambda is left for the invariance.
         num_slices: Projections of a step.
-        num_global: The first views of an image, whose mean is the centre; None = all.
+        num_global: The first views of an image, whose mean is the centre; None = all but
+            multi-crop's small ones.
         t_max: The characteristic functions are compared from -t_max to t_max.
         num_points: At this many points from 0 to t_max; the other half is the same.
         seed: Of the slices.
@@ -32,6 +33,7 @@ class SIGReg(StatisticLoss):
     Source: Balestriero & LeCun 2025 (LeJEPA), the official code and its MINIMAL.md.
     """
 
+    takes_small = True
     calls: Tensor
 
     def __init__(
@@ -61,7 +63,11 @@ class SIGReg(StatisticLoss):
 
     def statistic(self, z: Tensor) -> Tensor:
         """The loss of (V, N, D)."""
-        centre = z[: self.num_global].mean(dim=0)
+        return self.statistic_with_small(z, num_large=len(z))
+
+    def statistic_with_small(self, z: Tensor, num_large: int) -> Tensor:
+        """The same; the mean of the large views is the centre."""
+        centre = z[: self.num_global or num_large].mean(dim=0)
         invariance = (z - centre).square().mean()
         slices = self.draw_slices(z.shape[2], z.device).to(z.dtype)
         sigreg = gaussian_misfit(z @ slices, self.t_max, self.num_points).mean()

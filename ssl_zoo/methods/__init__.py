@@ -12,6 +12,7 @@ from ssl_zoo.methods.nnclr import NNCLR
 from ssl_zoo.methods.simclr import SimCLR
 from ssl_zoo.methods.simsiam import SimSiam
 from ssl_zoo.methods.supcon import SupCon
+from ssl_zoo.methods.swav import SwAV
 from ssl_zoo.methods.vicreg import VICReg
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "SimCLR",
     "SimSiam",
     "SupCon",
+    "SwAV",
     "VICReg",
 ]

@@ -35,11 +35,13 @@ class Method(LightningModule, ABC):
 
     Attributes:
         takes: The kind of loss.
+        takes_sizes: Whether views may be of several sizes, the largest first (multi-crop).
         encoder: Backbone and projector; `encoder(view)` is (h, z).
         checkpoint_extras: Plain data that is saved beside the weights (config, preprocessing).
     """
 
     takes: type[nn.Module] = nn.Module
+    takes_sizes = False
     encoder: Encoder
 
     def __init__(
@@ -62,7 +64,7 @@ class Method(LightningModule, ABC):
         return representation
 
     def takes_views(self, n: int) -> bool:
-        """Whether a step takes this number of views of each image."""
+        """Whether a step takes this number of an image's views, not counting small ones."""
         return n == 2
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,19 +47,18 @@ def check_cosines(loss: nn.Module, negatives: Negatives) -> None:
         raise BadValue("negatives.normalize", negatives.normalize, f"true: {reason}")
 
 
-def stacked(views: list[Tensor]) -> Tensor:
-    """The views as one batch, V tensors (N, C, H, W) -> (V * N, C, H, W).
+def by_size(views: list[Tensor]) -> list[Tensor]:
+    """The views as one batch for each size; V of (N, C, H, W) -> (V * N, C, H, W) if it is one.
 
-    Raises:
-        UserError: If their sizes differ.
+    Views of one size follow each other.
     """
-    sizes = [view.shape[-1] for view in views]
-    if len(set(sizes)) > 1:
-        raise UserError(
-            f"augmentation makes views of {sizes} pixels, but this method encodes all views in one "
-            "batch: give them one size"
-        )
-    return torch.cat(views)
+    groups = groupby(views, key=lambda view: view.shape[-1])
+    return [torch.cat(list(group)) for _, group in groups]
+
+
+def num_large(views: list[Tensor]) -> int:
+    """How many views, from the first on, are of the first one's size."""
+    return sum(view.shape[-1] == views[0].shape[-1] for view in views)
 
 
 def check_embeddings(embeddings: Any) -> Embeddings:

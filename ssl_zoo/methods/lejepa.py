@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_zoo.losses import StatisticLoss
 from ssl_zoo.methods.base import Method
-from ssl_zoo.methods.checks import build_loss, stacked
+from ssl_zoo.methods.checks import build_loss, by_size, num_large
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import Embeddings, StepOutput
 
@@ -26,8 +26,9 @@ class LeJEPA(Method):
         loss: `loss(z)` over all views of the global batch; SIGReg in the paper.
         **shared: What every method takes, see `Method`.
 
-    Source: Balestriero & LeCun 2025 and the official code's MINIMAL.md, where all views are
-    global. There is no teacher, no predictor and no stop-gradient.
+    Source: Balestriero & LeCun 2025 and the official code: all views are global in its MINIMAL.md;
+    in its README small, local views join them. There is no teacher, no predictor and no
+    stop-gradient.
     """
 
     takes = StatisticLoss
@@ -42,15 +43,19 @@ class LeJEPA(Method):
         super().__init__(**shared)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
         self.loss = build_loss(self, loss)
+        self.takes_sizes = bool(self.loss.takes_small)
 
     def takes_views(self, n: int) -> bool:
         return n >= 2
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        h, z = self.encoder(stacked(views))  # all views share batch statistics
-        online = list(z.chunk(len(views)))
-        return Embeddings(h[: len(online[0])].detach(), online, target={}, prediction=[])
+        h, z = zip(
+            *map(self.encoder, by_size(views)), strict=True
+        )  # a size's statistics are shared
+        online = list(torch.cat(z).chunk(len(views)))
+        large = dict(enumerate(online[: num_large(views)]))  # their mean is what all are drawn to
+        return Embeddings(h[0][: len(online[0])].detach(), online, target=large, prediction=[])
 
     def objective(self, embeddings: Embeddings, index: Tensor, label: Tensor) -> StepOutput:
-        loss = self.loss(torch.stack(embeddings.online))
+        loss = self.loss(torch.stack(embeddings.online), num_large=len(embeddings.target))
         return StepOutput(loss, embeddings.representation, embeddings.online[0].detach(), {})

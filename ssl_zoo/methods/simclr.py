@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_zoo.losses import ContrastiveLoss
 from ssl_zoo.methods.base import Method
-from ssl_zoo.methods.checks import build_loss, check_cosines, stacked
+from ssl_zoo.methods.checks import build_loss, by_size, check_cosines, num_large
 from ssl_zoo.modules import Encoder, InBatch, Negatives
 from ssl_zoo.types import BadValue, Embeddings, StepOutput
 
@@ -23,6 +23,8 @@ def interleave(first: Tensor, second: Tensor) -> Tensor:
 @final
 class SimCLR(Method):
     """Two views of an image attract each other and repel every other view of the global batch.
+
+    Of more than two views, the loss is the mean over the pairs that have a large one (multi-crop).
 
     Args:
         backbone: f, (N, C, H, W) -> (N, num_features).
@@ -42,6 +44,7 @@ class SimCLR(Method):
     """
 
     takes = ContrastiveLoss
+    takes_sizes = True
 
     def __init__(
         self,
@@ -63,12 +66,24 @@ class SimCLR(Method):
         self.same_view_negatives = same_view_negatives
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        h, z = self.encoder(stacked(views))  # both views share batch statistics
-        z1, z2 = z.chunk(2)
-        return Embeddings(h[: len(z1)].detach(), online=[z1, z2], target={}, prediction=[])
+        h, z = zip(
+            *map(self.encoder, by_size(views)), strict=True
+        )  # a size's statistics are shared
+        online = list(torch.cat(z).chunk(len(views)))
+        large = dict(enumerate(online[: num_large(views)]))
+        return Embeddings(h[0][: len(online[0])].detach(), online, target=large, prediction=[])
 
     def objective(self, embeddings: Embeddings, index: Tensor, label: Tensor) -> StepOutput:
-        z1, z2 = embeddings.online
+        z = embeddings.online
+        pairs = [(i, v) for i in embeddings.target for v in range(i + 1, len(z))]
+        losses, top1 = zip(*(self._contrast(z[i], z[v], index) for i, v in pairs), strict=True)
+        self.negatives.push(interleave(z[1], z[0]), interleave(index, index))
+        metrics = {"contrastive_top1": top1[0]}
+        loss = sum(losses) / len(losses)
+        return StepOutput(loss, embeddings.representation, z[0].detach(), metrics)
+
+    def _contrast(self, z1: Tensor, z2: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of two views, and how often the other view is the nearest."""
         query, key = interleave(z1, z2), interleave(z2, z1)
         twice = interleave(index, index)
         if self.same_view_negatives:
@@ -76,10 +91,7 @@ class SimCLR(Method):
         else:
             pairs = [self.negatives.negatives(q, k, index) for q, k in ((z1, z2), (z2, z1))]
             pos, neg = (interleave(*both) for both in zip(*pairs, strict=True))
-        loss = self.loss(pos=pos, neg=neg)
-        self.negatives.push(key, twice)
-        metrics = {"contrastive_top1": (pos > neg.max(dim=1).values).float().mean().detach()}
-        return StepOutput(loss, embeddings.representation, z1.detach(), metrics)
+        return self.loss(pos=pos, neg=neg), (pos > neg.max(dim=1).values).float().mean().detach()
 
     def update(self, progress: float) -> None:
         self.negatives.update()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -18,7 +19,15 @@ class Encoder(nn.Module):
         self.backbone = backbone
         self.projector = projector
 
-    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """The representation (N, num_features) and the embedding (N, embed_dim), unnormalised."""
+    def forward(self, view: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        """The representation (N, num_features) and the embedding (N, embed_dim), unnormalised.
+
+        Args:
+            view: (N, C, H, W).
+            others: Views of other sizes, whose rows follow; the backbone sees each on its own, the
+                projector all at once.
+        """
         h = self.backbone(view)
+        if others:
+            h = torch.cat([h, *map(self.backbone, others)])
         return h, self.projector(h)

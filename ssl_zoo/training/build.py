@@ -71,7 +71,7 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     # a partial, since Hydra itself would pass the facts on as a list
     make = instantiate(module, _partial_=True)
     check_wired(module)
-    check_parts(make.keywords, data.view_size)
+    check_parts(make.keywords, data.view_sizes)
     method: Method = built("method", make, facts=facts_of(cfg, data))
     check_kind(method)
     check_views(cfg, method, data)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,14 +44,14 @@ def check_wired(module: DictConfig) -> None:
             raise UserError(f"method.module has no {name}: add `{name}: {line}` to its YAML")
 
 
-def check_parts(arguments: Mapping[str, Any], image_size: int) -> None:
+def check_parts(arguments: Mapping[str, Any], view_sizes: Sequence[int]) -> None:
     """Try the backbone and the projector that a method is about to be built from.
 
     The projector is built once more for it; the random generator stays as it is.
 
     Args:
         arguments: Of the method.
-        image_size: Side of the training views.
+        view_sizes: Sides of the training views.
 
     Raises:
         UserError: Naming what does not hold.
@@ -58,7 +59,8 @@ def check_parts(arguments: Mapping[str, Any], image_size: int) -> None:
     if "backbone" not in arguments:
         return
     backbone = arguments["backbone"]
-    check_backbone(backbone, image_size)
+    for side in dict.fromkeys(view_sizes):
+        check_backbone(backbone, side)
     if "projector" in arguments:
         with torch.random.fork_rng(devices=[]):
             head = built("projector", arguments["projector"], in_dim=backbone.num_features)
@@ -82,12 +84,14 @@ def check_kind(method: Any) -> None:
 
 
 def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
-    """Refuse a recipe that makes a different number of views than the method takes.
+    """Refuse a recipe that makes other views than the method takes, by their number or sizes.
 
     Raises:
-        UserError: Naming it, and a number that the method takes.
+        UserError: Naming them, and what the method takes.
     """
-    made = data.num_views
+    sizes = data.view_sizes
+    _check_sizes(cfg, method, sizes)
+    made = sizes.count(sizes[0])
     if not method.takes_views(made):
         taken = next(n for n in range(1, 100) if method.takes_views(n))
         name = type(method).__name__
@@ -99,6 +103,26 @@ def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
         raise UserError(
             f"augmentation.num_views={made}, but {name} takes {taken}: "
             f"set augmentation.num_views={taken}"
+        )
+
+
+def _check_sizes(cfg: DictConfig, method: Method, sizes: list[int]) -> None:
+    """Refuse multi-crop where the method takes views of one size, or their order is another."""
+    if len(counts := Counter(sizes)) == 1:
+        return
+    listed = ", ".join(f"{count} of {side}" for side, count in counts.items()) + " pixels"
+    name = type(method).__name__
+    if not method.takes_sizes:
+        small = (cfg.augmentation.get("small") or {}).get("count")
+        fix = "set augmentation.small.count=0" if small else "give augmentation.views one size"
+        raise UserError(
+            f"augmentation makes views of several sizes ({listed}), but {name} takes views of one "
+            f"size: {fix}"
+        )
+    if sizes != sorted(sizes, reverse=True):
+        raise UserError(
+            f"augmentation.views makes views of {listed}, in this order, but {name} takes the "
+            "first as the large ones: list them from the largest to the smallest"
         )
 
 

@@ -17,7 +17,7 @@ def _files() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted((ROOT / "tests" / "golden").glob("*.json")):
         for name, entry in json.loads(path.read_text()).items():
-            if name in found:  # each file lists the wrong forms of its own entries
+            if name in found:  # each file has the wrong forms of its own methods
                 found[name]["expected"] |= entry["expected"]
             else:
                 found[name] = entry

@@ -146,13 +146,22 @@ def supcon(prefix: str) -> Any:
     return {"opt": argparse.Namespace(), "model": state | head, "optimizer": {}, "epoch": 1}
 
 
+@cache
+def swav_heads() -> nn.Module:
+    """With the names and shapes of src/resnet50.py."""
+    heads = nn.Module()
+    layers = [nn.Linear(128, 2048), nn.BatchNorm1d(2048), nn.ReLU(), nn.Linear(2048, 128)]
+    heads.projection_head = nn.Sequential(*layers)
+    heads.prototypes = nn.Linear(128, 3000, bias=False)
+    return heads
+
+
 def swav() -> Any:
-    heads = some("module.projection_head.0.weight", "module.prototypes.weight")
-    return prefixed(resnet(), "module.") | heads
+    return prefixed(resnet(), "module.") | prefixed(swav_heads(), "module.")
 
 
 def swav_training() -> Any:
-    return training(swav(), scheduler=None)
+    return {"epoch": 800, "state_dict": swav(), "optimizer": {}, "amp": {}}
 
 
 def barlow_full() -> Any:

@@ -52,6 +52,16 @@ def batches() -> list[MultiViewBatch]:
     return [MultiViewBatch([images(), images()], index, index) for _ in range(STEPS)]
 
 
+def crops() -> list[MultiViewBatch]:
+    """As `batches`, with two small views after the two large ones."""
+    generator = torch.Generator().manual_seed(2)
+    batch = []
+    for large in batches():
+        small = [torch.randn(BATCH, 3, 4, 4, generator=generator) for _ in range(2)]
+        batch.append(large._replace(views=[*large.views, *small]))
+    return batch
+
+
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()
@@ -63,7 +73,10 @@ def train_ours(method: Method, data: list[MultiViewBatch] | None = None) -> list
     losses = []
     for k, batch in enumerate(data or batches()):
         loss = method.step(batch).loss
-        descend(optimizer, loss)
+        optimizer.zero_grad()
+        loss.backward()
+        method.before_step(progress=k / STEPS)
+        optimizer.step()
         method.update(progress=k / STEPS)
         losses.append(loss.item())
     return losses

@@ -72,14 +72,24 @@ class LossOf(nn.Module):
         return self.method.step(batch).loss
 
 
-def make_batch(step: int, num_views: int) -> MultiViewBatch:
-    """The global batch; in odd steps some images are there twice, within and across the halves."""
+def make_batch(step: int, num_views: int, small: int = 0) -> MultiViewBatch:
+    """The global batch; in odd steps some images are there twice, within and across the halves.
+
+    `small` views of a smaller size follow.
+    """
     generator = torch.Generator().manual_seed(step)
     colour = 3 * torch.randn(2, IMAGES, 3, 1, 1, generator=generator, dtype=torch.float64)
     views = colour + torch.randn(2, IMAGES, 3, 6, 6, generator=generator, dtype=torch.float64)
     index = torch.arange(IMAGES) if step % 2 == 0 else torch.tensor([0, 1, 1, 2, 3, 0, 5, 2])
     label = index % CLASSES  # the supervised method reads it
-    return MultiViewBatch(list(views[:num_views]), label, index + step)
+    crops = [views[i % 2, :, :, i : i + 4, :4] for i in range(small)]
+    return MultiViewBatch([*views[:num_views], *crops], label, index + step)
+
+
+def batch_of(case: str, method: Method, step: int) -> MultiViewBatch:
+    """The global batch that a case takes; small views too, if it is named `..._multi_crop`."""
+    small = 2 if case.endswith("multi_crop") else 0
+    return make_batch(step, 1 if method.takes_views(1) else 2, small)
 
 
 def part_of(batch: MultiViewBatch, part: int, num_parts: int) -> MultiViewBatch:
@@ -97,7 +107,7 @@ class Steps(NamedTuple):
     state: dict[str, Tensor]
 
 
-def run_steps(make: Callable[[], Method], accumulate: int) -> Steps:
+def run_steps(case: str, make: Callable[[], Method], accumulate: int) -> Steps:
     """Optimizer steps on this process's part of each micro-batch, as Lightning takes them."""
     rank, world_size = distributed.rank(), distributed.world_size()
     torch.manual_seed(0)
@@ -108,7 +118,7 @@ def run_steps(make: Callable[[], Method], accumulate: int) -> Steps:
     optimizer = torch.optim.SGD(method.param_groups(), lr=0.05, momentum=0.9)
     losses, gradients = [], []
     for step in range(STEPS):
-        batch = make_batch(step, 1 if method.takes_views(1) else 2)
+        batch = batch_of(case, method, step)
         optimizer.zero_grad()
         for j in range(accumulate):
             averaged = world_size == 1 or j == accumulate - 1  # over ranks, once a step
@@ -118,6 +128,7 @@ def run_steps(make: Callable[[], Method], accumulate: int) -> Steps:
             losses.append(loss.item())
         named = method.named_parameters()
         gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+        method.before_step(step / STEPS)
         optimizer.step()
         method.update(step / STEPS)
     return Steps(losses, gradients, dict(method.state_dict()))

@@ -113,7 +113,7 @@ def worker(
     results["shuffles"], results["bank_draws"] = shuffles(), bank_draws()
     for case, accumulate in steps:
         make = cases("TWO_PROCESSES")[case]
-        results[f"{case} {accumulate}"] = tuple(run_steps(make, accumulate))
+        results[f"{case} {accumulate}"] = tuple(run_steps(case, make, accumulate))
     dist.destroy_process_group()
     # as a cluster starts the processes of a run
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -10,8 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.pseudo_code import BATCH, LR, Case, Net, Trained, batches, descend, plain, unit
-from helpers.steps import HEAD, INFO_NCE, SUBSAMPLED, net
+from helpers.pseudo_code import (
+    BATCH,
+    LR,
+    Case,
+    Net,
+    Trained,
+    batches,
+    crops,
+    descend,
+    plain,
+    unit,
+)
+from helpers.steps import HEAD, INFO_NCE, SUBSAMPLED, Normed, net
 from ssl_zoo.backbones import ConvNet
 from ssl_zoo.losses import InfoNCE
 from ssl_zoo.methods import Method, SimCLR
@@ -247,9 +259,13 @@ TWO_PROCESSES = {
     "simclr": on_two,
     "simclr_subsampled": partial(on_two, SUBSAMPLED),
     "simclr_dclw": partial(on_two, partial(InfoNCE, 0.2, decoupled=True, sigma=0.5)),
+    "simclr_multi_crop": on_two,
 }
 RUNS_OF_TWO = {"simclr": ["method.projector.hidden_norm=false"]}
-RESUMES = {"simclr": ["method=simclr", "method/loss=nt_logistic", "method.loss.mode=subsample"]}
+RESUMES = {
+    "simclr": ["method=simclr", "method/loss=nt_logistic", "method.loss.mode=subsample"],
+    "simclr_multi_crop": ["method=simclr", "augmentation=multi_crop", "augmentation.small.count=2"],
+}
 
 
 def repelled_by_the_other_view(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
@@ -279,5 +295,37 @@ def of_one_view() -> Method:
     return SimCLR(Net(), projector, InBatch, loss, same_view_negatives=False)
 
 
+def nt_xent(views: list[Tensor]) -> Tensor:
+    """Algorithm 1's loss of two views' unit embeddings."""
+    z = torch.cat(views)
+    terms = (z @ z.T / TEMPERATURE).exp()
+    loss = torch.zeros(())
+    for i in range(2 * BATCH):
+        others = [k for k in range(2 * BATCH) if k != i]
+        loss = loss - (terms[i, (i + BATCH) % (2 * BATCH)] / terms[i, others].sum()).log()
+    return loss / (2 * BATCH)
+
+
+def large_with_all(method: Method) -> Trained:
+    """Each large view with each view after it: five pairs of two large and two small ones."""
+    f = copy.deepcopy(nn.Sequential(method.encoder.backbone, method.encoder.projector))
+    optimizer = torch.optim.SGD(f.parameters(), lr=LR, momentum=0.9)
+    losses = []
+    for views, *_ in crops():
+        z = [unit(x) for half in (views[:2], views[2:]) for x in f(torch.cat(half)).chunk(2)]
+        pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3)]
+        loss = torch.stack([nt_xent([z[i], z[j]]) for i, j in pairs]).mean()
+        descend(optimizer, loss)
+        losses.append(loss.item())
+    return losses, {"encoder": f}
+
+
+def of_crops() -> Method:
+    return SimCLR(Normed(), partial(Linear, out_dim=4), InBatch, InfoNCE(TEMPERATURE))
+
+
 # Algorithm 1 itself is compared above, step by step.
-PSEUDO_CODE = {"simclr_of_one_view": Case(of_one_view, one_view)}
+PSEUDO_CODE = {
+    "simclr_of_one_view": Case(of_one_view, one_view),
+    "simclr_multi_crop": Case(of_crops, large_with_all, crops),
+}

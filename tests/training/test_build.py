@@ -6,7 +6,9 @@ import pytest
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from helpers.configs import Make
+from helpers.tiers import every
 from ssl_zoo.config import instantiate, to_plain
+from ssl_zoo.data.facts import data_facts, input_in_words
 from ssl_zoo.loggers import CSVLog, WandbRun
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.training.build import build_loggers, build_method
@@ -22,9 +24,65 @@ def test_split_norms_are_not_joined_again(make_config: Make) -> None:
 
 
 def test_too_many_entries_of_views_are_told(make_config: Make) -> None:
-    cfg = make_config("augmentation.views=[{count:2},{count:6,size:16}]")
+    cfg = make_config("augmentation.views=[{count:2},{count:6,blur:0}]")
     with pytest.raises(UserError, match=r"views makes 8 views, but SimCLR takes 2: give entries"):
         build_method(cfg, instantiate(cfg.data))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    every(
+        7,
+        [
+            (
+                "method=moco augmentation=multi_crop",
+                r"^augmentation makes views of several sizes \(2 of 32, 6 of 14 pixels\), but MoCo "
+                r"takes views of one size: set augmentation\.small\.count=0$",
+            ),
+            (
+                "method=byol augmentation.views=[{},{size:16}]",
+                r"\(1 of 32, 1 of 16 pixels\), but BYOL .*: give augmentation\.views one size$",
+            ),
+            (
+                "method=lejepa method/loss=whitened_mse augmentation=multi_crop",
+                r"but LeJEPA takes views of one size",
+            ),
+            (
+                "augmentation.views=[{size:16},{count:2}]",
+                r"^augmentation\.views makes views of 1 of 16, 2 of 32 pixels, in this order, but",
+            ),
+            (
+                "augmentation=multi_crop augmentation.num_views=1",
+                r"^augmentation\.num_views=1, but SimCLR takes 2",
+            ),
+            (
+                "augmentation=multi_crop augmentation.small.size=32",
+                r"small\.size=32: must be below 32",
+            ),
+            (
+                "augmentation=multi_crop augmentation.small.count=-1",
+                r"small\.count=-1: must be a whole",
+            ),
+        ],
+    ),
+)
+def test_views_of_several_sizes_that_do_not_fit(
+    make_config: Make, overrides: str, message: str
+) -> None:
+    cfg = make_config(*overrides.split(), "augmentation.blur=0")
+    with pytest.raises(UserError, match=message) as error:
+        build_method(cfg, instantiate(cfg.data))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", every(2, ["simclr", "lejepa"]))
+def test_multi_crop_is_an_option_of_the_augmentation(make_config: Make, method: str) -> None:
+    cfg = make_config("augmentation=multi_crop", "augmentation.small.count=3", f"method={method}")
+    data = instantiate(cfg.data)
+    assert build_method(cfg, data)
+    assert data.view_sizes == [32, 32, 14, 14, 14]
+    words = input_in_words(data_facts(data))
+    assert words.startswith("32 x 32 pixels (5 views: 2 of 32 x 32, 3 of 14 x 14; 2,636 pixels), ")
 
 
 def test_another_number_of_views_is_answered_with_the_override(make_config: Make) -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from helpers.configs import TINY, Make
-from helpers.layouts import CASES
+from helpers.layouts import CASES, resnet, swav_training
 from ssl_zoo.config import instantiate
 from ssl_zoo.train import train
 from ssl_zoo.training.build import build_method
@@ -208,6 +208,19 @@ def test_hints_about_the_file(make_config: Make, tmp_path: Path) -> None:
         UserError, match=r"^ckpt_heads=6 says what is in the file of init, which is"
     ):
         built(make_config(*tiny, "ckpt_heads=6", tiny=False))
+
+
+@pytest.mark.slow
+def test_swav_goes_on_from_a_file_of_its_code(make_config: Make, tmp_path: Path) -> None:
+    torch.save(swav_training(), tmp_path / "swav.pth.tar")
+    tiny = [o for o in TINY if not o.startswith("backbone")]
+    knobs = ["method=swav", "method.num_prototypes=20", "method.frozen_epochs=0", "callbacks=none"]
+    chosen = ["backbone=resnet18", "backbone.width=0.25", f"init={tmp_path / 'swav.pth.tar'}"]
+    cfg = make_config(*tiny, *knobs, *chosen, tiny=False)
+    loaded = built(cfg).encoder.backbone.state_dict()
+    for name, value in resnet().state_dict().items():
+        assert torch.equal(loaded[name], value)
+    assert train(cfg)["train/loss"] > 0
 
 
 def test_from_an_official_file(make_config: Make, tmp_path: Path) -> None:

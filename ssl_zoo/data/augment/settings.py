@@ -19,6 +19,7 @@ _JITTER_FORMS = {
     "contrast_form": ("gray", "channel"),
     "saturation_form": ("gray", "hsv"),
 }
+_SMALL = 3 / 7  # side of multi-crop's small views over that of the others: SwAV's 96 of 224
 LEAST_COVERED = 0.1  # of the image, with crop_form=tensorflow: min_object_covered of SimCLR's code
 _CHOICES = {
     "crop_form": ("redraw", "clip", "tensorflow"),
@@ -91,7 +92,10 @@ def view_settings(**knobs: Any) -> ViewSettings:
 
 
 def settings_of_views(
-    shared: ViewSettings, num_views: int, views: Sequence[Mapping[str, Any]]
+    shared: ViewSettings,
+    num_views: int,
+    views: Sequence[Mapping[str, Any]],
+    small: Mapping[str, Any] | None = None,
 ) -> list[ViewSettings]:
     """The settings of each view, in the views' order.
 
@@ -100,6 +104,7 @@ def settings_of_views(
         num_views: How many views, if there are no entries.
         views: Entries, each the knobs that differ, and `count`, the number of views that it
             describes.
+        small: An entry for the views that follow, whose `count` may be 0.
 
     Raises:
         UserError: If an entry makes no sense; the line names it.
@@ -107,11 +112,21 @@ def settings_of_views(
     _whole("num_views", num_views)
     if isinstance(views, str) or not isinstance(views, Sequence):
         raise BadValue("views", views, "a list of views, such as [{blur: 1.0}, {blur: 0.1}]")
-    if not views:
-        return [shared] * num_views
-    settings = []
+    settings: list[ViewSettings] = [] if views else [shared] * num_views
     for number, entry in enumerate(views):
         settings += _entry(shared, f"views[{number}]", entry)
+    return settings + _small(shared, small)
+
+
+def _small(shared: ViewSettings, entry: Mapping[str, Any] | None) -> list[ViewSettings]:
+    """Those of multi-crop's small views."""
+    if entry is None or (isinstance(entry, Mapping) and entry.get("count", 0) == 0):
+        return []
+    if isinstance(entry, Mapping) and entry.get("size") is None:
+        entry = {**entry, "size": round(_SMALL * shared.size)}
+    settings = _entry(shared, "small", entry)
+    if settings[0].size >= shared.size:
+        raise BadValue("small.size", settings[0].size, f"below {shared.size}, the others' size")
     return settings
 
 

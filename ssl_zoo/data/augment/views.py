@@ -42,7 +42,7 @@ class Augmentation:
 
     Args:
         size: Side of the views in pixels; may be smaller than the images.
-        num_views: Number of views V; if `views` has entries, they determine it.
+        num_views: Number of views; if `views` has entries, they determine it.
         order: Ops in the order they run, from crop, flip, jitter, grayscale, blur and solarize; one
             left out is off, and crop comes first. Without crop, the view is the central square.
         crop_scale: Least and greatest share of the image's area that a crop takes, before resizing.
@@ -74,12 +74,15 @@ class Augmentation:
             "solarize": 0.2}]; empty = all alike. `size` and all knobs from `order` to here may be
             named; `count` makes an entry stand for several views, as in multi-crop's
             [{"count": 2}, {"count": 6, "size": 96, "crop_scale": [0.05, 0.14]}].
+        small: One more entry, for multi-crop's small views after all others, such as
+            {"count": 6, "crop_scale": [0.05, 0.14]}; `size` is 3/7 of theirs unless it is named.
         mean: Mean of each channel of images in [0, 1]; None = do not normalise.
         std: Standard deviation of each channel.
         seed: Seed of all draws.
 
     Attributes:
         num_views: V.
+        sizes: Side of each view in pixels.
 
     Raises:
         UserError: If a knob's value makes no sense.
@@ -118,13 +121,15 @@ class Augmentation:
         solarize: float = 0.0,
         solarize_threshold: float = 0.5,
         views: Sequence[Mapping[str, Any]] = (),
+        small: Mapping[str, Any] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         seed: int = 0,
     ) -> None:
         given = locals()  # each knob of a view is an argument of the same name
         shared = view_settings(**{knob: given[knob] for knob in KNOBS})
-        self._settings = settings_of_views(shared, num_views, views)
+        self._settings = settings_of_views(shared, num_views, views, small)
+        self.sizes = [settings.size for settings in self._settings]
         self.size, self.num_views, self.seed = size, len(self._settings), seed
         self._mean, self._std = channel_scale(mean, std)
 

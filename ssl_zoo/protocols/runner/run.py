@@ -192,7 +192,7 @@ def _read(data: DataModule, prepared: list[Preparation], precision: str) -> str:
     facts = data_facts(data)
     if prepared and not {"mean", "std"} & prepared[0].changed.keys():
         facts["statistics"] = "the checkpoint's"  # which the data set's do not replace
-    facts["view_size"] = facts["input_size"]  # nothing is trained on the views
+    facts |= {"view_size": facts["input_size"], "view_sizes": []}  # nothing is trained on the views
     device = default_device()
     where = f"encoded on {device_name(device)} in {encoded_in(precision)}"
     if precision == "32-true" and has_native_bf16(device):

@@ -43,6 +43,12 @@ from ssl_zoo.types import UserError
         ({"views": [{"count": 1.5}]}, r"views\[0\]\.count"),
         ({"views": [{"size": 16, "blur_kernel": 33}]}, r"views\[0\]\.blur_kernel"),
         ({"views": [96]}, r"views\[0\]"),
+        ({"small": {"count": -1}}, r"small\.count"),
+        ({"small": {"count": 2, "size": 32}}, r"small\.size"),
+        ({"small": {"count": 2, "size": 0}}, r"small\.size"),
+        ({"small": {"count": 2, "blurr": 0}}, r"small\.blurr"),
+        ({"small": {"count": 2, "crop_scale": 0.1}}, r"small\.crop_scale"),
+        ({"small": 6}, "small"),
         ({"order": "crop"}, "order"),
         ({"views": [{"flip": 3}, {}]}, r"views\[0\]\.flip"),
         ({"mean": (0.5, 0.5, 0.5)}, "std"),
@@ -53,6 +59,18 @@ def test_bad_knobs_are_named(knobs: dict[str, Any], place: str) -> None:
     with pytest.raises(UserError, match=rf"^{place}(?![\w.])") as error:
         Augmentation(**{"size": 32, **knobs})
     assert "\n" not in str(error.value)
+
+
+def test_small_views_follow_and_have_three_sevenths_of_the_size() -> None:
+    """SwAV's 96 of 224; other knobs are those of all views unless they are named."""
+    assert Augmentation(224, small={"count": 2}).sizes == [224, 224, 96, 96]
+    two = Augmentation(32, views=[{"blur": 1.0}, {"blur": 0.1}], small={"count": 1, "flip": 0.0})
+    assert (two.sizes, two.num_views) == ([32, 32, 14], 3)
+    drawn = [two.draw(torch.arange(200), 0, view, 32, 32) for view in range(3)]
+    assert drawn[0].blur.all()
+    assert 0 < int(drawn[2].blur.sum()) < 200
+    assert not drawn[2].flip.any()
+    assert Augmentation(32, small={"count": 0, "size": 96}).sizes == [32, 32]
 
 
 def test_too_small_images_are_blamed_and_not_the_blur() -> None:
