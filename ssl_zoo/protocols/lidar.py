@@ -61,7 +61,7 @@ class LiDAR(Protocol):
 
     def check(self, data: DataModule) -> None:
         if len(data.train) < 2:
-            raise UserError(f"train has {len(data.train)} images, and two are needed")
+            raise UserError(f"train has {len(data.train)} image(s), and two are needed")
         if len(data.train) < self.num_images:
             info(
                 f"lidar: train has {len(data.train)} images, not num_images={self.num_images}: all "
