@@ -2,7 +2,14 @@
 
 from ssl_zoo.evaluation.classification import Answers, answers_of, majority
 from ssl_zoo.evaluation.clustering import clustering_metrics
-from ssl_zoo.evaluation.collapse import effective_rank, embedding_std, sample_rows, sigreg
+from ssl_zoo.evaluation.collapse import (
+    class_share,
+    effective_rank,
+    embedding_std,
+    sample_rows,
+    sigreg,
+    variance_directions,
+)
 from ssl_zoo.evaluation.few_shot import fit_nested, fraction_of, per_class
 from ssl_zoo.evaluation.knn import knn_answers, knn_predict, knn_top1
 from ssl_zoo.evaluation.lidar import lidar
@@ -17,6 +24,7 @@ __all__ = [
     "LogisticFit",
     "answers_of",
     "class_bootstrap",
+    "class_share",
     "clustering_metrics",
     "effective_rank",
     "embedding_std",
@@ -34,4 +42,5 @@ __all__ = [
     "retrieval_metrics",
     "sample_rows",
     "sigreg",
+    "variance_directions",
 ]

@@ -67,10 +67,61 @@ def _singular_values(z: Tensor) -> Tensor:
     In float64, in which squares keep what float32 resolves; many times as fast as an SVD.
     """
     z = z.double()
-    z = z / z.abs().max().clamp_min(torch.finfo(z.dtype).tiny)  # squares stay finite
-    gram = z.T @ z if z.shape[0] > z.shape[1] else z @ z.T
+    gram = _small_gram(z / z.abs().max().clamp_min(torch.finfo(z.dtype).tiny))  # squares are finite
     eigenvalues: Tensor = torch.linalg.eigvalsh(gram)
     return eigenvalues.clamp_min(0).sqrt()
+
+
+def _small_gram(z: Tensor) -> Tensor:
+    """The smaller of z^T z and z z^T, whose eigenvalues are the same but for zeros."""
+    return z.T @ z if z.shape[0] > z.shape[1] else z @ z.T
+
+
+@torch.no_grad()
+def variance_directions(z: Tensor) -> Tensor:
+    """In how many directions L2-normalised embeddings vary: from 1, a line, to min(N - 1, D).
+
+    The participation ratio sum(l)^2 / sum(l^2) of the covariance's eigenvalues l. Unlike RankMe it
+    does not count the many small ones of noise, nor the mean.
+
+    Args:
+        z: (N, D), any float type; normalised here.
+
+    Returns:
+        Scalar float64; 0 where nothing varies, NaN if z holds NaN.
+    """
+    unit = normalize(at_least_float32(z), dim=1).double()
+    gram = _small_gram(unit - unit.mean(dim=0))
+    tiny = torch.finfo(gram.dtype).tiny
+    return gram.trace().square() / gram.square().sum().clamp_min(tiny)
+
+
+@torch.no_grad()
+def class_share(z: Tensor, label: Tensor) -> Tensor:
+    """Which share of the variance of L2-normalised embeddings lies between the classes.
+
+    Omega squared: embeddings that do not depend on the class have 0 on average, however many
+    classes there are; those that are one point for each class have 1.
+
+    Args:
+        z: (N, D), any float type; normalised here.
+        label: (N,), -1 = unlabelled, which is left out.
+
+    Returns:
+        Scalar float64; 0 if there is one class or no two images of a class.
+    """
+    known = label >= 0
+    unit = normalize(at_least_float32(z[known]), dim=1).double()
+    _, place, count = label[known].unique(return_inverse=True, return_counts=True)
+    classes, images = len(count), len(unit)
+    if classes < 2 or images <= classes:
+        return unit.new_zeros(())
+    means = unit.new_zeros(classes, unit.shape[1]).index_add_(0, place, unit) / count[:, None]
+    within = (unit - means[place]).square().sum() / (images - classes)
+    total = (unit - unit.mean(dim=0)).square().sum()
+    between = total - (images - classes) * within
+    tiny = torch.finfo(unit.dtype).tiny
+    return (between - (classes - 1) * within) / (total + within).clamp_min(tiny)
 
 
 @torch.no_grad()

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_zoo.evaluation import effective_rank, embedding_std, sample_rows, sigreg
+from ssl_zoo.evaluation import (
+    class_share,
+    effective_rank,
+    embedding_std,
+    sample_rows,
+    sigreg,
+    variance_directions,
+)
 from ssl_zoo.losses import SIGReg
 
 
@@ -161,3 +168,45 @@ def test_a_sample_has_every_class_of_data_that_repeat_them() -> None:
     assert len((sample % 10).unique()) == 10
     assert sample_rows(rows, 100).equal(sample)
     assert sample_rows(rows, 1000).equal(rows)
+
+
+@pytest.mark.parametrize("shape", [(60, 8), (20, 50)])
+def test_directions_equal_the_eigenvalues_by_numpy(shape: tuple[int, int]) -> None:
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(0)).double() + 1
+    unit = z.numpy() / np.linalg.norm(z.numpy(), axis=1, keepdims=True)
+    eigenvalues = np.linalg.eigvalsh(np.cov(unit.T))
+    expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+    assert variance_directions(z).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_directions_of_a_line_a_triangle_and_a_point() -> None:
+    corners = torch.nn.functional.one_hot(torch.arange(300) % 3).double()
+    assert variance_directions(corners).item() == pytest.approx(2)
+    assert variance_directions(corners[corners[:, 2] == 0]).item() == pytest.approx(1)
+    assert variance_directions(torch.ones(9, 4)) == 0
+    assert variance_directions(torch.full((9, 4), math.nan)).isnan()
+
+
+def test_class_share_equals_omega_squared_by_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(50) % 4
+    z = torch.randn(4, 3, generator=generator)[label] + torch.randn(50, 3, generator=generator)
+    unit = torch.nn.functional.normalize(z, dim=1).double()
+    groups = [unit[label == c] for c in range(4)]
+    within = sum(float(((g - g.mean(0)) ** 2).sum()) for g in groups) / (50 - 4)
+    between = sum(len(g) * float(((g.mean(0) - unit.mean(0)) ** 2).sum()) for g in groups)
+    total = float(((unit - unit.mean(0)) ** 2).sum())
+    expected = (between - 3 * within) / (total + within)
+    assert class_share(z, label).item() == pytest.approx(expected, rel=1e-6)
+    extra = torch.cat([z, 9 * torch.ones(7, 3)]), torch.cat([label, torch.full((7,), -1)])
+    assert class_share(*extra).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_class_share_of_chance_and_of_classes_that_are_points() -> None:
+    z = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    assert class_share(z, torch.arange(400) % 130).abs() < 0.05  # three images of each class
+    label = torch.arange(400) % 2
+    assert class_share(z[label], label).item() == pytest.approx(1)
+    assert class_share(z, torch.zeros(400).long()) == 0
+    assert class_share(z, torch.arange(400)) == 0
+    assert class_share(torch.ones(6, 2), torch.arange(6) % 2) == 0
