@@ -26,7 +26,8 @@ class CollapseMonitor(Callback):
     and that is what supervised training is for. docs/watching.md has the measurements.
 
     Args:
-        min_std: Below this they are nearly a point (1 = healthy, 0 = a point).
+        min_std: Below this they are nearly a point (1 = healthy, 0 = a point); below half of it
+            where no number is negative, as after a ReLU, since these have a direction in common.
         min_rank: In fewer directions than this they are nearly on a line; a number of directions,
             by `variance_directions`, whatever the embedding's width.
         min_steps: No warning before this step, since an untrained network's embeddings are also
@@ -36,7 +37,7 @@ class CollapseMonitor(Callback):
         verdict: How the embeddings had collapsed at the end of the last epoch; "" if they had not.
     """
 
-    def __init__(self, min_std: float = 0.55, min_rank: float = 1.5, min_steps: int = 200) -> None:
+    def __init__(self, min_std: float = 0.6, min_rank: float = 1.5, min_steps: int = 200) -> None:
         self.min_std, self.min_rank, self.min_steps = min_std, min_rank, min_steps
         self.recent: list[Tensor] = []
         self.labels: list[Tensor] = []
@@ -88,7 +89,8 @@ class CollapseMonitor(Callback):
         """How they have collapsed; "" if they have not."""
         recent = self._embeddings()
         directions = float(variance_directions(recent))
-        if std >= self.min_std and directions >= self.min_rank:  # False for NaN
+        min_std = self.min_std * (0.5 if bool((recent >= 0).all()) else 1)
+        if std >= min_std and directions >= self.min_rank:  # False for NaN
             return ""
         label = torch.cat(self.labels)[-_MOST_ROWS:].to(recent.device)
         if float(class_share(recent, label)) >= _TOLD_APART:

@@ -87,6 +87,15 @@ def test_few_clusters_have_not_collapsed_whatever_the_width(width: int) -> None:
     assert found((clusters, torch.full((600,), -1))) == ""
 
 
+def test_a_direction_that_relu_gives_all_is_no_collapse() -> None:
+    """Non-negative embeddings have a mean cosine of 0.64 even if they are spread evenly."""
+    spread = 0.3 * drawn(600, 64).abs() + 0.2
+    assert found((spread, NONE)) == ""
+    both_signs = torch.cat([-spread[:1], spread[1:]])
+    assert found((both_signs, NONE)) != ""
+    assert found((0.05 * drawn(600, 64).abs() + 0.2, NONE)) != ""
+
+
 def test_two_classes_on_a_line_are_told_apart() -> None:
     """Supervised training ends there; a line that the labels do not explain has collapsed."""
     label = torch.arange(600) % 2
