@@ -48,9 +48,10 @@ def test_batches_change_nothing_but_the_few_images_that_fill_none() -> None:
 @pytest.mark.slow
 def test_the_views_depend_on_the_seed_alone() -> None:
     first = protocol("lidar", **FEW).score(small_candidate())
+    again = small_candidate()
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    assert protocol("lidar", **FEW).score(small_candidate()) == first
+    assert protocol("lidar", **FEW).score(again) == first
     assert torch.get_rng_state().equal(state)
     assert protocol("lidar", **FEW).score(small_candidate(seed=1)) != first
 
@@ -84,7 +85,7 @@ def test_fewer_images_are_said(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize(
     ("knob", "value"),
-    [("num_images", 1), ("num_views", 1), ("num_views", 2.5), ("delta", 0.0), ("delta", -1e-4)],
+    [("num_images", 1), ("num_views", 1), ("delta", 0.0), ("delta", -1e-4)],
 )
 def test_bad_numbers_are_refused(knob: str, value: float) -> None:
     with pytest.raises(BadValue, match=f"^{knob}="):
@@ -120,7 +121,7 @@ def test_beside_a_protocol_of_shares(run: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.slow
 def test_files_of_mixed_sizes_without_labels(tmp_path: Path) -> None:
     """Workers crop them; nothing needs a label."""
-    tree = make_tree(tmp_path / "tree", [(40, 50), (60, 30), (33, 33)])
+    tree = make_tree(tmp_path / "tree", [(40, 50), (60, 30), (33, 33)], per_class=24)
     run = train_on_folder(tree, tmp_path / "run")
     knobs = ["protocol=lidar", "protocol.lidar.num_views=3", "dataset.labelled=false"]
     row = run_evaluate(f"ckpt={run}", *knobs, "baselines=false")["rows"]["pretrained"]
