@@ -19,7 +19,7 @@ class SIGRegMonitor(Callback):
     """Logs `collapse/sigreg` of the embeddings of clean val images, as the projector gives them.
 
     They are not normalised: it shows embeddings that shrink to a point, whose directions may still
-    differ. It needs no labels; without val it does nothing.
+    differ. It reads no labels; without val, which unlabelled data do not have, it does nothing.
 
     Args:
         features: Shared with the other monitors.

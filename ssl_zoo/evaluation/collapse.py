@@ -149,7 +149,7 @@ def sigreg(z: Tensor, num_slices: int = 1024) -> Tensor:
 
 
 def sample_rows(rows: Tensor, most: int) -> Tensor:
-    """At most so many of the (N, ...) rows, in their order: always the same ones of N."""
+    """At most this many of the (N, ...) rows, in their order: always the same ones of N."""
     if len(rows) <= most:
         return rows
     order = hash_int64(torch.arange(len(rows), device=rows.device), SAMPLE_STREAM)
