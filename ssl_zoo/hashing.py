@@ -18,6 +18,7 @@ SLICES_STREAM = 0x736C69636573  # the directions on which LeJEPA projects embedd
 PERMUTATION_STREAM = 0x7065726D  # the sub-batches that W-MSE whitens
 SUBSET_STREAM = 0x737562736574  # the few labels of few-shot and fine-tuning
 GALLERY_STREAM = 0x67616C6C657279  # the queries that a gallery shows
+SAMPLE_STREAM = 0x73616D706C65  # the images that measures without labels look at
 DETECTION_SPLIT_STREAM = 0x6361727665  # the images of detection that are held out
 DETECTION_FLIP_STREAM = 0x666C6970  # the flips of detection
 

@@ -16,6 +16,7 @@ class Metric(NamedTuple):
         is_share: Whether it is shown in %.
         objective: "max" or "min": runs and checkpoints are chosen by it; None = not by it.
         protocol: The protocol of evaluate.py that measures the same on test.
+        on_val: Whether a monitor measures it on val, every few epochs.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Metric(NamedTuple):
     is_share: bool = False
     objective: Literal["max", "min"] | None = None
     protocol: str = ""
+    on_val: bool = False
 
     def shown(self, value: float) -> str:
         """The value as a person reads it."""
@@ -40,14 +42,23 @@ class Metric(NamedTuple):
 METRICS = (
     LOSS := Metric("train/loss", "loss"),
     LOSS_MEAN := Metric("train/loss_epoch", "loss"),
-    KNN_TOP1 := Metric("val/knn_top1", "top-1 on val", "kNN", True, "max", "linear"),
-    PROBE_TOP1 := Metric("val/probe_top1", "top-1 on val", "probe", True),
+    KNN_TOP1 := Metric("val/knn_top1", "top-1 on val", "kNN", True, "max", "linear", on_val=True),
+    PROBE_TOP1 := Metric("val/probe_top1", "top-1 on val", "probe", True, on_val=True),
     MAP_AT_R := Metric(
-        "val/map_at_r", "retrieval on val's classes", "MAP@R", True, "max", "retrieval"
+        "val/map_at_r",
+        "retrieval on val's classes",
+        "MAP@R",
+        True,
+        "max",
+        "retrieval",
+        on_val=True,
     ),
-    PRECISION_AT_1 := Metric("val/precision_at_1", "retrieval on val's classes", "", True),
+    PRECISION_AT_1 := Metric(
+        "val/precision_at_1", "retrieval on val's classes", "", True, on_val=True
+    ),
     COLLAPSE_STD := Metric("collapse/std", "collapse/std (1 = healthy)"),
     EFFECTIVE_RANK := Metric("collapse/effective_rank", "collapse/effective_rank"),
+    SIGREG := Metric("collapse/sigreg", "collapse/sigreg (1 = Gaussian)", on_val=True),
     LEARNING_RATE := Metric("lr/", "learning rate"),  # lr/<parameter group>
     SPEED := Metric("speed/images_per_second", "images per second"),
 )
@@ -95,7 +106,7 @@ def of_setting(name: str, setting: object) -> str:
 def metric_named(name: str) -> Metric:
     """A metric by its name, with the direction in which it is better; also one of a user's part."""
     known = next((metric for metric in METRICS if metric.name == name), Metric(name, name))
-    falls = any(word in name.lower() for word in ("loss", "error"))
+    falls = any(word in name.lower() for word in ("loss", "error", "sigreg"))
     return known if known.objective else known._replace(objective="min" if falls else "max")
 
 

@@ -41,7 +41,7 @@ ALLOWED = {
     "modules": BASE,
     "losses": BASE,
     "optim": BASE,
-    "evaluation": BASE,
+    "evaluation": BASE | {"losses"},  # the statistic that LeJEPA trains on
     "figures": BASE,
     "data": BASE,
     "methods": BASE | {"losses", "modules"},

@@ -48,6 +48,7 @@ def test_run_folder(make_config: Make, tmp_path: Path) -> None:
         "val/probe_top1",
         "collapse/std",
         "collapse/effective_rank",
+        "collapse/sigreg",
     } <= names
     for name in ("last.ckpt", "best.ckpt"):
         assert (folder / "checkpoints" / name).is_file()

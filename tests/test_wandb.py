@@ -160,6 +160,7 @@ def test_metrics_and_their_names(grid: Sweep) -> None:
         "val/probe_top1",
         "collapse/std",
         "collapse/effective_rank",
+        "collapse/sigreg",
     }
     assert names <= run.names
     curves = RunFolder(grid.folder / "1").read_metrics()

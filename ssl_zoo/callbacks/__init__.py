@@ -13,6 +13,7 @@ from ssl_zoo.callbacks.linear_probe import LinearProbe
 from ssl_zoo.callbacks.progress import Progress
 from ssl_zoo.callbacks.retrieval_monitor import RetrievalMonitor
 from ssl_zoo.callbacks.save_checkpoints import Checkpoints, Interrupted
+from ssl_zoo.callbacks.sigreg_monitor import SIGRegMonitor
 from ssl_zoo.callbacks.throughput import Throughput
 from ssl_zoo.callbacks.train_metrics import TrainMetrics
 from ssl_zoo.callbacks.trial_report import TrialReport
@@ -32,6 +33,7 @@ __all__ = [
     "LinearProbe",
     "Progress",
     "RetrievalMonitor",
+    "SIGRegMonitor",
     "Throughput",
     "TrainMetrics",
     "TrialReport",

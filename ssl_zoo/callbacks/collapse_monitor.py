@@ -10,17 +10,26 @@ from torch import Tensor
 
 from ssl_zoo.callbacks.due import alert, log, log_due
 from ssl_zoo.console import warn
-from ssl_zoo.evaluation import effective_rank, embedding_std
+from ssl_zoo.evaluation import class_share, effective_rank, embedding_std, variance_directions
 from ssl_zoo.metric_names import COLLAPSE_STD, EFFECTIVE_RANK
 from ssl_zoo.types import MultiViewBatch
+
+_MOST_ROWS = 1024  # that are measured: the time of a rank grows with the cube of the rows
+_TOLD_APART = 0.5  # share of the variance between classes from which on nothing has collapsed
 
 
 class CollapseMonitor(Callback):
     """Logs `collapse/std` and `collapse/effective_rank` of the embeddings of recent batches.
 
+    At the end of an epoch it warns if embeddings are nearly a point, or nearly on a line, and do
+    not tell the classes apart, where there are labels: the embeddings of two classes lie on a line,
+    and that is what supervised training is for. docs/watching.md has the measurements.
+
     Args:
-        min_std: Below this (1 = healthy, 0 = collapsed) it warns at the end of an epoch.
-        min_rank: Likewise below this fraction of the embedding's width.
+        min_std: Below this they are nearly a point (1 = healthy, 0 = a point); below half of it
+            where no number is negative, as after a ReLU, since these have a direction in common.
+        min_rank: In fewer directions than this they are nearly on a line; a number of directions,
+            by `variance_directions`, whatever the embedding's width.
         min_steps: No warning before this step, since an untrained network's embeddings are also
             similar.
 
@@ -28,9 +37,10 @@ class CollapseMonitor(Callback):
         verdict: How the embeddings had collapsed at the end of the last epoch; "" if they had not.
     """
 
-    def __init__(self, min_std: float = 0.1, min_rank: float = 0.05, min_steps: int = 200) -> None:
+    def __init__(self, min_std: float = 0.6, min_rank: float = 1.5, min_steps: int = 200) -> None:
         self.min_std, self.min_rank, self.min_steps = min_std, min_rank, min_steps
         self.recent: list[Tensor] = []
+        self.labels: list[Tensor] = []
         self.warned = False
         self.verdict = ""
 
@@ -43,18 +53,23 @@ class CollapseMonitor(Callback):
         batch_idx: int,
     ) -> None:
         embedding = outputs["embedding"]
-        keep = -(-2 * embedding.shape[1] // len(embedding))  # batches needed to measure the rank
+        rows = min(2 * embedding.shape[1], _MOST_ROWS)
+        keep = -(-rows // len(embedding))  # batches needed to measure the rank
         self.recent = [*self.recent, embedding][-keep:]
+        self.labels = [*self.labels, batch.label][-keep:]
         if log_due(trainer, batch_idx):
             log(trainer, self.measure())
 
     def measure(self) -> dict[str, Tensor]:
         """The two measures over the recent embeddings."""
-        recent = torch.cat(self.recent).float()
+        recent = self._embeddings()
         return {
             COLLAPSE_STD.name: embedding_std(recent),
             EFFECTIVE_RANK.name: effective_rank(recent),
         }
+
+    def _embeddings(self) -> Tensor:
+        return torch.cat(self.recent)[-_MOST_ROWS:].float()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.recent:
@@ -62,14 +77,23 @@ class CollapseMonitor(Callback):
         measures = {name: float(value) for name, value in self.measure().items()}
         for name, value in measures.items():
             pl_module.log(name, value, rank_zero_only=True)
-        std, rank = measures[COLLAPSE_STD.name], measures[EFFECTIVE_RANK.name]
-        width = self.recent[0].shape[1]
-        healthy = std >= self.min_std and rank >= self.min_rank * width  # False for NaN
-        collapsed = not healthy and trainer.global_step >= self.min_steps
-        says = f"std {std:.3f} (1 = healthy), effective rank {rank:.1f} of {width}"
-        self.verdict = says if collapsed else ""
-        if collapsed and not self.warned:
+        says = self._collapsed(measures[COLLAPSE_STD.name])
+        self.verdict = says if trainer.global_step >= self.min_steps else ""
+        if self.verdict and not self.warned:
             self.warned = True
             line = f"the embeddings have collapsed: {says}, epoch {trainer.current_epoch + 1}"
             warn(line)
             alert(trainer, "the embeddings have collapsed", line)
+
+    def _collapsed(self, std: float) -> str:
+        """How they have collapsed; "" if they have not."""
+        recent = self._embeddings()
+        directions = float(variance_directions(recent))
+        min_std = self.min_std * (0.5 if bool((recent >= 0).all()) else 1)
+        if std >= min_std and directions >= self.min_rank:  # False for NaN
+            return ""
+        label = torch.cat(self.labels)[-_MOST_ROWS:].to(recent.device)
+        if float(class_share(recent, label)) >= _TOLD_APART:
+            return ""
+        width = recent.shape[1]
+        return f"std {std:.3f} (1 = healthy), variance in {directions:.1f} directions of {width}"

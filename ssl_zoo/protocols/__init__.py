@@ -7,6 +7,7 @@ from ssl_zoo.protocols.embed import Embed
 from ssl_zoo.protocols.few_shot import FewShot
 from ssl_zoo.protocols.finetune import Finetune
 from ssl_zoo.protocols.knn import KNN
+from ssl_zoo.protocols.lidar import LiDAR
 from ssl_zoo.protocols.linear import Linear
 from ssl_zoo.protocols.linear_augmented import LinearAugmented
 from ssl_zoo.protocols.logistic import Logistic
@@ -19,6 +20,7 @@ __all__ = [
     "Embed",
     "FewShot",
     "Finetune",
+    "LiDAR",
     "Linear",
     "LinearAugmented",
     "Logistic",

@@ -36,11 +36,13 @@ class Protocol(ABC):
             then get None.
         trains_backbone: Whether the backbone is trained too, in `candidate.training_precision`;
             ONNX and TorchScript files do not allow it.
+        shares: Whether the fractions in its row are shares, which tables show in %.
     """
 
     floors: tuple[str, ...] = FLOORS
     own_data: bool = False
     trains_backbone: bool = False
+    shares: bool = True
 
     @property
     @abstractmethod
@@ -49,6 +51,10 @@ class Protocol(ABC):
     @property
     def columns(self) -> tuple[str, ...]:
         return (self.headline,)
+
+    def shown(self, value: float) -> str:
+        """A fraction of a row, or its s, as tables show it."""
+        return f"{100 * value if self.shares else value:.1f}"
 
     def check(self, data: DataModule) -> None:
         """Refuse data that it cannot score, before any image is encoded; by default accepts all.

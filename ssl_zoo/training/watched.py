@@ -12,12 +12,14 @@ from ssl_zoo.callbacks import EarlyStopping, TrialReport
 from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.config import nearest
 from ssl_zoo.console import warn
-from ssl_zoo.metric_names import LOSS, METRICS, SPEED
+from ssl_zoo.metric_names import LOSS, METRICS, SIGREG, SPEED
 from ssl_zoo.types import UserError
 
 # What Lightning's callbacks see of ours; lr/ and speed go to the loggers only.
 _BY_EPOCH = [m.name for m in METRICS if m is not SPEED and not m.name.endswith("/")]
-_BETTER = {metric.name: "max" for metric in METRICS if metric.is_share} | {LOSS.name: "min"}
+_ON_VAL = [metric.name for metric in METRICS if metric.on_val]
+_BETTER = {metric.name: "max" for metric in METRICS if metric.is_share}
+_BETTER |= {LOSS.name: "min", SIGREG.name: "min"}
 _KNOWN_PACKAGES = ("ssl_zoo", "pytorch_lightning")
 
 
@@ -68,8 +70,7 @@ class Watched(Callback):
     def _check_val(self, knob: str, metric: str, trainer: Trainer) -> None:
         """A metric of the monitors needs images that are held out."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        of_val = any(metric == known.name and known.is_share for known in METRICS)
-        if of_val and data is not None and len(data.val) == 0:
+        if metric in _ON_VAL and data is not None and len(data.val) == 0:
             raise UserError(
                 f"{knob}={metric}: no image is held out, so that nothing logs it: give "
                 f"dataset.val_fraction=0.1, or another metric, such as {LOSS.name}"
@@ -80,7 +81,7 @@ class Watched(Callback):
         lightnings = isinstance(watcher, LightningsEarlyStopping)
         if not lightnings or isinstance(watcher, EarlyStopping) or self.every_n_epochs == 1:
             return
-        if any(metric == known.name and known.is_share for known in METRICS):  # the monitors'
+        if metric in _ON_VAL:
             raise UserError(
                 f"{knob}={metric} is looked at every epoch, but measured every "
                 f"{self.every_n_epochs}: set monitor.every_n_epochs=1, or choose "

@@ -124,6 +124,8 @@ def test_looking_where_nothing_is_measured_is_told() -> None:
         looked_at(LightningsEarlyStopping("val/knn_top1", mode="max"), every_n_epochs=2)
     looked_at(LightningsEarlyStopping("train/loss"), every_n_epochs=2)
     looked_at(EarlyStopping("val/knn_top1", every_n_epochs=2), every_n_epochs=2)
+    with pytest.raises(UserError, match=message):
+        looked_at(LightningsEarlyStopping("collapse/sigreg"), every_n_epochs=2)
 
 
 def test_the_wrong_end_of_a_metric_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -135,6 +137,11 @@ def test_the_wrong_end_of_a_metric_is_told(caplog: pytest.LogCaptureFixture) -> 
         "warning: callbacks.stop.mode=min takes the worst val/knn_top1 for the best: "
         "set callbacks.stop.mode=max"
     ]
+    caplog.clear()
+    looked_at(LightningsEarlyStopping("collapse/sigreg"))
+    assert not caplog.messages
+    looked_at(EarlyStopping("collapse/sigreg", mode="max"))
+    assert "set callbacks.stop.mode=min" in caplog.text
 
 
 @pytest.mark.parametrize(

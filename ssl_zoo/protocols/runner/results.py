@@ -242,17 +242,17 @@ class Results:
             columns = {name: (name, protocol.headline) for name, protocol in protocols.items()}
             title = "headlines"
         names = list(dict.fromkeys(row for r in self.written.values() for row in r["rows"]))
+        found = {
+            (row, p, k): self.written[p]["rows"].get(row, {}).get(k)
+            for row in names
+            for p, k in columns.values()
+        }
         table = [
-            [
-                row,
-                *(_cell(self.written[p]["rows"].get(row, {}).get(k)) for p, k in columns.values()),
-            ]
+            [row, *(_cell(found[row, p, k], protocols[p]) for p, k in columns.values())]
             for row in names
         ]
         shares = any(
-            isinstance(self.written[p]["rows"].get(row, {}).get(k), float)
-            for row in names
-            for p, k in columns.values()
+            isinstance(one, float) and protocols[p].shares for (_, p, _), one in found.items()
         )
         print_table(f"{title}: shares in %" if shares else title, ["", *columns], table)
         if self.majority:
@@ -290,11 +290,11 @@ def title_of(key: str) -> str:
     return key.removeprefix("test_").replace("top1_", "").replace("_", " ")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, protocol: Protocol) -> str:
     """A share in per cent, a count unchanged, nothing if a row has no such score."""
     if value is None:
         return ""
-    return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
+    return protocol.shown(value) if isinstance(value, float) else str(value)
 
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -175,22 +175,23 @@ def _print(title: str, lines: Sequence[Mapping[str, Any]], protocol: Protocol) -
     rows = []
     for line in lines:
         values = [line["settings"].get(knob, "") for knob in knobs]
-        scores = [_cell(line["scores"].get(key)) for key in protocol.columns]
+        scores = [_cell(line["scores"].get(key), protocol) for key in protocol.columns]
         last = [str(line["protocol_id"])] if several_ids else []
         rows.append([_few(line["runs"]), *values, str(line["n"]), *scores, *last])
     columns += ["id"] if several_ids else []
-    print_table(f"{title}: mean ± s over seeds, shares in %", columns, rows)
+    unit = ", shares in %" if protocol.shares else ""
+    print_table(f"{title}: mean ± s over seeds{unit}", columns, rows)
 
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 6 else f"{names[0]}, {names[1]} ... {names[-1]}"
 
 
-def _cell(spread: Mapping[str, Any] | None) -> str:
+def _cell(spread: Mapping[str, Any] | None, protocol: Protocol) -> str:
     """61.3 ± 0.4: shares in per cent; a count unchanged."""
     if spread is None or spread["mean"] is None:
         return ""
     if isinstance(spread["mean"], int):
         return str(spread["mean"])
-    s = "" if spread["s"] is None else f" ± {100 * spread['s']:.1f}"
-    return f"{100 * spread['mean']:.1f}{s}"
+    s = "" if spread["s"] is None else f" ± {protocol.shown(spread['s'])}"
+    return f"{protocol.shown(spread['mean'])}{s}"

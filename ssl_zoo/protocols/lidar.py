@@ -1,0 +1,136 @@
+"""LiDAR of a frozen backbone: a figure without labels, of views of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_zoo.console import info
+from ssl_zoo.data import Augmentation, DataModule
+from ssl_zoo.data.loaders import TrainLoader
+from ssl_zoo.data.samplers import EpochSampler
+from ssl_zoo.evaluation import effective_rank, lidar, sample_rows
+from ssl_zoo.evaluation.features import encode
+from ssl_zoo.protocols.base import RANDOM_INIT, Protocol
+from ssl_zoo.protocols.candidate import Candidate
+from ssl_zoo.protocols.labelled_views import LabelledViews
+from ssl_zoo.types import BadValue, UserError
+
+
+class LiDAR(Protocol):
+    """The effective rank of the discriminant analysis that tells images apart by their views.
+
+    The images are of the training split, labelled or not, the same for all backbones, and so is the
+    chain that makes the views. What is measured is what is scored: representation or embedding.
+
+    Args:
+        num_images: n, the classes; at most n - 1 directions can be told apart.
+        num_views: q, of each image.
+        delta: Keeps the covariance within images invertible.
+        augmentation: Factory of the views, `augmentation(size=, num_views=, mean=, std=, seed=)`.
+
+    Raises:
+        BadValue: If a number is below 2, or delta is not above 0; in `check`, a UserError if train
+            has fewer than two images.
+
+    Source: Thilak et al. 2024 (LiDAR): 1,000 images; ten views are within 1% of fifty.
+    """
+
+    headline = "lidar"
+    columns = ("lidar", "effective_rank", "num_images", "num_views", "num_features")
+    floors = (RANDOM_INIT,)
+    shares = False
+
+    def __init__(
+        self,
+        num_images: int,
+        num_views: int,
+        delta: float,
+        augmentation: Callable[..., Augmentation],
+    ) -> None:
+        for name, value in (("num_images", num_images), ("num_views", num_views)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 2:
+                raise BadValue(name, value, "a whole number of at least 2")
+        if not 0 < delta < float("inf"):
+            raise BadValue("delta", delta, "above 0")
+        self.num_images, self.num_views, self.delta = num_images, num_views, delta
+        self.augmentation = augmentation
+
+    def check(self, data: DataModule) -> None:
+        if len(data.train) < 2:
+            raise UserError(f"train has {len(data.train)} image(s), and two are needed")
+        if len(data.train) < self.num_images:
+            info(
+                f"lidar: train has {len(data.train)} images, not num_images={self.num_images}: all "
+                "are used; values of fewer images are lower and not comparable"
+            )
+
+    def score(self, candidate: Candidate) -> dict[str, Any]:
+        """`lidar`, the `effective_rank` of the same views, and how many images, views, features."""
+        wanted = (self.num_images, self.num_views)
+        features = view_features(candidate, self.augmentation, *wanted)
+        n, q, dim = features.shape
+        if dim >= n and candidate.name not in self.floors:
+            info(f"{candidate.name}: lidar of {dim} features by {n} images is at most {n - 1}")
+        return {
+            "lidar": float(lidar(features, self.delta)),
+            "effective_rank": float(effective_rank(features[:, 0])),
+            "num_images": n,
+            "num_views": q,
+            "num_features": dim,
+        }
+
+
+def view_features(
+    candidate: Candidate, augmentation: Callable[..., Augmentation], num_images: int, num_views: int
+) -> Tensor:
+    """Features of several views of each of some training images: (n, q, D) float32.
+
+    Args:
+        candidate: Backbone and data.
+        augmentation: Factory of the views, as `LiDAR` takes it.
+        num_images: n at most; a few are left out that fill no batch.
+        num_views: q.
+    """
+    views = augmentation(
+        size=candidate.preprocess.image_size,
+        num_views=1,
+        mean=candidate.preprocess.mean.flatten().tolist(),
+        std=candidate.preprocess.std.flatten().tolist(),
+        seed=candidate.seed,
+    )
+    loader, found = _loader(candidate, views, num_images), []
+    with candidate.bar("lidar") as progress:
+        for view in range(num_views):
+            loader.sampler.set_epoch(view)  # the views of each epoch are others
+            index, rows = zip(*_one_pass(candidate, loader, views), strict=True)
+            found.append(torch.cat(rows)[torch.cat(index).argsort()])
+            progress(view + 1, num_views)
+    return torch.stack(found, dim=1)
+
+
+def _loader(candidate: Candidate, views: Augmentation, num_images: int) -> TrainLoader:
+    data = candidate.data
+    chosen = sample_rows(torch.arange(len(data.train)), num_images)
+    size = max(2, len(chosen) // -(-len(chosen) // candidate.batch_size))
+    images = data.train.subset(chosen[: len(chosen) // size * size])
+    sampler = EpochSampler(len(images), size, seed=candidate.seed)
+    return TrainLoader(images, sampler, views, data.num_workers)
+
+
+def _one_pass(
+    candidate: Candidate, loader: TrainLoader, views: Augmentation
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Positions, and features of one view of each image."""
+    for batch in loader:
+        made = views(batch.images, batch.index, batch.epoch, candidate.device)
+        view = LabelledViews(made[batch.epoch % len(made)], batch.label)  # BYOL's two differ
+        how = (_as_it_is, candidate.device, candidate.autocast)
+        yield batch.index, encode(candidate.backbone, [view], *how).representation
+
+
+def _as_it_is(images: Tensor) -> Tensor:
+    return images
