@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.losses import LabelledLoss
 from ssl_zoo.methods.base import Method
-from ssl_zoo.methods.checks import build_loss, stacked
+from ssl_zoo.methods.checks import build_loss
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import Embeddings, StepOutput, UserError
 
@@ -55,7 +55,7 @@ class SupCon(Method):
         return n >= 2
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        h, z = self.encoder(stacked(views))  # all views share batch statistics
+        h, z = self.encoder(torch.cat(views))  # all views share batch statistics
         online = list(z.chunk(len(views)))
         return Embeddings(h[: len(online[0])].detach(), online, target={}, prediction=[])
 
