@@ -121,7 +121,8 @@ def class_share(z: Tensor, label: Tensor) -> Tensor:
     total = (unit - unit.mean(dim=0)).square().sum()
     between = total - (images - classes) * within
     tiny = torch.finfo(unit.dtype).tiny
-    return (between - (classes - 1) * within) / (total + within).clamp_min(tiny)
+    share: Tensor = (between - (classes - 1) * within) / (total + within).clamp_min(tiny)
+    return share
 
 
 @torch.no_grad()
