@@ -86,7 +86,8 @@ class SwAV(Method):
     def _code(self, view: int, scores: Tensor) -> Tensor:
         """Of a view's scores, beside which those of the queue are assigned too."""
         past = self.prototypes(self.queue.past(view))
-        return self.assignment(torch.cat([past.to(scores.dtype), scores]))[len(past) :]
+        codes: Tensor = self.assignment(torch.cat([past.to(scores.dtype), scores]))
+        return codes[len(past) :]
 
     def before_step(self, progress: float) -> None:
         self.prototypes.before_step()
