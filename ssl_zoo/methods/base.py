@@ -60,8 +60,7 @@ class Method(LightningModule, ABC):
 
     def forward(self, images: Tensor) -> Tensor:
         """The representation of images: (N, C, H, W) -> (N, num_features)."""
-        representation: Tensor = self.encoder.backbone(images)
-        return representation
+        return self.encoder.backbone(images)  # type: ignore[no-any-return]
 
     def takes_views(self, n: int) -> bool:
         """Whether a step takes this number of an image's views, not counting small ones."""

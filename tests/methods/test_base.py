@@ -16,7 +16,7 @@ from helpers.configs import Make
 from helpers.paths import ROOT
 from ssl_zoo import methods
 from ssl_zoo.config import instantiate as build
-from ssl_zoo.losses import ContrastiveLoss, PredictiveLoss, StatisticLoss
+from ssl_zoo.losses import ContrastiveLoss, LabelledLoss, PredictiveLoss, StatisticLoss
 from ssl_zoo.methods import Method, SimCLR
 from ssl_zoo.modules import Encoder, Identity, InBatch
 from ssl_zoo.training.run import build_method
@@ -47,7 +47,8 @@ def test_a_method_is_its_passes_and_its_objective(method: type[Method]) -> None:
     assert method.__bases__ == (Method,)
     assert {"embed", "objective"} <= vars(method).keys()
     assert "step" not in vars(method)
-    assert method.takes in (ContrastiveLoss, PredictiveLoss, StatisticLoss, nn.Module)
+    kinds = (ContrastiveLoss, PredictiveLoss, StatisticLoss, LabelledLoss, nn.Module)
+    assert method.takes in kinds
 
 
 # --- hooks --------------------------------------------------------------------------------------

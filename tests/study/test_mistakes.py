@@ -49,7 +49,7 @@ FILES = {
     "methods: {moco: {}, MoCo: {overrides: [method=moco]}}": "moco and MoCo differ by upper case",
     "methods: {simclr: {}}\nprotocols: [knn, knn]": r"protocols=\[knn, knn\]: one is there twice",
     "methods: {simclr: {}}\nwaive: [G13]": r"waive=G13 is unknown",
-    "methods: [simclr, mocoo]": r"methods=mocoo is not a method: did you mean moco\?",
+    "methods: [simclr, mocoo]": r"methods=mocoo is not a method: did you mean moco or mocov3\?",
     "- methods": "holds no settings",
 }
 

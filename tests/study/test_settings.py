@@ -76,7 +76,7 @@ def test_methods_may_be_some_of_the_files_or_train_pys(tmp_path: Path) -> None:
         ("protocols=[]", "protocols=.*: give at least one"),
         ("folds=['dataset.fold=0']", "folds=.*give different overrides"),
         ("folds=[dataset.fold=0]", r"folds=\[dataset.fold=0\] cannot be read: quote the texts"),
-        ("methods=[simclr,mocoo]", r"methods=mocoo is not a method: did you mean moco\?"),
+        ("methods=[simclr,mocoo]", r"methods=mocoo is not a method: did you mean moco or mocov3\?"),
         ("methods.moco.search.method.temperature=interval(0,1)", "moco is not a method of this"),
         ("trials=1,2", r"trials=1,2 is several values: a list is trials=\[1,2\]"),
         ("epochs=1,2", "epochs=1,2 is several values: what is searched is search.epochs='1,2'"),
