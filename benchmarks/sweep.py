@@ -1,7 +1,7 @@
 """Twenty small jobs with hydra/launcher=joblib on two cores, and the same one after another.
 
 The latter are `python train.py` with one thread each, imports included. Beside each other they may
-take 1.15 times half of that sum. `python benchmarks/sweep.py`, about 11 minutes
+take 1.15 times half of that sum. `python benchmarks/sweep.py`, about 8 minutes
 """
 
 from __future__ import annotations
