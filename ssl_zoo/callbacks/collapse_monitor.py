@@ -37,7 +37,7 @@ class CollapseMonitor(Callback):
         verdict: How the embeddings had collapsed at the end of the last epoch; "" if they had not.
     """
 
-    def __init__(self, min_std: float = 0.6, min_rank: float = 1.5, min_steps: int = 200) -> None:
+    def __init__(self, min_std: float = 0.45, min_rank: float = 1.5, min_steps: int = 200) -> None:
         self.min_std, self.min_rank, self.min_steps = min_std, min_rank, min_steps
         self.recent: list[Tensor] = []
         self.labels: list[Tensor] = []

@@ -105,7 +105,7 @@ def test_a_collapse_is_an_alert(make_config: Make, tmp_path: Path) -> None:
     (run,) = written(tmp_path / "run")
     ((title, text),) = run.alerts
     assert title in text
-    assert "effective rank" in text
+    assert "directions of" in text
 
 
 def test_a_run_that_never_saved_is_another_when_it_starts_again(
