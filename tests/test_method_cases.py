@@ -19,28 +19,25 @@ def test_methods_are_found() -> None:
     assert len(METHODS) >= 6
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_its_steps_in_two_processes(method: type) -> None:
-    made = [type(make()) for make in cases("TWO_PROCESSES").values()]
-    assert method in made, f"state TWO_PROCESSES in the test file of {method.__name__}"
+def check_stated(kind: str, stated: set[str]) -> None:
+    missing = {method.__name__ for method in METHODS} - stated
+    assert not missing, f"state {kind} in the test files of {', '.join(sorted(missing))}"
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_its_pseudo_code(method: type) -> None:
-    made = [type(case.make()) for case in cases("PSEUDO_CODE").values()]
-    assert method in made, f"state PSEUDO_CODE in the test file of {method.__name__}"
+def test_steps_in_two_processes() -> None:
+    made = {type(make()).__name__ for make in cases("TWO_PROCESSES").values()}
+    check_stated("TWO_PROCESSES", made)
 
 
-@pytest.fixture(scope="module")
-def resumed() -> set[str]:
-    """The methods of the runs that are stopped and resumed."""
+def test_pseudo_code() -> None:
+    made = {type(case.make()).__name__ for case in cases("PSEUDO_CODE").values()}
+    check_stated("PSEUDO_CODE", made)
+
+
+@pytest.mark.slow  # all are composed
+def test_resumed_runs() -> None:
     found = set()
     for overrides in cases("RESUMES").values():
         with command_line("train", "name=test", *overrides) as cfg:
             found.add(cfg.method.module._target_.rpartition(".")[2])
-    return found
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_its_resumed_run(method: type, resumed: set[str]) -> None:
-    assert method.__name__ in resumed, f"state RESUMES in the test file of {method.__name__}"
+    check_stated("RESUMES", found)
