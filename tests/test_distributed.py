@@ -43,7 +43,9 @@ TINY = [  # nothing in it depends on the batch statistics of one process
 RUNS = cases("RUNS_OF_TWO")
 WATCHED = ["simclr", "metric_learning"]  # the runs in which monitors are on
 STEPPED = [(case, accumulate) for case in cases("TWO_PROCESSES") for accumulate in (1, 2)]
-FIRST = [("simclr", 2), ("moco_bank", 2), *((case, 1) for case in cases("TWO_PROCESSES"))]
+# one of each kind: in-batch, bank, queue, prediction, pairs, statistic, labels, prototypes
+KINDS = ["moco", "byol", "instdisc", "metric_learning_pairs", "vicreg", "supcon", "swav_multi_crop"]
+FIRST = [("simclr", 2), ("moco_bank", 2), *((case, 1) for case in KINDS)]
 
 
 def of_two_processes(test: Callable[..., None]) -> Callable[..., None]:

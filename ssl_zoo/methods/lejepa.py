@@ -49,9 +49,8 @@ class LeJEPA(Method):
         return n >= 2
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        h, z = zip(
-            *map(self.encoder, by_size(views)), strict=True
-        )  # a size's statistics are shared
+        passes = [self.encoder(batch) for batch in by_size(views)]  # a size shares its statistics
+        h, z = zip(*passes, strict=True)
         online = list(torch.cat(z).chunk(len(views)))
         large = dict(enumerate(online[: num_large(views)]))  # their mean is what all are drawn to
         return Embeddings(h[0][: len(online[0])].detach(), online, target=large, prediction=[])

@@ -66,9 +66,8 @@ class SimCLR(Method):
         self.same_view_negatives = same_view_negatives
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        h, z = zip(
-            *map(self.encoder, by_size(views)), strict=True
-        )  # a size's statistics are shared
+        passes = [self.encoder(batch) for batch in by_size(views)]  # a size shares its statistics
+        h, z = zip(*passes, strict=True)
         online = list(torch.cat(z).chunk(len(views)))
         large = dict(enumerate(online[: num_large(views)]))
         return Embeddings(h[0][: len(online[0])].detach(), online, target=large, prediction=[])
