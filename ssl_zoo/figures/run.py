@@ -46,7 +46,7 @@ def draw_curves(
         floors: For a panel, by its title, what values are compared with, such as chance.
     """
     panels = _panels(curves)
-    columns = 3
+    columns = min((3, 4), key=lambda number: -len(panels) % number)  # the fuller rows
     rows = max(1, -(-len(panels) // columns))
     figure, axes = subplots(rows, columns, (4 * columns, 3.2 * rows))
     for axis in axes.flat[len(panels) :]:
