@@ -1,6 +1,12 @@
 """Losses over similarities, a prediction and its target, a batch's statistics, or its labels."""
 
-from ssl_zoo.losses.base import ContrastiveLoss, LabelledLoss, PredictiveLoss, StatisticLoss
+from ssl_zoo.losses.base import (
+    ContrastiveLoss,
+    LabelledLoss,
+    PredictiveLoss,
+    StatisticLoss,
+    contrastive_top1,
+)
 from ssl_zoo.losses.contrastive import InfoNCE, NPair
 from ssl_zoo.losses.correlation import CrossCorrelation, VarianceInvarianceCovariance
 from ssl_zoo.losses.logistic import NTLogistic
@@ -32,5 +38,6 @@ __all__ = [
     "SupervisedContrastive",
     "VarianceInvarianceCovariance",
     "WhitenedMSE",
+    "contrastive_top1",
     "swapped_prediction",
 ]

@@ -22,6 +22,11 @@ class ContrastiveLoss(nn.Module):
     needs_cosines = False
 
 
+def contrastive_top1(pos: Tensor, neg: Tensor) -> Tensor:
+    """How often the positive is nearer than every negative: (N,), (N, K) -> scalar, no gradient."""
+    return (pos > neg.max(dim=1).values).float().mean().detach()
+
+
 class PredictiveLoss(nn.Module):
     """`loss(prediction (N, D), target (N, D)) -> scalar`."""
 

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from ssl_zoo.losses import ContrastiveLoss
+from ssl_zoo.losses import ContrastiveLoss, contrastive_top1
 from ssl_zoo.methods.base import Method
 from ssl_zoo.methods.checks import build_loss, check_cosines
 from ssl_zoo.modules import Encoder, Negatives, Target
@@ -74,8 +74,7 @@ class MoCo(Method):
     def _contrast(self, query: Tensor, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and how often the key is the nearest in the dictionary."""
         pos, neg = self.negatives.negatives(query=query, key=key, index=index)
-        top1 = (pos > neg.max(dim=1).values).float().mean().detach()
-        return self.loss(pos=pos, neg=neg), top1
+        return self.loss(pos=pos, neg=neg), contrastive_top1(pos, neg)
 
     def update(self, progress: float) -> None:
         self.target.update(self.encoder, progress)

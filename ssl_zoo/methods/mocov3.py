@@ -7,7 +7,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from ssl_zoo.losses import ContrastiveLoss
+from ssl_zoo.losses import ContrastiveLoss, contrastive_top1
 from ssl_zoo.methods.base import Method
 from ssl_zoo.methods.checks import build_loss, check_cosines
 from ssl_zoo.modules import Encoder, Negatives, Target
@@ -73,8 +73,7 @@ class MoCoV3(Method):
     def _contrast(self, query: Tensor, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and how often the key is the nearest of all."""
         pos, neg = self.negatives.negatives(query=query, key=key, index=index)
-        top1 = (pos > neg.max(dim=1).values).float().mean().detach()
-        return self.loss(pos=pos, neg=neg), top1
+        return self.loss(pos=pos, neg=neg), contrastive_top1(pos, neg)
 
     def update(self, progress: float) -> None:
         one_step = 1 / self.facts.total_steps if self.facts.total_steps else 0.0

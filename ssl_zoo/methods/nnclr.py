@@ -7,7 +7,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from ssl_zoo.losses import ContrastiveLoss
+from ssl_zoo.losses import ContrastiveLoss, contrastive_top1
 from ssl_zoo.methods.base import Method
 from ssl_zoo.methods.checks import build_loss
 from ssl_zoo.modules import Encoder, InBatch, SupportSet
@@ -75,8 +75,7 @@ class NNCLR(Method):
     def _contrast(self, neighbour: Tensor, p: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """The loss over all predictions of the batch, and how often the right one is nearest."""
         pos, neg = self.predictions.negatives(query=neighbour, key=p, index=index)
-        top1 = (pos > neg.max(dim=1).values).float().mean().detach()
-        return self.loss(pos=pos, neg=neg), top1
+        return self.loss(pos=pos, neg=neg), contrastive_top1(pos, neg)
 
     def update(self, progress: float) -> None:
         self.support_set.update()

@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from ssl_zoo.losses import ContrastiveLoss
+from ssl_zoo.losses import ContrastiveLoss, contrastive_top1
 from ssl_zoo.methods.base import Method
 from ssl_zoo.methods.checks import build_loss, by_size, check_cosines, num_large
 from ssl_zoo.modules import Encoder, InBatch, Negatives
@@ -90,7 +90,7 @@ class SimCLR(Method):
         else:
             pairs = [self.negatives.negatives(q, k, index) for q, k in ((z1, z2), (z2, z1))]
             pos, neg = (interleave(*both) for both in zip(*pairs, strict=True))
-        return self.loss(pos=pos, neg=neg), (pos > neg.max(dim=1).values).float().mean().detach()
+        return self.loss(pos=pos, neg=neg), contrastive_top1(pos, neg)
 
     def update(self, progress: float) -> None:
         self.negatives.update()

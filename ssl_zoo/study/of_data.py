@@ -1,10 +1,11 @@
-"""What a study's data allow: how many folds, and how much few images can tell. Imports no torch."""
+"""What a study's data allow: its metric, its folds, and how much few images tell. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssl_zoo.config import nearest
 from ssl_zoo.study.settings import Settings
 from ssl_zoo.study.statistics import sampling_error
 from ssl_zoo.types import UserError, listed
@@ -38,6 +39,20 @@ def check_data(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) ->
                 "dataset.test_fraction=0.2 (of dataset=folder), or dataset.class_split=hash with "
                 "protocols=[retrieval] metric=val/map_at_r"
             )
+
+
+def check_metric(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a metric that a method's monitors did not measure in its first steps.
+
+    Raises:
+        UserError: Naming those that they did.
+    """
+    for method, one in measured.items():
+        if settings.metric not in one["on_val"]:
+            fix = "nothing is, without a monitor: give callbacks=default"
+            if one["on_val"]:
+                fix = nearest(settings.metric, one["on_val"])
+            raise UserError(f"metric={settings.metric} is not measured on val by {method}: {fix}")
 
 
 def check_folds(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:

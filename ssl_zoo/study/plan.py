@@ -18,7 +18,7 @@ from ssl_zoo.study.counts import hours_of, run_seconds, runs_of
 from ssl_zoo.study.folder import CEILING, FINAL, FLOOR, HPO, METHOD, ORACLE, RERUN, StudyFolder
 from ssl_zoo.study.frozen import Frozen, freeze, thawed
 from ssl_zoo.study.measuring import measured_of
-from ssl_zoo.study.of_data import check_data, check_folds, few_images
+from ssl_zoo.study.of_data import check_data, check_folds, check_metric, few_images
 from ssl_zoo.study.pool import at_once
 from ssl_zoo.study.settings import Settings
 from ssl_zoo.study.sizing import fitted
@@ -147,6 +147,7 @@ def plan(settings: Settings, command: str) -> dict[str, Any]:
     print(f"measuring {len(planned.frozen)} methods, a few steps each", flush=True)
     measured = measured_of(folder, settings, planned.frozen, clock)
     check_data(settings, measured)
+    check_metric(settings, measured)
     check_folds(settings, measured)
     notes: list[str] = []
     if settings.budget is not None:

@@ -96,6 +96,7 @@ def measure(job: Job, begun: float, look: bool) -> dict[str, Any]:
         "overhead_seconds": time() - begun - fit,
         "monitor_seconds": max(0.0, fit - step * len(clock.times)) / 2,  # before and after them
         "checkpoint_bytes": _bytes(method, trainer.optimizers),
+        "on_val": sorted(one for one in trainer.callback_metrics if one.startswith("val/")),
     }
     return found | ({"data": contents(data)} if look else {})
 

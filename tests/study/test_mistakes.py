@@ -298,6 +298,23 @@ def test_trials_without_their_plan_are_not_planned_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("metric=val/knn_top5", "by simclr: did you mean val/knn_top1"),
+        ("metric=val/accuracy", "by simclr: (known: val/|did you mean)"),
+        ("callbacks=none", "by simclr: nothing is, without a monitor"),
+    ],
+)
+def test_a_metric_that_no_monitor_measures_is_refused_by_the_plan(
+    more: str, said: str, tmp_path: Path
+) -> None:
+    file = write_tiny(tmp_path)
+    with pytest.raises(UserError, match=f"^metric=val/.* is not measured on val {said}"):
+        start(["plan", f"study={file}", f"out={tmp_path / 's'}", more])
+
+
+@pytest.mark.slow
 def test_one_class_is_nothing_to_compare_on() -> None:
     images = {"train": 20, "val": 5, "test": 5}
     for classes, said in (["cat"], "one class .cat."), ([], "one class"):
