@@ -25,6 +25,7 @@ from ssl_zoo.study.statistics import (
 # Samplers whose trials do not depend on the scores of earlier ones.
 _INDEPENDENT = ("sobol", "random", "qmc", "halton")
 
+_FEW_SEEDS = 3  # 95% intervals of 2 and 3 are 12.7 and 4.3 standard errors wide on either side
 _ALL_LABELS = "100pct"  # of finetune's metrics
 
 
@@ -261,7 +262,18 @@ def certainty(suite: Suite) -> str:
     counts = ", ".join(f"of {_other(d, best)} in {_times(d, best)}" for d in ahead[:4])
     return (
         f"Undecided: {best} has the best mean by {suite.name} ({score}), and is not shown to be "
-        f"better than {', '.join(rest)} (ahead {counts} seeds)."
+        f"better than {', '.join(rest)} (ahead {counts} seeds).{_few(ahead)}"
+    )
+
+
+def _few(differences: list[Any]) -> str:
+    """Where hardly any gap could be told from luck."""
+    fewest = min(one.n for one in differences)
+    if fewest > _FEW_SEEDS:
+        return ""
+    return (
+        f" With so few seeds in common ({fewest}) even large gaps stay undecided: a study with "
+        "seeds=5 tells more."
     )
 
 

@@ -171,6 +171,17 @@ def test_how_sure_the_winner_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "few"), [(2, True), (4, False)])
+def test_undecided_by_too_few_seeds_says_so(seeds: int, few: bool, tmp_path: Path) -> None:
+    close = {"a": 0.62, "b": 0.62}
+    folder = study(tmp_path / "s", methods=close, noise=0.02, trials=2, seeds=seeds).folder
+    (suite,) = suites(read_study(folder))
+    said = certainty(suite)
+    assert said.startswith("Undecided: ")
+    assert ("With so few seeds in common (2) even large gaps" in said) == few
+
+
+@pytest.mark.slow
 def test_a_waived_guard_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = study(tmp_path / "study", seeds=2, trials=2, settings={"waive": ["g2"]}).folder
     (folder.path / "finals/moco/seed102/checkpoints/last.ckpt").write_text("other")

@@ -226,3 +226,38 @@ def test_a_second_supervisor_is_refused_and_a_second_signal_ends_at_once(tmp_pat
     assert "Traceback" not in output
     assert not (tmp_path / "out" / "lock.json").exists()
     run_study(*args[1:])
+
+
+LOCAL = ["launcher=submitit", "submitit.cluster=local", "submitit.timeout_min=30", "jobs=2"]
+
+
+@pytest.mark.soak
+@pytest.mark.xdist_group("study")
+def test_jobs_of_submitit_end_as_local_ones(done: StudyFolder, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    run_study(f"study={write_tiny(tmp_path)}", f"out={tmp_path / 'out'}", *LOCAL)
+    assert outcome(StudyFolder(tmp_path / "out")) == outcome(done)
+
+
+@pytest.mark.soak
+@pytest.mark.xdist_group("study")
+def test_a_sampler_that_learns_searches_in_jobs_and_is_stopped(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    pytest.importorskip("optuna")
+    file = write_tiny(tmp_path, trials=4, sampler="tpe")
+    args, folder = [f"study={file}", f"out={tmp_path / 'out'}", *LOCAL], tmp_path / "out"
+    process = start_study("run", *args)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("trials/"):
+            break
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate()
+    run_study(*args)
+    rows = read_rows(StudyFolder(folder).trials, RunRow)
+    for method in ("simclr", "simsiam"):
+        search = [row for row in rows if (row.method, row.stage) == (method, "hpo")]
+        assert sorted(row.trial for row in search) == [0, 1, 2, 3]
+        assert len({row.values for row in search}) == 4
+    report = json.loads((folder / "report.json").read_text())
+    assert report["unfinished"] == []
