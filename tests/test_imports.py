@@ -114,6 +114,17 @@ def test_the_command_line_is_free_of_torch(module: str) -> None:
     assert result.stderr.strip() == "[]"
 
 
+@pytest.mark.slow
+def test_training_and_evaluation_start_without_what_few_runs_need() -> None:
+    heavy = "{'timm', 'wandb', 'sklearn', 'optuna', 'onnxruntime'}"
+    code = (
+        "import ssl_zoo.training.job, ssl_zoo.protocols, sys\n"
+        f"sys.exit(str(sorted({heavy} & sys.modules.keys())))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stderr.strip() == "[]"
+
+
 def test_no_test_file_imports_another() -> None:
     files = sorted((ROOT / "tests").rglob("*.py"))
     assert len(files) > 100

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from ssl_zoo.backbones.positions import any_size
+from ssl_zoo.backbones.positions import any_size, is_timm_vit
 from ssl_zoo.backbones.stem import Stem, check_stem, cifar_stem
 from ssl_zoo.types import BadValue
 
@@ -28,6 +26,8 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
     Raises:
         UserError: If the name is unknown or the model has no ResNet stem to replace.
     """
+    import timm  # takes as long as everything else of ours, and most runs have no model of it
+
     check_stem(stem)
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name}*")[:5])
@@ -35,7 +35,7 @@ def timm_backbone(name: str, stem: Stem = "imagenet", **options: Any) -> nn.Modu
     if timm.models.model_entrypoint(name).__module__ in _VITS:
         options = {"dynamic_img_size": True} | options
     model: nn.Module = timm.create_model(name, num_classes=0, **options)
-    if options.get("dynamic_img_size") and isinstance(model, VisionTransformer):
+    if options.get("dynamic_img_size") and is_timm_vit(model):
         any_size(model)
     if stem == "cifar":
         if not isinstance(getattr(model, "conv1", None), nn.Conv2d) or not hasattr(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
-from timm.layers.pos_embed import resample_abs_pos_embed
-from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer as TorchvisionViT
 
@@ -35,7 +34,13 @@ class AnySizeViT(TorchvisionViT):  # type: ignore[misc]
         return features
 
 
-def any_size(vit: TimmViT) -> None:
+def is_timm_vit(backbone: Any) -> bool:
+    """Whether it is timm's ViT; timm is not imported for it, and has been if it is one."""
+    vits = sys.modules.get("timm.models.vision_transformer")
+    return vits is not None and isinstance(backbone, vits.VisionTransformer)
+
+
+def any_size(vit: nn.Module) -> None:
     """Have timm's ViT refuse images that are no whole number of patches by our line.
 
     Args:
@@ -63,11 +68,12 @@ def check_patches(images: Tensor, patch: tuple[int, int]) -> None:
 
 def grid_of(backbone: nn.Module) -> Grid | None:
     """The patches that a ViT's position embedding is for; None for other networks."""
-    if isinstance(backbone, TimmViT) and backbone.pos_embed is not None:
-        height, width = backbone.patch_embed.grid_size
+    vit: Any = backbone
+    if is_timm_vit(vit) and vit.pos_embed is not None:
+        height, width = vit.patch_embed.grid_size
         return int(height), int(width)
-    if isinstance(backbone, TorchvisionViT):
-        side = backbone.image_size // backbone.patch_size
+    if isinstance(vit, TorchvisionViT):
+        side = vit.image_size // vit.patch_size
         return side, side
     return None
 
@@ -79,14 +85,14 @@ def fitted(weights: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tens
         weights: Of a backbone of the same names; the embedding's patches make a square.
         backbone: Not changed.
     """
-    fit, grid = dict(weights), grid_of(backbone)
+    fit, grid, vit = dict(weights), grid_of(backbone), cast(Any, backbone)
     name = "encoder.pos_embedding" if isinstance(backbone, TorchvisionViT) else "pos_embed"
     old = fit.get(name)
     if grid is None or old is None or old.shape == backbone.state_dict()[name].shape:
         return fit
     inside = 1
-    if isinstance(backbone, TimmViT):
-        inside = 0 if backbone.no_embed_class else backbone.num_prefix_tokens
+    if is_timm_vit(backbone):
+        inside = 0 if vit.no_embed_class else vit.num_prefix_tokens
     if old.ndim == 3 and round((old.shape[1] - inside) ** 0.5) ** 2 == old.shape[1] - inside:
         fit[name] = _resampled(old, grid, inside)
     return fit
@@ -116,6 +122,8 @@ def at_size(config: dict[str, Any], backbone: nn.Module, image_size: int) -> dic
 
 def _resampled(positions: Tensor, grid: Grid, prefix_tokens: int) -> Tensor:
     """Bicubic, as in timm; those for the class token and registers stay."""
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
     made: Tensor = resample_abs_pos_embed(
         positions, new_size=list(grid), num_prefix_tokens=prefix_tokens
     )

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import timm
 import torch
 import torchvision
-from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from ssl_zoo.backbones import timm_backbone, torchvision_backbone
@@ -46,6 +44,9 @@ def _torchvision(name: str, weights: str) -> Loaded:
 
 
 def _timm(name: str) -> Loaded:
+    import timm
+    from timm.data.config import resolve_model_data_config
+
     config = {"_target_": "ssl_zoo.backbones.timm_backbone", "name": name}
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name}*")[:5])

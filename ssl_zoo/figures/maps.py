@@ -8,8 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from torch import Tensor
 
 from ssl_zoo.figures.canvas import COLORS, GREY, hide_ticks, readable, subplots
@@ -72,6 +70,8 @@ def _reduced(representation: Tensor, label: Tensor) -> tuple[Points, NDArray[np.
     if _collapsed(x):
         x = np.zeros_like(x[:, :2])
     else:
+        from sklearn.decomposition import PCA  # a run draws its map at the end
+
         x = PCA(min(50, *x.shape), random_state=0).fit_transform(x)
     return x, label[keep].cpu().numpy()
 
@@ -84,6 +84,8 @@ def _collapsed(points: Points) -> bool:
 def _tsne(points: Points) -> Points:
     if _collapsed(points):
         return points
+    from sklearn.manifold import TSNE
+
     perplexity = min(30, (len(points) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=0)
     mapped: Points = tsne.fit_transform(points)

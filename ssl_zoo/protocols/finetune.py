@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -227,6 +226,8 @@ def layers(backbone: nn.Module) -> list[list[nn.Parameter]]:
     """
     matcher: Any = getattr(backbone, "group_matcher", None)
     if matcher is not None:
+        from timm.models import group_parameters
+
         number = group_parameters(backbone, matcher(coarse=False), reverse=True)
         found: dict[int, list[nn.Parameter]] = {}
         for name, parameter in backbone.named_parameters():

@@ -6,8 +6,6 @@ import math
 import re
 from typing import Any
 
-import timm
-
 from ssl_zoo.checkpoints.official.names import State, has
 from ssl_zoo.types import UserError
 
@@ -112,6 +110,8 @@ def _name(size: str, patch: int, registers: int) -> str:
     """Timm's name of the network, but for its patches."""
     if size == "giant":
         return f"vit_giant_patch14{'_reg4' if registers else ''}_dinov2"
+    import timm
+
     name = f"vit_{size}_patch{patch}_224"
     return name if timm.is_model(name) else f"vit_{size}_patch{14 if size == 'huge' else 16}_224"
 
