@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 from ssl_zoo.console import duration
@@ -22,6 +23,7 @@ from ssl_zoo.study.sizing import REPORT, Costs, costs_of
 
 _LEAST = {HPO: 2, FINAL: 2}  # rounds that no budget takes away
 _KNOBS = ("trials", "seeds")
+_LATE = 0.05  # of the budget, by which the last round may end late: it would leave more unused
 _SLOWEST, _FASTEST = 20.0, 0.2  # of the measured speed, that is believed
 
 
@@ -113,7 +115,15 @@ class Pace(Unhurried):
         return self._seconds - self.clock.spent()
 
     def _of_rows(self, rows: Iterable[RunRow]) -> float:
-        return self.slowness() * sum(self._cost(row.method) for row in rows) / self.slots
+        return sum(map(self._still, rows)) / self.slots
+
+    def _still(self, row: RunRow) -> float:
+        """Seconds that a run needs, without those that it has had."""
+        whole = self.slowness() * self._cost(row.method)
+        if not row.started:
+            return whole
+        running = (datetime.now(timezone.utc) - datetime.fromisoformat(row.started)).total_seconds()
+        return max(whole - min(running, self.clock.spent() - self._begun), 0.0)
 
     # --- what is cut ------------------------------------------------------------------------------
 
@@ -161,7 +171,8 @@ class Pace(Unhurried):
         now = self._of_rows([*rows, *self._in_round(stage, number)])
         if stage == HPO:
             return now + self._of_rest(self.runs.settings.seeds, reruns=True) <= self._left()
-        return now + self._of_rest(0, reruns=False) + self._of_readings(number + 1) <= self._left()
+        rest = self._of_rest(0, reruns=False) + self._of_readings(number + 1)
+        return now + rest <= self._left() + _LATE * self._seconds
 
     def _of_readings(self, seeds: int) -> float:
         return (
