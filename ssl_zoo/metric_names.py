@@ -38,6 +38,8 @@ class Metric(NamedTuple):
         return value > best if self.objective == "max" else value < best
 
 
+VAL = "val/"  # how the names of what a monitor measures on val begin
+
 # In the order of the panels; of several objectives that a run logs, the first one counts.
 METRICS = (
     LOSS := Metric("train/loss", "loss"),

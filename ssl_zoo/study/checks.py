@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ssl_zoo.config import nearest, options_of
+from ssl_zoo.metric_names import VAL
 from ssl_zoo.study.clock import seconds_of
 from ssl_zoo.types import UserError, as_typed
 
@@ -47,7 +48,7 @@ def check_settings(settings: Settings) -> None:
     _one_of("sampler", settings.sampler, SAMPLERS)
     _one_of("unit", settings.unit, UNITS)
     _one_of("launcher", settings.launcher, LAUNCHERS)
-    if not str(settings.metric).startswith("val/"):
+    if not str(settings.metric).startswith(VAL):
         raise UserError(
             f"metric={settings.metric}: configurations are selected on val, as by val/knn_top1"
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ssl_zoo.metric_names import VAL
 from ssl_zoo.provenance import sha_of
 from ssl_zoo.run_folder import ENDED, FAILED, RunFolder
 from ssl_zoo.study.checks import SOBOL
@@ -275,7 +276,7 @@ class Runs:
         return str(self.run_folder(row).read_result().get("error", ""))
 
     def _logged(self, row: RunRow) -> list[str]:
-        return [name for name in self.run_folder(row).read_metrics() if name.startswith("val/")]
+        return [name for name in self.run_folder(row).read_metrics() if name.startswith(VAL)]
 
     def _again(self, table: Table, rows: list[RunRow]) -> None:
         """Let runs that failed for a reason that is no result of theirs be run once more."""

@@ -28,6 +28,7 @@ from ssl_zoo.data.contents import contents
 from ssl_zoo.hardware import keep_freed_memory
 from ssl_zoo.launched import end_with_launcher
 from ssl_zoo.methods import Method
+from ssl_zoo.metric_names import VAL
 from ssl_zoo.training.build import build_callbacks, build_method, build_trainer, refusals
 from ssl_zoo.training.facts import run_facts
 from ssl_zoo.training.frozen import Job, known_to_hydra
@@ -96,7 +97,7 @@ def measure(job: Job, begun: float, look: bool) -> dict[str, Any]:
         "overhead_seconds": time() - begun - fit,
         "monitor_seconds": max(0.0, fit - step * len(clock.times)) / 2,  # before and after them
         "checkpoint_bytes": _bytes(method, trainer.optimizers),
-        "on_val": sorted(one for one in trainer.callback_metrics if one.startswith("val/")),
+        "on_val": sorted(one for one in trainer.callback_metrics if one.startswith(VAL)),
     }
     return found | ({"data": contents(data)} if look else {})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
+from ssl_zoo.metric_names import VAL
 from ssl_zoo.study.folder import FINAL, HPO, RERUN
 from ssl_zoo.study.guards.outcome import Outcome
 from ssl_zoo.study.reading import Run, Study, in_words
@@ -124,7 +125,7 @@ def _check_disjoint(study: Study, outcome: Outcome) -> None:
 
 def check_names(study: Study, outcome: Outcome) -> None:
     """G12: the metric's name, and the folders of val and test."""
-    if not study.metric.startswith("val/"):
+    if not study.metric.startswith(VAL):
         outcome.fail(f"metric={study.metric} is not of val: give one that begins with val/")
     data = study.plan.get("data") or {}
     images = data.get("images") or {}
