@@ -78,6 +78,7 @@ def test_where_a_step_lies(rhythm: Rhythm, last: int, epoch: int, images: int) -
     assert rhythm.in_epochs(rhythm.steps - 1) == 1
 
 
+@pytest.mark.slow
 def test_rates_are_those_of_their_steps(make_config: Make, tmp_path: Path) -> None:
     """The warm-up begins at 0, and the cosine's last step is not yet at 0."""
     schedule = ["scheduler.warmup_epochs=1", "optimizer.base_lr=0.5", "optimizer.lr_rule=none"]

@@ -110,7 +110,8 @@ def test_a_limited_epoch_of_files_is_followed_by_another(
     assert torch.equal(few.views[1], whole.views[steps])
 
 
-@pytest.mark.parametrize("logger", every(2, ["csv", "[wandb,tensorboard]"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("logger", ["csv", "[wandb,tensorboard]"])
 def test_a_fast_dev_run_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
 ) -> None:

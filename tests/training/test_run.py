@@ -16,7 +16,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from helpers.command_line import command_line
 from helpers.configs import Make
 from helpers.runs import SignalAt, state
-from helpers.tiers import only
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.train import train
 from ssl_zoo.training.build import build_callbacks
@@ -83,9 +82,8 @@ def train_and(does: Callable[[], object], cfg: DictConfig, monkeypatch: pytest.M
         train(cfg)
 
 
-@pytest.mark.parametrize(
-    "first", only(["log_every_n_steps=1"], ["log_every_n_steps=1", "save_every_n_minutes=1e-9"])
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["log_every_n_steps=1", "save_every_n_minutes=1e-9"])
 def test_a_folder_that_is_moved_while_its_run_writes_it_is_not_made_anew(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
