@@ -75,8 +75,8 @@ def verdict(suite: Suite) -> str:
         ahead = f"{best} and {others[0]} have the same score"
     if second.n < 2:
         return f"{ahead}, but {seeds} in common cannot tell methods apart"
-    them = "them" if rest == [others[0]] else f"it from {', '.join(rest)}"
-    return f"{ahead}, but {seeds} cannot tell {them} apart{_interval(suite, second)}"
+    them = "them apart" if rest == [others[0]] else f"{best} from {', '.join(rest)}"
+    return f"{ahead}, but {seeds} cannot tell {them}{_interval(suite, second)}"
 
 
 def _on_test(suite: Suite, difference: Difference) -> str:

@@ -37,7 +37,7 @@ def test_two_seeds_tell_little() -> None:
 
 def test_several_methods_may_not_be_told_apart() -> None:
     said = verdict(suite(a=[0.62, 0.60, 0.61], b=[0.60, 0.61, 0.60], c=[0.59, 0.62, 0.59]))
-    assert said.startswith("a is ahead of b by 0.7 points, but 3 seeds cannot tell it from b, c")
+    assert said.startswith("a is ahead of b by 0.7 points, but 3 seeds cannot tell a from b, c (")
 
 
 def test_a_clear_winner_is_called_one() -> None:
