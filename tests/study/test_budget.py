@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,6 +161,11 @@ class Study:
         self.runs = Runs(self.folder, planned, progress, Stop())
         self.pace = pace_of(self.folder, self.runs, progress, 1)
 
+    def restart(self, spent: float) -> None:
+        """By a supervisor that finds these seconds spent, and no run of its own to judge by."""
+        self.folder.write_json(self.folder.budget, {"seconds": spent, "cuts": []})
+        self.open()
+
     def search(self, seconds: float, most: int = 99) -> None:
         self.runs.plan_trials()
         self._work(HPO, seconds, most)
@@ -172,7 +178,7 @@ class Study:
     def _work(self, stage: str, seconds: float, most: int) -> None:
         for _ in range(most):
             self.pace.keep()
-            task = next(iter(self.pace.within(stage, self._ready(stage))), None)
+            task = next(iter(self.pace.within(stage, self.ready(stage))), None)
             if task is None:
                 break
             table = self.runs.finals if stage == FINAL else self.runs.trials
@@ -180,7 +186,7 @@ class Study:
             row = table.get(cast(Any, task.key))
             table.put(replace(row, status="finished", score=0.5, started="now", seconds=seconds))
 
-    def _ready(self, stage: str) -> Iterator[Task]:
+    def ready(self, stage: str) -> Iterator[Task]:
         table = self.runs.finals if stage == FINAL else self.runs.trials
         for row in table.pending(stage):
             yield Task(key_of(row), row.folder, cast(Any, None), cast(Any, None))
@@ -275,6 +281,41 @@ def test_finals_end_with_a_seed_that_all_have(tmp_path: Path, watch: list[float]
     study.pace.before_seal()
     study.finish(500)
     assert study.count(FINAL) == [2, 2]
+
+
+def rest_of(found: Settings) -> float:
+    """Seconds after the search, by hand."""
+    return cost(replace(found, trials=0))
+
+
+@pytest.mark.parametrize(("had", "begins"), [(100, True), (0, False)])
+def test_a_run_under_way_needs_only_what_it_has_not_had(
+    tmp_path: Path, watch: list[float], had: int, begins: bool
+) -> None:
+    study = Study(tmp_path, watch, budget="45min")
+    study.search(110, most=5)
+    next_round, left_over = 2 * 110, 40
+    left = rest_of(study.settings) + next_round + left_over  # a whole run is more than 40 s
+    study.restart(45 * 60 - left - had)
+    watch[0] += had
+    running = study.runs.trials.pending(HPO)[0]
+    started = (datetime.now(timezone.utc) - timedelta(seconds=had)).isoformat()
+    study.runs.trials.put(replace(running, started=started))
+    fourth = [task for task in study.ready(HPO) if cast(Any, task.key)[2] == 3]
+    assert len(list(study.pace.within(HPO, fourth))) == (len(fourth) if begins else 0)
+
+
+@pytest.mark.parametrize(("late", "seeds"), [(0.04, 3), (0.06, 2)])
+def test_the_last_round_may_end_a_twentieth_of_the_budget_late(
+    tmp_path: Path, watch: list[float], late: float, seeds: int
+) -> None:
+    study = Study(tmp_path, watch, budget="45min")
+    study.search(110)
+    study.finish(110, most=4)
+    last = rest_of(study.settings) - 2 * 2 * 110  # two of its three seeds have been run
+    study.restart(45 * 60 * (1 + late) - last)
+    study.finish(110)
+    assert study.count(FINAL) == [seeds, seeds]
 
 
 def test_a_study_that_was_killed_knows_its_cuts_and_its_time(
