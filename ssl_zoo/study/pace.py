@@ -17,7 +17,7 @@ from ssl_zoo.study.counts import runs_of
 from ssl_zoo.study.engine import Task
 from ssl_zoo.study.folder import FINAL, HPO, RERUN, RunRow, StudyFolder
 from ssl_zoo.study.progress import Progress
-from ssl_zoo.study.rows import PENDING
+from ssl_zoo.study.rows import PENDING, key_of
 from ssl_zoo.study.runs import Runs
 from ssl_zoo.study.sizing import REPORT, Costs, costs_of
 
@@ -134,41 +134,46 @@ class Pace(Unhurried):
             stage: hpo or final.
             tasks: Those that are ready, in the order of their rounds.
         """
+        if stage == FINAL:
+            self._expect()
         for task in tasks:
-            number = self._round(stage, task.key)
+            number = self._round(task.key)
             if not self._may_begin(stage, number):
                 self._end_at(stage, number)
                 return
             yield task
 
+    def _expect(self) -> None:
+        """Let what a person sees count the final seeds that should fit."""
+        most = range(_LEAST[FINAL], self.runs.settings.seeds)
+        seeds = next((n for n in most if not self._may_begin(FINAL, n)), self.runs.settings.seeds)
+        runs = runs_of(replace(self.runs.settings, seeds=seeds))
+        self.progress.plan = {**self.progress.plan, "runs": runs}
+
     def _may_begin(self, stage: str, number: int) -> bool:
-        wanted = number < _LEAST[stage] or self._has_begun(stage, number)
-        return wanted or self._has_time(stage, number)
+        return (
+            number < _LEAST[stage]
+            or self._has_begun(stage, number)
+            or self._has_time(stage, number)
+        )
 
     def _rows(self, stage: str) -> list[RunRow]:
         table = self.runs.finals if stage == FINAL else self.runs.trials
         return [row for row in table.rows if row.stage == stage]
 
-    def _round(self, stage: str, key: Any) -> int:
-        _, _, trial, seed, _ = key
+    def _round(self, key: Any) -> int:
+        stage, _, trial, seed, _ = key
         if stage == HPO:
             return int(trial)
         return sorted({row.seed for row in self._rows(FINAL)}).index(seed)
 
-    def _in_round(self, stage: str, number: int) -> list[RunRow]:
-        keys = (
-            (row, (row.stage, row.method, row.trial, row.seed, row.fold))
-            for row in self._rows(stage)
-        )
-        return [row for row, key in keys if self._round(stage, key) == number]
-
     def _has_begun(self, stage: str, number: int) -> bool:
-        return any(row.started for row in self._in_round(stage, number))
+        return any(row.started for row in self._rows(stage) if self._round(key_of(row)) == number)
 
     def _has_time(self, stage: str, number: int) -> bool:
-        """For this round, what still runs, and what comes after the stage."""
-        rows = [row for row in self._rows(stage) if row.started and row.status == PENDING]
-        now = self._of_rows([*rows, *self._in_round(stage, number)])
+        """For this round, what is left of those before it, and what comes after the stage."""
+        rows = [row for row in self._rows(stage) if row.status == PENDING]
+        now = self._of_rows(row for row in rows if self._round(key_of(row)) <= number)
         if stage == HPO:
             return now + self._of_rest(self.runs.settings.seeds, reruns=True) <= self._left()
         rest = self._of_rest(0, reruns=False) + self._of_readings(number + 1)
@@ -215,16 +220,11 @@ class Pace(Unhurried):
             )
 
     def before_seal(self) -> None:
-        """As many final seeds as there is time for, at least two."""
-        planned, least = self.runs.settings.seeds, _LEAST[FINAL]
-        fits = [
-            n
-            for n in range(least, self.most["seeds"] + 1)
-            if self._of_rest(n, False) <= self._left()
-        ]
-        seeds = max(fits, default=least)
-        if seeds != planned:
-            self._cut({"seeds": seeds}, f"{seeds} instead of {planned} final seeds for each method")
+        """All final seeds that the study's file has: they end where the time does."""
+        planned, most = self.runs.settings.seeds, self.most["seeds"]
+        if planned < most:
+            what = f"up to {most} instead of {planned} final seeds for each method, as time allows"
+            self._cut({"seeds": most}, what)
 
     def _cut(self, settings: dict[str, Any], what: str) -> None:
         why = f"budget={self.runs.settings.budget}: after {duration(self.clock.spent())}, {what}"

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import sys
+from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from time import perf_counter, time
 from typing import Any
 
@@ -20,7 +23,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer, seed_everythin
 from torch.optim import Optimizer
 
 from ssl_zoo.callbacks import CleanFeatures
-from ssl_zoo.callbacks.due import stepped
+from ssl_zoo.callbacks.due import epoch_due, stepped
 from ssl_zoo.config import instantiate, naming_knobs, register_resolvers
 from ssl_zoo.console import quiet_lightning
 from ssl_zoo.data import DataModule
@@ -40,28 +43,55 @@ from ssl_zoo.writing import write_text
 
 PROGRAM = "ssl_zoo.training.measure"
 MEASURED, IMAGES = "measured.json", "images.txt"
-_STEPS = 6  # one that warms up, and five that are measured
+_STEPS = 6  # of an epoch; of at least two epochs
 
 
-class _Clock(Callback):
-    """When the steps were: the first, which warms up, and the last."""
+class StepTimes(Callback):
+    """When each epoch began and its steps ended, and how often val was scored in between.
 
-    def __init__(self) -> None:
-        self.times: list[float] = []
+    Args:
+        every: Epochs from one scoring of val to the next.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every, self.scored = every, 1  # before the first step
+        self.epochs: list[list[float]] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epochs.append([self._now(pl_module)])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if stepped(trainer, batch_idx):
-            if pl_module.device.type == "cuda":
-                torch.cuda.synchronize(pl_module.device)
-            self.times.append(perf_counter())
+            self.epochs[-1].append(self._now(pl_module))
 
-    def seconds_per_step(self, whole: float) -> float:
-        """Without the first one, where there is another."""
-        if len(self.times) < 2:
-            return whole
-        return (self.times[-1] - self.times[0]) / (len(self.times) - 1)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.scored += epoch_due(trainer, self.every)
+
+    @staticmethod
+    def _now(module: LightningModule) -> float:
+        if module.device.type == "cuda":
+            torch.cuda.synchronize(module.device)
+        return perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of the steps."""
+        return sum(times[-1] - times[0] for times in self.epochs)
+
+    def seconds_per_step(self, steps_per_epoch: int) -> float:
+        """With a step's share of an epoch's start, which takes long where epochs are short.
+
+        The first step of the first epoch warms up.
+
+        Args:
+            steps_per_epoch: Of the run.
+        """
+        first = mean(times[1] - times[0] for times in self.epochs[1:])
+        others = [b - a for times in self.epochs for a, b in pairwise(times[1:])]
+        step = mean(others) if others else first
+        return step + max(0.0, first - step) / steps_per_epoch
 
 
 def measure(job: Job, begun: float, look: bool) -> dict[str, Any]:
@@ -79,8 +109,13 @@ def measure(job: Job, begun: float, look: bool) -> dict[str, Any]:
     with thrown_away(config) as (elsewhere, folder):
         cfg = OmegaConf.create(elsewhere)
         method: Method = build_method(cfg, data, init=cfg.get("init"))
-        clock, features = _Clock(), CleanFeatures(config["monitor"]["bank_size"])
+        clock = StepTimes(config["monitor"]["every_n_epochs"])
+        features = CleanFeatures(config["monitor"]["bank_size"])
         trainer = build_trainer(cfg, [], [clock, *build_callbacks(cfg, features, folder)])
+        lengths = _lengths(job, data)
+        # Lightning's fast_dev_run has one epoch
+        trainer.fit_loop.max_epochs = max(2, math.ceil(_STEPS / lengths["steps_per_epoch"]))
+        trainer.fit_loop.epoch_loop.max_steps = -1
         facts = run_facts(data, method, trainer, job.shown)
         save_first_views(data, folder)
         fit = time()
@@ -89,13 +124,12 @@ def measure(job: Job, begun: float, look: bool) -> dict[str, Any]:
         fit = time() - fit
         rhythm = rhythm_of(data.num_batches, data.batch_size, config["trainer"])
         save_last_figures(data, folder, features.latest_val, rhythm, start_of(config))
-    step = clock.seconds_per_step(fit)
     names = ("parameters", "backbone_parameters", "device", "labelled", "val", "data_sha")
-    found = _lengths(job, data) | {name: facts[name] for name in names}
+    found = lengths | {name: facts[name] for name in names}
     found |= {
-        "seconds_per_step": step,
+        "seconds_per_step": clock.seconds_per_step(lengths["steps_per_epoch"]),
         "overhead_seconds": time() - begun - fit,
-        "monitor_seconds": max(0.0, fit - step * len(clock.times)) / 2,  # before and after them
+        "monitor_seconds": (fit - clock.seconds) / clock.scored,
         "checkpoint_bytes": _bytes(method, trainer.optimizers),
         "on_val": sorted(one for one in trainer.callback_metrics if one.startswith(VAL)),
     }

@@ -275,6 +275,17 @@ def test_a_search_that_ended_early_does_not_go_on(tmp_path: Path, watch: list[fl
     assert not study.pace.searches_on()
 
 
+def test_finals_that_are_faster_than_the_search_go_on(tmp_path: Path, watch: list[float]) -> None:
+    study = Study(tmp_path, watch, budget="45min")
+    study.search(200)
+    study.pace.before_seal()
+    study.finish(30, most=2)
+    assert study.pace.progress.plan["runs"]["final"] == 2 * 4  # if all were as slow as the search
+    study.finish(30)
+    assert study.count(FINAL) == [5, 5]
+    assert study.pace.progress.plan["runs"]["final"] == 2 * 5
+
+
 def test_finals_end_with_a_seed_that_all_have(tmp_path: Path, watch: list[float]) -> None:
     study = Study(tmp_path, watch, budget="45min")
     study.search(110)

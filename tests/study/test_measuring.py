@@ -13,6 +13,7 @@ from helpers.studies import tiny
 from ssl_zoo.study import measuring
 from ssl_zoo.study.clock import Clock
 from ssl_zoo.study.folder import StudyFolder
+from ssl_zoo.training.measure import StepTimes
 
 # A child that is measured only beside another one, and notes that it was.
 CHILD = """
@@ -30,6 +31,22 @@ if "contents" in sys.argv:
     (place / "images.txt").write_text("{}")
 (place / "measured.json").write_text(json.dumps({"seconds_per_step": 1.0, "data": {"n": 1}}))
 """
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps_per_epoch", "seconds"),
+    [
+        ([[0, 5, 6, 7], [10, 12, 13, 14], [20, 22, 23, 24]], 3, 4 / 3),  # whole: each is 4 s
+        ([[0, 5, 6, 7], [10, 12, 13, 14]], 100, 1.01),  # begun only: they are 101 s
+        ([[0, 5], [10, 12], [20, 22]], 1, 2.0),
+    ],
+)
+def test_a_step_has_its_share_of_the_start_of_an_epoch(
+    epochs: list[list[float]], steps_per_epoch: int, seconds: float
+) -> None:
+    clock = StepTimes(1)
+    clock.epochs = epochs
+    assert clock.seconds_per_step(steps_per_epoch) == pytest.approx(seconds)
 
 
 def test_each_method_is_measured_beside_as_many_as_will_run(
