@@ -34,6 +34,7 @@ FAILURES = {
     "VICReg without variance": ["experiment=vicreg_quick", "ablation=vicreg_no_variance"],
     "VICReg, invariance only": ["experiment=vicreg_quick", "ablation=vicreg_invariance_only"],
     "LeJEPA, lambda 0": ["experiment=lejepa_quick", "ablation=lejepa_no_sigreg"],
+    "SwAV without equal shares": ["experiment=swav_quick", "ablation=swav_softmax_codes"],
     "Barlow Twins, invariance only": [
         *("experiment=barlow_twins_quick", "ablation=barlow_twins_invariance_only")
     ],
@@ -46,11 +47,15 @@ HEALTHY = {
     "LeJEPA": ["experiment=lejepa_quick"],
     "Barlow Twins": ["experiment=barlow_twins_quick"],
     "MoCo": ["experiment=moco_quick", "method.queue_size=1024"],
+    "MoCo v3": ["experiment=mocov3_quick"],
+    "NNCLR": ["experiment=nnclr_quick"],
+    "SwAV": ["experiment=swav_quick"],
 }
 FEW_CLASSES = {
     "SimCLR": ["method=simclr"],
     "SimSiam, 2,048 dimensions": ["experiment=simsiam_quick", "method.embed_dim=2048"],
     "VICReg": ["experiment=vicreg_quick"],
+    "SupCon": ["experiment=supcon_quick"],
     "supervised": ["method=metric_learning", "method/metric_loss=contrastive"],
 }
 

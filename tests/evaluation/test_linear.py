@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from ssl_zoo.evaluation import LinearHeads, fit_linear
 from ssl_zoo.evaluation.classification import top1_by_class
+from ssl_zoo.evaluation.linear import _residual
 from ssl_zoo.types import UserError
 
 Problem = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -278,3 +279,8 @@ def test_heads_step_as_a_plain_loop_does(optimizer: str) -> None:
 def test_top1_by_class() -> None:
     labels, predicted = torch.tensor([0, 0, 2, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
     assert top1_by_class(predicted, labels, 4) == [0.5, None, pytest.approx(2 / 3), None]
+
+
+def test_no_number_is_so_small_that_products_take_longer() -> None:
+    logits = torch.tensor([[[0.0], [-95.0]]])  # exp(-95) is 5e-42
+    assert _residual(logits, torch.tensor([0])).tolist() == [[[0.0], [0.0]]]
