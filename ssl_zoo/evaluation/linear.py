@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import threshold_
+from torch.nn.functional import threshold
 
 from ssl_zoo.evaluation.rows import choosing_rows, finite_rows
 from ssl_zoo.ramps import half_cosine
@@ -69,7 +69,7 @@ def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
 
 def _residual(logits: Tensor, labels: Tensor) -> Tensor:
     """Gradient of the mean cross-entropy, (softmax - one-hot) / n: (n, C, H) -> (n, C, H)."""
-    residual = threshold_(logits.softmax(1), _LEAST, 0.0)
+    residual: Tensor = threshold(logits.softmax(1), _LEAST, 0.0, inplace=True)
     residual[torch.arange(len(labels), device=labels.device), labels] -= 1
     return residual / len(labels)
 
