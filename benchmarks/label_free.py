@@ -1,6 +1,6 @@
 """How well figures without labels order runs: Spearman's rank correlation with kNN on val.
 
-    python benchmarks/label_free.py runs/SWEEP --csv figures.csv
+    python benchmarks/label_free.py runs/SWEEP --csv figures.csv --figure figures.png
     python benchmarks/label_free.py runs --images 500 --views 5
 
 Every checkpoint below the folder is a point, a run's last.ckpt and best.ckpt of one step only once;
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from matplotlib.ticker import LogLocator, NullFormatter
 from omegaconf import OmegaConf
 from scipy.stats import spearmanr
 
@@ -34,6 +35,7 @@ from ssl_zoo.console import info, print_table
 from ssl_zoo.data import DataModule
 from ssl_zoo.evaluation import effective_rank, knn_top1, lidar, sample_rows, sigreg
 from ssl_zoo.evaluation.features import eval_mode
+from ssl_zoo.figures.canvas import COLORS, readable, save, subplots
 from ssl_zoo.hardware import default_device
 from ssl_zoo.protocols import Candidate
 from ssl_zoo.protocols.lidar import view_features
@@ -198,12 +200,39 @@ def write(found: Sequence[Point], path: Path) -> None:
             table.writerow([v for k, v in point._asdict().items() if k != "data"])
 
 
+def draw(found: Sequence[Point], path: Path) -> None:
+    """The kNN over each figure: a colour for each method, a line through a run's checkpoints."""
+    picture, axes = subplots(1, len(FIGURES), (3.2 * len(FIGURES), 3.4))
+    methods = list(dict.fromkeys(point.method for point in found))
+    for axis, figure in zip(axes[0], FIGURES, strict=True):
+        for run in dict.fromkeys(point.run for point in found):
+            own = sorted((p for p in found if p.run == run), key=lambda p: p.step)
+            number = methods.index(own[0].method)
+            x, y = [getattr(p, figure) for p in own], [100 * p.knn for p in own]
+            color, mark = COLORS[number % len(COLORS)], "o^"[number // len(COLORS) % 2]
+            label = readable(own[0].method)
+            axis.plot(x, y, "-", color=color, marker=mark, ms=4, lw=0.8, alpha=0.8, label=label)
+        axis.set_xlabel(figure)
+        if figure == "sigreg":
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
+    axes[0, 0].set_ylabel("kNN on val, %")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    own_lines = dict(zip(names, handles, strict=True))
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+    picture.legend(own_lines.values(), own_lines.keys(), ncols=len(COLORS), **place)
+    save(picture, path)
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of runs, at any depth")
     parser.add_argument("--images", type=int, default=1000, help="of LiDAR")
     parser.add_argument("--views", type=int, default=10, help="of each image")
     parser.add_argument("--csv", type=Path, help="where the figures of each checkpoint go")
+    parser.add_argument("--figure", type=Path, help="where a picture of them goes")
     given = parser.parse_args(arguments)
     register_resolvers()
     found = list(points(given.folder, given.images, given.views))
@@ -211,6 +240,8 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit(f"{given.folder} holds no checkpoint of a run that kNN can score")
     if given.csv:
         write(found, given.csv)
+    if given.figure:
+        draw(found, given.figure)
     rows = [
         [f"{p.run} {p.checkpoint}", str(p.step), f"{100 * p.knn:.1f}"]
         + [f"{getattr(p, figure):.1f}" for figure in FIGURES]

@@ -68,7 +68,9 @@ def test_a_folder_of_runs(
     for name in ("one", "sweep/two"):
         shutil.copytree(trained, tmp_path / name)
     out = tmp_path / "figures.csv"
-    label_free.main([str(tmp_path), "--images", "40", "--views", "2", "--csv", str(out)])
+    files = ["--csv", str(out), "--figure", str(tmp_path / "figures.png")]
+    label_free.main([str(tmp_path), "--images", "40", "--views", "2", *files])
+    assert (tmp_path / "figures.png").stat().st_size > 10_000
     rows = list(csv.DictReader(out.open()))
     assert [row["run"] for row in rows] == ["one", "sweep/two"]
     assert {row["checkpoint"] for row in rows} == {"last.ckpt"}
