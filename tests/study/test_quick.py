@@ -68,9 +68,10 @@ def test_quick_ends_with_the_winners_backbone(tmp_path: Path) -> None:
         said in output for said in ("cannot tell them apart", "relied on", "may differ on other")
     )
     assert command.startswith("take it home: ssl-zoo export ")
-    words = command.split()[3:]
-    words[-1] = str(tmp_path / words[-1])
-    subprocess.run([sys.executable, "-m", "ssl_zoo.export", *words[1:]], check=True)
+    program, *words, file = command.removeprefix("take it home: ").split()
+    installed = Path(sys.executable).with_name(program)
+    subprocess.run([installed, *words, tmp_path / file], check=True)
+    assert (tmp_path / file).is_file()
     report = (tmp_path / "study" / "report.md").read_text()
     assert "a score on it is" in report  # of few images
     rows = read_rows(StudyFolder(tmp_path / "study").trials, RunRow)
