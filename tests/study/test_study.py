@@ -154,19 +154,26 @@ def outcome(folder: StudyFolder) -> dict[str, Any]:
     return {"selection": selection, "rows": rows, "results": results}
 
 
-def stop(process: subprocess.Popen[str], signum: int, seconds: float) -> None:
-    """Signal a study after some time, and wait until it has ended."""
+def ended(folder: StudyFolder) -> list[RunRow]:
+    return [row for row in rows_of(folder) if row.status != "pending"]
+
+
+def stop(study: subprocess.Popen[str], signum: int, folder: StudyFolder, runs: int) -> None:
+    """Signal a study a moment after so many of its runs have ended, and wait until it has."""
+    while len(ended(folder)) < runs:
+        with suppress(subprocess.TimeoutExpired):
+            assert study.wait(0.1) is None, "it ended before"
     with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    os.kill(process.pid, signum)
-    process.communicate()
+        study.wait(random.Random(runs).uniform(0, 4))
+    os.kill(study.pid, signum)
+    study.communicate()
 
 
 def weights(folder: StudyFolder) -> dict[str, int]:
     """When the checkpoints of the runs that have ended were written."""
-    ended = [row for row in rows_of(folder) if row.status != "pending"]
     return {
-        row.folder: RunFolder(folder.path / row.folder).last.stat().st_mtime_ns for row in ended
+        row.folder: RunFolder(folder.path / row.folder).last.stat().st_mtime_ns
+        for row in ended(folder)
     }
 
 
@@ -177,10 +184,9 @@ def test_interrupted_three_times_it_ends_the_same(
     done: StudyFolder, signum: int, tmp_path: Path
 ) -> None:
     args = ["run", f"study={write_tiny(tmp_path)}", f"out={tmp_path / 'out'}", "jobs=2"]
-    folder, moments = StudyFolder(tmp_path / "out"), random.Random(int(signum))
-    trained = dict[str, int]()
-    for _ in range(3):
-        stop(start_study(*args), signum, moments.uniform(5, 40))
+    folder, trained = StudyFolder(tmp_path / "out"), dict[str, int]()
+    for runs in sorted(random.Random(int(signum)).sample(range(9), 3)):  # of ten
+        stop(start_study(*args), signum, folder, runs)
         if folder.trials.is_file():
             assert trained.items() <= weights(folder).items()  # no run is trained again
             trained = weights(folder)
