@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from ssl_zoo.checkpoints import Loaded, load_pretrained, read_resumable
 from ssl_zoo.config import instantiate, register_resolvers
 from ssl_zoo.console import info, print_table
 from ssl_zoo.data import DataModule
+from ssl_zoo.data.fingerprint import split_changes
 from ssl_zoo.evaluation import effective_rank, knn_top1, lidar, sample_rows, sigreg
 from ssl_zoo.evaluation.features import eval_mode
 from ssl_zoo.figures.canvas import COLORS, readable, save, subplots
@@ -89,7 +91,11 @@ def checkpoints(folder: Path) -> dict[Path, int]:
     """The checkpoints below a folder, with their steps; one for each step of a run."""
     found: dict[tuple[Path, int], Path] = {}
     for path in sorted(folder.rglob("checkpoints/*.ckpt")):
-        key = (path.parent, int(read_resumable(path)["global_step"]))
+        try:
+            key = (path.parent, int(read_resumable(path)["global_step"]))
+        except UserError as error:
+            info(f"left out: {error}")
+            continue
         if key not in found or path.name == "last.ckpt":
             found[key] = path
     return {path: step for (_, step), path in found.items()}
@@ -120,6 +126,8 @@ def _figures(
         data_of.clear()  # one at a time in memory
         data_of[key] = instantiate(OmegaConf.create({"data": wiring}).data)
     data = data_of[key]
+    if changes := split_changes(loaded.run["split"], data.fingerprint):
+        raise UserError(f"{config['name']}: the images are not the run's: {'; '.join(changes)}")
     if data.num_train_classes == 0 or not (data.val.labels >= 0).any() or data.val_is_apart:
         raise UserError(f"{config['name']}: kNN needs a labelled val with the classes of train")
     encoder: Any = loaded.backbone.to(device)
@@ -234,6 +242,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--csv", type=Path, help="where the figures of each checkpoint go")
     parser.add_argument("--figure", type=Path, help="where a picture of them goes")
     given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("ssl_zoo").setLevel(logging.INFO)
+    for option in ("images", "views"):
+        if getattr(given, option) < 2:
+            parser.error(f"--{option}={getattr(given, option)}: give at least 2")
+    if not given.folder.is_dir():
+        parser.error(f"{given.folder} is not a folder")
+    for path in (given.csv, given.figure):
+        if path and not path.absolute().parent.is_dir():
+            parser.error(f"{path}: its folder does not exist")
     register_resolvers()
     found = list(points(given.folder, given.images, given.views))
     if not found:

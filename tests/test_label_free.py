@@ -62,15 +62,21 @@ def test_data_sets_are_not_mixed(label_free: ModuleType) -> None:
 
 
 def test_a_folder_of_runs(
-    label_free: ModuleType, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    label_free: ModuleType,
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """kNN and sigreg are as the monitors logged; last and best of one step are one point."""
-    for name in ("one", "sweep/two"):
+    for name in ("broken", "one", "sweep/two"):
         shutil.copytree(trained, tmp_path / name)
+    for file in (tmp_path / "broken" / "checkpoints").iterdir():
+        file.write_bytes(b"")
     out = tmp_path / "figures.csv"
     files = ["--csv", str(out), "--figure", str(tmp_path / "figures.png")]
     label_free.main([str(tmp_path), "--images", "40", "--views", "2", *files])
-    assert (tmp_path / "figures.png").stat().st_size > 10_000
+    assert (tmp_path / "figures.png").stat().st_size > 5_000
     rows = list(csv.DictReader(out.open()))
     assert [row["run"] for row in rows] == ["one", "sweep/two"]
     assert {row["checkpoint"] for row in rows} == {"last.ckpt"}
@@ -79,9 +85,20 @@ def test_a_folder_of_runs(
     assert float(rows[0]["sigreg"]) == pytest.approx(curves["collapse/sigreg"][-1][1], rel=1e-4)
     assert float(rows[0]["lidar_z"]) > 1
     assert rows[0]["method"] == "SimCLR"
-    assert "two last.ckpt" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "two last.ckpt" in shown.out
+    assert "broken/checkpoints/last.ckpt" in caplog.text
 
 
 def test_a_folder_without_runs_says_so(label_free: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="holds no checkpoint"):
         label_free.main([str(tmp_path)])
+
+
+@pytest.mark.parametrize("given", [["--images", "0"], ["--views", "1"], ["--csv", "none/x.csv"]])
+def test_what_cannot_be_is_refused_at_once(
+    label_free: ModuleType, tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        label_free.main([str(tmp_path), *given])
+    assert given[1] in capsys.readouterr().err

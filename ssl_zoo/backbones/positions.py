@@ -62,7 +62,8 @@ def check_patches(images: Tensor, patch: tuple[int, int]) -> None:
     height, width = images.shape[-2:]
     if height % patch[0] or width % patch[1] or not height or not width:
         near = max(1, round(height / patch[0])) * patch[0]
-        says = f"is not a whole number of patches of {patch[0]} pixels: {near} is"
+        says = f"is not a whole number of patches of {patch[0]} pixels: {near} is; "
+        says += "it is the size of the images, or of views that have their own, as small ones do"
         raise BadValue("image_size", height if height % patch[0] else width, says=says)
 
 

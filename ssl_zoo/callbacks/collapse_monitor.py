@@ -16,6 +16,7 @@ from ssl_zoo.types import MultiViewBatch
 
 _MOST_ROWS = 1024  # that are measured: the time of a rank grows with the cube of the rows
 _TOLD_APART = 0.5  # share of the variance between classes from which on nothing has collapsed
+_RISEN = 1.1  # std over what it was at half as many steps, from which on it is rising
 
 
 class CollapseMonitor(Callback):
@@ -23,7 +24,8 @@ class CollapseMonitor(Callback):
 
     At the end of an epoch it warns if embeddings are nearly a point, or nearly on a line, and do
     not tell the classes apart, where there are labels: the embeddings of two classes lie on a line,
-    and that is what supervised training is for. docs/watching.md has the measurements.
+    and that is what supervised training is for. Nor does it warn of a point while std rises: of
+    few classes it may first fall far below its end. docs/watching.md has the measurements.
 
     Args:
         min_std: Below this they are nearly a point (1 = healthy, 0 = a point); below half of it
@@ -43,6 +45,15 @@ class CollapseMonitor(Callback):
         self.labels: list[Tensor] = []
         self.warned = False
         self.verdict = ""
+        self.history: list[tuple[int, float]] = []  # step and std at each epoch's end
+
+    def state_dict(self) -> dict[str, Any]:
+        """What std was before."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.history = list(state_dict["history"])
 
     def on_train_batch_end(
         self,
@@ -77,7 +88,9 @@ class CollapseMonitor(Callback):
         measures = {name: float(value) for name, value in self.measure().items()}
         for name, value in measures.items():
             pl_module.log(name, value, rank_zero_only=True)
-        says = self._collapsed(measures[COLLAPSE_STD.name])
+        std = measures[COLLAPSE_STD.name]
+        self.history.append((trainer.global_step, std))
+        says = self._collapsed(std)
         self.verdict = says if trainer.global_step >= self.min_steps else ""
         if self.verdict and not self.warned:
             self.warned = True
@@ -85,12 +98,17 @@ class CollapseMonitor(Callback):
             warn(line)
             alert(trainer, "the embeddings have collapsed", line)
 
+    def _rises(self) -> bool:
+        """Whether std is clearly higher than when half as many steps were done."""
+        before = [old for step, old in self.history if step <= self.history[-1][0] / 2]
+        return bool(before) and self.history[-1][1] > _RISEN * before[-1]
+
     def _collapsed(self, std: float) -> str:
         """How they have collapsed; "" if they have not."""
         recent = self._embeddings()
         directions = float(variance_directions(recent))
         min_std = self.min_std * (0.5 if bool((recent >= 0).all()) else 1)
-        if std >= min_std and directions >= self.min_rank:  # False for NaN
+        if (std >= min_std or self._rises()) and directions >= self.min_rank:  # False for NaN
             return ""
         label = torch.cat(self.labels)[-_MOST_ROWS:].to(recent.device)
         if float(class_share(recent, label)) >= _TOLD_APART:

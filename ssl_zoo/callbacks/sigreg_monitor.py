@@ -11,6 +11,7 @@ from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.evaluation import sample_rows, sigreg
 from ssl_zoo.evaluation.features import eval_mode
 from ssl_zoo.metric_names import SIGREG
+from ssl_zoo.types import BadValue
 
 _AT_ONCE = 512  # images that the projector sees together
 
@@ -26,12 +27,17 @@ class SIGRegMonitor(Callback):
         every_n_epochs: How often; also after the last epoch.
         max_images: Of val; the statistic grows with their number.
 
+    Raises:
+        BadValue: If `max_images` is not at least 1.
+
     Source: Balestriero & LeCun 2025 (LeJEPA).
     """
 
     def __init__(
         self, features: CleanFeatures, every_n_epochs: int = 1, max_images: int = 10_000
     ) -> None:
+        if not isinstance(max_images, int) or max_images < 1:
+            raise BadValue("max_images", max_images, "a whole number of at least 1")
         self.features, self.every_n_epochs = features, every_n_epochs
         self.max_images = max_images
 

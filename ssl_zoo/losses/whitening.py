@@ -51,6 +51,8 @@ class WhitenedMSE(StatisticLoss):
             raise BadValue("repeats", repeats, "at least 1")
         self.whitening_size, self.repeats, self.seed = whitening_size, repeats, seed
         self.normalize, self.eps = normalize, check_weight("eps", eps)
+        if eps >= 1:
+            raise BadValue("eps", eps, "in [0, 1): at 1 nothing is whitened")
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def statistic(self, z: Tensor) -> Tensor:
@@ -60,7 +62,8 @@ class WhitenedMSE(StatisticLoss):
         if n % size or (size <= dim and self.eps == 0):
             raise UserError(
                 f"W-MSE whitens sub-batches of whitening_size={size}: it must divide the {n} "
-                f"images of a step on all devices, and be above the embedding's {dim} dimensions"
+                "images of a micro-batch on all devices (batch_size / accumulate), and be above "
+                f"the embedding's {dim} dimensions unless eps is above 0"
             )
         pairs = list(combinations(range(num_views), 2))
         total = z.new_zeros(())

@@ -62,7 +62,10 @@ class MetricLearning(Method):
     ) -> None:
         super().__init__(**shared)
         if self.facts.num_classes == 0:
-            raise UserError("MetricLearning needs labels, but these images have none")
+            raise UserError(
+                "MetricLearning needs labels, but these images have none: give each class a "
+                "folder, or choose a method without labels"
+            )
         check_numbers("loss", loss)
         check_numbers("miner", miner)
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))

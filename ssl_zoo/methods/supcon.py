@@ -47,7 +47,10 @@ class SupCon(Method):
     ) -> None:
         super().__init__(**shared)
         if self.facts.num_classes == 0:
-            raise UserError("SupCon needs labels, but these images have none")
+            raise UserError(
+                "SupCon needs labels, but these images have none: give each class a folder, "
+                "or choose a method without labels"
+            )
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
         self.loss = build_loss(self, loss)
 

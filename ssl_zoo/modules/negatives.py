@@ -99,8 +99,8 @@ class Queue(Negatives):
 
     def __init__(self, dim: int, size: int = 4096, facts: Facts = Facts()) -> None:
         super().__init__()
-        if size < 1:
-            raise BadValue("size", size, "at least 1")
+        if not isinstance(size, int) or size < 1:
+            raise BadValue("size", size, "a whole number of at least 1")
         if facts.num_images is not None and size > facts.num_images:
             info(
                 f"the queue of {size:,} keys is longer than the data set of {facts.num_images:,} "

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssl_zoo.console import info
 from ssl_zoo.distributed import all_gather, rank, world_size
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.types import BadValue, Facts, UserError
@@ -34,8 +35,8 @@ class Prototypes(nn.Module):
         self, dim: int, count: int = 3000, frozen_epochs: float = 0, facts: Facts = Facts()
     ) -> None:
         super().__init__()
-        if count < 1:
-            raise BadValue("count", count, "at least 1")
+        if not isinstance(count, int) or count < 2:
+            raise BadValue("count", count, "a whole number of at least 2")
         self.weight = nn.Linear(dim, count, bias=False).weight
         self.frozen_steps = _in_steps("frozen_epochs", frozen_epochs, facts)
         self.steps = 0
@@ -103,8 +104,13 @@ class EmbeddingQueue(nn.Module):
         facts: Facts = Facts(),
     ) -> None:
         super().__init__()
-        if size < 0:
-            raise BadValue("size", size, "at least 0")
+        if not isinstance(size, int) or size < 0:
+            raise BadValue("size", size, "a whole number of at least 0")
+        if facts.num_images is not None and size > facts.num_images:
+            info(
+                f"the queue of {size:,} embeddings is longer than the data set of "
+                f"{facts.num_images:,} images: it is not used before it is full"
+            )
         self.register_buffer("queue", torch.zeros(num_views, size, dim))
         self.first_step = _in_steps("start_epoch", start_epoch, facts)
         self.steps = self.filled = 0
@@ -145,7 +151,7 @@ class EmbeddingQueue(nn.Module):
 
 
 def _in_steps(name: str, epochs: float, facts: Facts) -> int:
-    if not 0 <= epochs < float("inf"):
+    if not isinstance(epochs, int | float) or not 0 <= epochs < float("inf"):
         raise BadValue(name, epochs, "at least 0")
     if epochs and facts.steps_per_epoch is None:
         raise UserError(f"{name}={epochs} needs facts=Facts(steps_per_epoch=...)")

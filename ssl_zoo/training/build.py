@@ -41,6 +41,7 @@ from ssl_zoo.training.checks import (
     check_parts,
     check_views,
     check_wired,
+    say_idle,
 )
 from ssl_zoo.training.init import with_init
 from ssl_zoo.training.steps import count_steps
@@ -75,6 +76,7 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     method: Method = built("method", make, facts=facts_of(cfg, data))
     check_kind(method)
     check_views(cfg, method, data)
+    say_idle(cfg)
     check_norms(cfg, method)
     return method
 

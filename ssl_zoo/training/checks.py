@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.extras import need
 from ssl_zoo.methods import Method
@@ -92,18 +93,39 @@ def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
     sizes = data.view_sizes
     _check_sizes(cfg, method, sizes)
     made = sizes.count(sizes[0])
+    asked, listed = cfg.method.get("num_views"), cfg.augmentation.get("views")
+    if listed and asked not in (None, made) and method.takes_views(asked):
+        raise UserError(
+            f"method.num_views={asked}, but augmentation.views makes {made} views of "
+            f"{sizes[0]} pixels: set method.num_views={made}, or augmentation.views=[]"
+        )
     if not method.takes_views(made):
         taken = next(n for n in range(1, 100) if method.takes_views(n))
         name = type(method).__name__
         if cfg.augmentation.get("views"):
             raise UserError(
-                f"augmentation.views makes {made} views, but {name} takes {taken}: give entries "
-                f"whose counts add up to {taken}"
+                f"augmentation.views makes {made} views of {sizes[0]} pixels, but {name} takes "
+                f"{taken}: give entries of that size whose counts add up to {taken}"
             )
         raise UserError(
             f"augmentation.num_views={made}, but {name} takes {taken}: "
             f"set augmentation.num_views={taken}"
         )
+
+
+def say_idle(cfg: DictConfig) -> None:
+    """Say which knobs of prototypes and their queue make no difference in so short a run.
+
+    Args:
+        cfg: Of the run.
+    """
+    idle = {"frozen_epochs": "the prototypes never learn"}
+    if cfg.method.get("queue_size"):
+        idle["queue_start_epoch"] = "the queue is never filled"
+    for knob, says in idle.items():
+        value = cfg.method.get(knob)
+        if isinstance(value, int | float) and value >= cfg.epochs:
+            info(f"method.{knob}={value} in a run of epochs={cfg.epochs}: {says}")
 
 
 def _check_sizes(cfg: DictConfig, method: Method, sizes: list[int]) -> None:

@@ -71,9 +71,12 @@ class Watched(Callback):
         """A metric of the monitors needs images that are held out."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if metric in _ON_VAL and data is not None and len(data.val) == 0:
+            fix = "give dataset.val_fraction=0.1, or another metric"
+            if data.num_train_classes == 0:
+                fix = "images without labels are never held out: choose another metric"
             raise UserError(
-                f"{knob}={metric}: no image is held out, so that nothing logs it: give "
-                f"dataset.val_fraction=0.1, or another metric, such as {LOSS.name}"
+                f"{knob}={metric}: no image is held out, so that nothing logs it: {fix}, such as "
+                f"{LOSS.name}"
             )
 
     def _check_rhythm(self, knob: str, metric: str, watcher: Callback | _Objective) -> None:

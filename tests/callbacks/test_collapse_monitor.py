@@ -126,3 +126,17 @@ def test_rows_are_enough_for_the_rank_and_no_more() -> None:
             monitor.on_train_batch_end(Run(), None, output, batch, 3)  # type: ignore[arg-type]
         assert monitor._embeddings().shape == (rows, dim)
         assert len(torch.cat(monitor.labels)) == len(torch.cat(monitor.recent))
+
+
+@pytest.mark.parametrize(("before", "says"), [(0.15, ""), (0.25, "std 0.2"), (None, "std 0.2")])
+def test_a_point_that_is_still_spreading_has_not_collapsed(before: float | None, says: str) -> None:
+    """SupCon on two classes: std 0.29 after 100 steps, 0.33 after 200, 0.46 in the end."""
+    monitor = CollapseMonitor()
+    monitor.recent, monitor.labels = [4 * torch.ones(600, 256) + drawn(600, 256)], [NONE]
+    std = float(monitor.measure()["collapse/std"])
+    early = [] if before is None else [(100, before)]
+    monitor.load_state_dict({"history": [(10, 0.9), *early, (150, 0.1), (200, std)]})
+    if before is None:
+        monitor.history = monitor.history[-1:]
+    assert monitor._collapsed(std).startswith(says)
+    assert bool(monitor._collapsed(std)) == bool(says)

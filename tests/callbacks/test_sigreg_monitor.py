@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ from omegaconf import OmegaConf
 
 from helpers.configs import Make
 from helpers.trees import make_tree
+from ssl_zoo.callbacks.clean_features import CleanFeatures
+from ssl_zoo.callbacks.sigreg_monitor import SIGRegMonitor
 from ssl_zoo.checkpoints import load_pretrained
 from ssl_zoo.config import instantiate
 from ssl_zoo.evaluation import sigreg
 from ssl_zoo.evaluation.features import encode
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.train import train
+from ssl_zoo.types import BadValue
 
 
 def test_it_is_the_statistic_of_the_last_checkpoints_val_embeddings(trained: Path) -> None:
@@ -53,3 +57,10 @@ def test_it_comes_when_knn_comes_and_for_a_sample_of_val(make_config: Make, tmp_
     steps = [step for step, _ in metrics["collapse/sigreg"]]
     assert steps == [step for step, _ in metrics["val/knn_top1"]]
     assert len(steps) == 2
+
+
+@pytest.mark.parametrize("value", [0, -1, None])
+def test_a_number_of_images_that_is_none_is_refused(value: Any) -> None:
+    shown = "null" if value is None else value
+    with pytest.raises(BadValue, match=f"^max_images={shown}: must be a whole number"):
+        SIGRegMonitor(CleanFeatures(10), max_images=value)

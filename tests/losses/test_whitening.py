@@ -105,7 +105,9 @@ def test_a_constant_dimension_is_refused() -> None:
     assert WhitenedMSE(8, eps=0.1)(z).isfinite()
 
 
-@pytest.mark.parametrize(("name", "value"), [("whitening_size", 1), ("repeats", 0), ("eps", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("whitening_size", 1), ("repeats", 0), ("eps", -1), ("eps", 1)]
+)
 def test_values_that_make_no_sense(name: str, value: int) -> None:
-    with pytest.raises(BadValue, match=rf"{name}={value}: must be at least"):
+    with pytest.raises(BadValue, match=rf"{name}={value}: must be (at least|in)"):
         WhitenedMSE(**{name: value})  # type: ignore[arg-type]

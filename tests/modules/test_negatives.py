@@ -51,7 +51,7 @@ def test_queue_takes_more_keys_than_it_holds_and_any_number() -> None:
 
 
 def test_a_queue_holds_something() -> None:
-    with pytest.raises(BadValue, match=r"^size=0: must be at least 1$"):
+    with pytest.raises(BadValue, match=r"^size=0: must be a whole number of at least 1$"):
         Queue(dim=2, size=0)
 
 

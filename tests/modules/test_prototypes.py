@@ -91,10 +91,10 @@ def test_they_are_brought_to_unit_length_in_place() -> None:
 @pytest.mark.parametrize(
     ("part", "knobs", "message"),
     [
-        (Prototypes, {"count": 0}, "^count=0: must be at least 1$"),
+        (Prototypes, {"count": 0}, "^count=0: must be a whole number of at least 2$"),
         (Prototypes, {"frozen_epochs": -1}, "^frozen_epochs=-1: must be at least 0$"),
         (Prototypes, {"frozen_epochs": 2}, r"^frozen_epochs=2 needs facts=Facts\(steps_per_epoch"),
-        (EmbeddingQueue, {"size": -1}, "^size=-1: must be at least 0$"),
+        (EmbeddingQueue, {"size": -1}, "^size=-1: must be a whole number of at least 0$"),
         (EmbeddingQueue, {"start_epoch": -1}, "^start_epoch=-1: must be at least 0$"),
         (EmbeddingQueue, {"start_epoch": 1}, r"^start_epoch=1 needs facts=Facts\(steps_per_epoch"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -25,8 +27,31 @@ def test_split_norms_are_not_joined_again(make_config: Make) -> None:
 
 def test_too_many_entries_of_views_are_told(make_config: Make) -> None:
     cfg = make_config("augmentation.views=[{count:2},{count:6,blur:0}]")
-    with pytest.raises(UserError, match=r"views makes 8 views, but SimCLR takes 2: give entries"):
+    says = r"views makes 8 views of 32 pixels, but SimCLR takes 2: give"
+    with pytest.raises(UserError, match=says):
         build_method(cfg, instantiate(cfg.data))
+
+
+def test_a_number_of_views_that_listed_ones_overrule_is_refused(make_config: Make) -> None:
+    """byol's augmentation lists two; LeJEPA would take any number."""
+    cfg = make_config("method=lejepa", "method.num_views=4", "augmentation=byol")
+    with pytest.raises(
+        UserError, match=r"num_views=4, but augmentation.views makes 2 .*views=\[\]"
+    ):
+        build_method(cfg, instantiate(cfg.data))
+
+
+def test_prototypes_that_never_learn_are_said(
+    make_config: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    idle = ["method.frozen_epochs=2", "method.queue_size=8", "method.queue_start_epoch=2"]
+    for epochs, lines in ((2, 2), (3, 0)):
+        cfg = make_config("method=swav", *idle, f"epochs={epochs}")
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "ssl_zoo"):
+            build_method(cfg, instantiate(cfg.data))
+        told = [record.getMessage() for record in caplog.records]
+        assert sum("in a run of epochs=2: the" in line for line in told) == lines
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.console import info, quiet_lightning, warn
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.facts import data_facts, images_in_words, input_in_words
+from ssl_zoo.data.fingerprint import split_changes
 from ssl_zoo.hardware import default_device, device_name, has_native_bf16, resolve_precision
 from ssl_zoo.protocols.base import FLOORS, RANDOM_INIT, Protocol
 from ssl_zoo.protocols.candidate import Candidate
@@ -105,7 +106,7 @@ def _score(
     config |= _precisions(config["precision"])
     loaded = [source.pretrained for source in sources if source.pretrained is not None]
     preparations = [prepare(one.backbone, one.preprocess, given) for one in loaded]
-    make_data = _data_module(config, sources[0], preparations[:1], shared)
+    make_data = _data_module(config, sources[0], preparations[:1], shared, own)
     protocols = {name: _build(name, config["protocol"]) for name in config["protocol"]}
     for name, protocol in protocols.items():
         _check_trainable(name, protocol, sources)
@@ -158,12 +159,13 @@ def _as_list(ckpt: Any) -> list[str]:
 
 
 def _data_module(
-    config: dict[str, Any], source: Source, prepared: list[Preparation], shared: Shared
+    config: dict[str, Any], source: Source, prepared: list[Preparation], shared: Shared, own: bool
 ) -> Callable[[int | None], DataModule]:
     """A function that builds the data module once, when a protocol first needs it.
 
-    Its argument is the white level of files of 16 bits. How images are prepared is not measured
-    on them if a backbone says it; each row's candidate prepares them in its own way.
+    `own` says that they are the run's. Its argument is the white level of files of 16 bits. How
+    images are prepared is not measured on them if a backbone says it; each row's candidate prepares
+    them in its own way.
     """
 
     def make(white: int | None) -> DataModule:
@@ -182,9 +184,21 @@ def _data_module(
             shared.data.clear()
             shared.data[key] = data
             info(_read(data, prepared, config["precision"]))
+            if own:
+                _say_changes(source, data)
         return shared.data[key]
 
     return make
+
+
+def _say_changes(source: Source, data: DataModule) -> None:
+    """Say how a run's own images differ from what it was trained on: val may not be held out."""
+    old = (source.extras or {}).get("split")
+    if old and (changes := split_changes(old, data.fingerprint)):
+        warn(
+            f"{source.ckpt} was trained on other images or another split: {'; '.join(changes)}: "
+            "val and test may hold images that it was trained on"
+        )
 
 
 def _read(data: DataModule, prepared: list[Preparation], precision: str) -> str:
