@@ -7,7 +7,7 @@ Every checkpoint below the folder is a point, a run's last.ckpt and best.ckpt of
 more are kept by `callbacks=[default,model_checkpoint]` with `callbacks.model_checkpoint.save_top_k
 =-1`. Of each it computes, on the run's own data: kNN on val as the monitor does, collapse/sigreg
 and the effective rank of val's embeddings, and LiDAR of the embeddings (z) and of the
-representations (h), whose views are those that the run was trained on. Test is not read.
+representations (h), whose views are the large ones that the run was trained on. Test is not read.
 
 Runs are compared on one split only: each data set has its own lines. Checkpoints of one run are
 alike, so that n points say less than n runs: both are counted, and the last checkpoints alone have
@@ -165,6 +165,11 @@ def _identity(data: DataModule) -> str:
     return json.dumps(data.fingerprint, sort_keys=True, default=str)
 
 
+def _data_set(point: Point, found: Sequence[Point]) -> str:
+    """Its number, as the correlations have it."""
+    return str(list(dict.fromkeys(one.data for one in found)).index(point.data) + 1)
+
+
 # ---- the correlations ----
 
 
@@ -203,9 +208,9 @@ def write(found: Sequence[Point], path: Path) -> None:
     """A row for each point."""
     with path.open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow([name for name in Point._fields if name != "data"])
+        table.writerow([*Point._fields])
         for point in found:
-            table.writerow([v for k, v in point._asdict().items() if k != "data"])
+            table.writerow(point._replace(data=_data_set(point, found)))
 
 
 def draw(found: Sequence[Point], path: Path) -> None:
@@ -261,11 +266,11 @@ def main(arguments: Sequence[str]) -> None:
     if given.figure:
         draw(found, given.figure)
     rows = [
-        [f"{p.run} {p.checkpoint}", str(p.step), f"{100 * p.knn:.1f}"]
+        [f"{p.run} {p.checkpoint}", _data_set(p, found), str(p.step), f"{100 * p.knn:.1f}"]
         + [f"{getattr(p, figure):.1f}" for figure in FIGURES]
         for p in found
     ]
-    print_table("checkpoints", ["", "step", "kNN, %", *FIGURES], rows)
+    print_table("checkpoints", ["", "data set", "step", "kNN, %", *FIGURES], rows)
     lines = [
         [name, line.figure, f"{line.rho:.2f}", str(line.n), str(line.runs)]
         for name, several in groups(found).items()

@@ -127,7 +127,8 @@ def _one_pass(
     """Positions, and features of one view of each image."""
     for batch in loader:
         made = views(batch.images, batch.index, batch.epoch, candidate.device)
-        view = LabelledViews(made[batch.epoch % len(made)], batch.label)  # BYOL's two differ
+        large = [view for view in made if view.shape == made[0].shape]  # multi-crop's small: none
+        view = LabelledViews(large[batch.epoch % len(large)], batch.label)  # BYOL's two differ
         how = (_as_it_is, candidate.device, candidate.autocast)
         yield batch.index, encode(candidate.backbone, [view], *how).representation
 

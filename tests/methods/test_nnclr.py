@@ -175,7 +175,7 @@ def test_a_predictive_loss_is_refused() -> None:
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("method.queue_size=0", r"queue_size=0: must be at least 1$"),
+        ("method.queue_size=0", r"queue_size=0: must be a whole number of at least 1$"),
         ("method.queue_size=1.5", r"queue_size=1\.5: give a whole number$"),
         ("method.support_set._target_=ssl_zoo.modules.Queue", "support set, not Queue"),
         ("augmentation.num_views=3", "num_views=3, but NNCLR takes 2"),
