@@ -88,13 +88,17 @@ def split_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for part, (before, now) in counts.items()
         if before != now
     ]
-    moved = any(old[part]["names"] != new[part]["names"] for part in ("train", "val"))
+    moved = any(_names_in(old[part]) != _names_in(new[part]) for part in ("train", "val"))
     if old["pool"] == new["pool"] and moved:
         return [*changes, "train and val are the same images, split differently"]
     for part, (before, now) in counts.items():
         if before == now and before != "no":
             changes += _same_number(part, old[part], new[part])
     return changes
+
+
+def _names_in(part: dict[str, Any] | None) -> Any:
+    return part and part["names"]
 
 
 def is_other_data(old: dict[str, Any], new: dict[str, Any]) -> bool:

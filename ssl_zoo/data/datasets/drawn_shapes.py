@@ -31,7 +31,8 @@ _DARKEST, _LIGHTEST = 0.1, 0.9  # luma
 
 
 def _circle(x: Tensor, y: Tensor, radius: float) -> Tensor:
-    return (x * x + y * y).sqrt() - radius
+    # in float32 it would be MKL's, whose last bit depends on the CPU
+    return (x * x + y * y).double().sqrt().float() - radius
 
 
 def _box(x: Tensor, y: Tensor, half_width: float, half_height: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ssl_zoo.data.datasets import drawn_shapes as shapes
-from ssl_zoo.data.datasets.drawn_shapes import SHAPE_NAMES, draw_shapes
+from ssl_zoo.data.datasets.drawn_shapes import SHAPE_NAMES, _circle, draw_shapes
 from ssl_zoo.types import UserError
 
 
@@ -146,3 +146,10 @@ def test_a_wrong_index_is_named(index: Tensor) -> None:
 def test_a_tiny_size_is_refused() -> None:
     with pytest.raises(UserError, match="size=4"):
         draw_shapes(torch.arange(3), seed=0, size=4)
+
+
+def test_round_outlines_are_rounded_as_on_every_other_cpu() -> None:
+    """A square root in float32 is MKL's, whose last bit depends on the CPU."""
+    x, y = torch.rand(2, 100_000, generator=torch.Generator().manual_seed(0)).unbind()
+    exact = np.sqrt((x * x + y * y).double().numpy()).astype(np.float32)
+    assert torch.equal(_circle(x, y, 0.0), torch.from_numpy(exact))
