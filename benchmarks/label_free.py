@@ -126,7 +126,8 @@ def _figures(
         data_of.clear()  # one at a time in memory
         data_of[key] = instantiate(OmegaConf.create({"data": wiring}).data)
     data = data_of[key]
-    if changes := split_changes(loaded.run["split"], data.fingerprint):
+    trained_on = loaded.run.get("split")  # earlier versions did not save it
+    if trained_on and (changes := split_changes(trained_on, data.fingerprint)):
         raise UserError(f"{config['name']}: the images are not the run's: {'; '.join(changes)}")
     if data.num_train_classes == 0 or not (data.val.labels >= 0).any() or data.val_is_apart:
         raise UserError(f"{config['name']}: kNN needs a labelled val with the classes of train")
