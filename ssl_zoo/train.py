@@ -42,10 +42,11 @@ from ssl_zoo.config import (
     unread_of,
 )
 from ssl_zoo.metric_names import objective_of
-from ssl_zoo.run_folder import RunFolder
+from ssl_zoo.run_folder import OUT_OF_MEMORY, RunFolder
 from ssl_zoo.stopping import Stopped, listen
 from ssl_zoo.training.facts import say_start
 from ssl_zoo.training.folder import folder_of, held
+from ssl_zoo.training.memory import no_memory
 from ssl_zoo.training.requeue import found_after_restart, hand_over
 from ssl_zoo.training.statuses import BAD_INPUT, RESULTS, status_of, was_stopped
 from ssl_zoo.training.sweep_folder import told_how_it_goes_on
@@ -151,6 +152,8 @@ def main(cfg: DictConfig) -> float | None:
             hand_over(error)
         if isinstance(error, BAD_INPUT):
             fail(error)
+        if status_of(error) == OUT_OF_MEMORY:
+            fail(UserError(no_memory(cfg, error)))
         raise
 
 

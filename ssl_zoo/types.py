@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # keeps `import ssl_zoo.types` free of torch, for the command line
@@ -38,6 +39,16 @@ class BadValue(UserError):
     def named(self, name: str) -> str:
         """The line, under another name of the argument."""
         return f"{name}={as_typed(self.value)}{self.separator}{self.says}"
+
+
+def check_whole(argument: str, value: object, least: int = 1) -> None:
+    """Refuse what is not a whole number of at least `least`.
+
+    Raises:
+        BadValue: Naming the argument.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise BadValue(argument, value, f"a whole number of at least {least}")
 
 
 class NotFinite(UserError):

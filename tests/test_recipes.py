@@ -486,6 +486,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # the same on images of 224 pixels
     "supcon_imagenet": run(200, 1024)
     | WHOLE
+    | FLOAT32
     | R50
     | NO_ZERO_INIT
     | SUPCON

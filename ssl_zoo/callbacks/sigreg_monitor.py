@@ -11,7 +11,7 @@ from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.evaluation import sample_rows, sigreg
 from ssl_zoo.evaluation.features import eval_mode
 from ssl_zoo.metric_names import SIGREG
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import check_whole
 
 _AT_ONCE = 512  # images that the projector sees together
 
@@ -36,8 +36,7 @@ class SIGRegMonitor(Callback):
     def __init__(
         self, features: CleanFeatures, every_n_epochs: int = 1, max_images: int = 10_000
     ) -> None:
-        if not isinstance(max_images, int) or max_images < 1:
-            raise BadValue("max_images", max_images, "a whole number of at least 1")
+        check_whole("max_images", max_images)
         self.features, self.every_n_epochs = features, every_n_epochs
         self.max_images = max_images
 

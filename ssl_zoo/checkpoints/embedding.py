@@ -24,7 +24,7 @@ from ssl_zoo.data.pixels import Reader, say_frames
 from ssl_zoo.data.preprocess import Preprocess
 from ssl_zoo.evaluation.features import eval_mode, representer
 from ssl_zoo.hardware import default_device
-from ssl_zoo.types import BadValue, UserError, first_line
+from ssl_zoo.types import BadValue, UserError, check_whole, first_line
 
 _AHEAD = 2  # batches that are read while one is embedded
 
@@ -58,8 +58,7 @@ def embed(
     Raises:
         UserError: If an image, the source, or an argument is bad; the line says which and why.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise BadValue("batch_size", batch_size, "a whole number from 1")
+    check_whole("batch_size", batch_size)
     listed = _files(images) if isinstance(images, str | Path) else images
     where = _device(device)
     with trusting(trust):

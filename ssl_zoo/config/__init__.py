@@ -34,6 +34,7 @@ from ssl_zoo.config.grid import (
 )
 from ssl_zoo.config.groups import CONFIG_DIR, first_comment, options_of, own_folders, read_option
 from ssl_zoo.config.knob_names import ErrorAt, naming_knobs
+from ssl_zoo.config.locate import locate
 from ssl_zoo.config.places import with_absolute_places
 from ssl_zoo.config.presets import preset_line
 from ssl_zoo.config.quoting import override, typed
@@ -117,6 +118,7 @@ __all__ = [
     "is_place",
     "jobs_of",
     "likeliest_options",
+    "locate",
     "naming_knobs",
     "nearest",
     "norm_splits",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +13,7 @@ from ssl_zoo.config.groups import read_option
 from ssl_zoo.config.knob_names import ErrorAt
 from ssl_zoo.config.locate import locate
 from ssl_zoo.config.words import check_trainer
-from ssl_zoo.types import UserError
+from ssl_zoo.types import UserError, as_typed
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 COUNTS = (
@@ -139,13 +139,15 @@ def check_types(node: Any, place: str) -> None:
     if not isinstance(node, dict):
         return
     target = str(node.get("_target_", ""))
-    types = _types(target, place) if target else {}
+    parameters = _parameters(target, place) if target else {}
     for key, value in node.items():
         at = f"{place}.{key}" if place else str(key)
         check_types(value, at)
-        kinds = types.get(key)
-        if kinds is None or (value is None and node.get("_partial_")):
-            continue  # the caller of the factory may give it
+        if (parameter := parameters.get(key)) is None:
+            continue
+        if value is None and parameter.default is parameter.empty and node.get("_partial_"):
+            continue  # the caller of the factory gives it
+        kinds = _names(parameter.annotation)
         known = all(kind in _KINDS or kind.startswith("'") for kind in kinds)
         # a number or a flag is no object of a class, such as a profiler
         known = known or (
@@ -154,23 +156,22 @@ def check_types(node: Any, place: str) -> None:
         if known and not any(_is_a(value, kind) for kind in kinds):
             shown = [kind for kind in kinds if kind != "int" or "float" not in kinds]
             allowed = " or ".join(_SHOWN.get(kind, kind.strip("'")) for kind in shown)
-            raise ErrorAt(at, f"={value}: give {allowed}")
+            raise ErrorAt(at, f"={as_typed(value)}: give {allowed}")
 
 
-def _types(target: str, place: str) -> dict[Any, list[str]]:
-    """The names of the types that each argument may have; of parts of ours and of libraries."""
+def _parameters(target: str, place: str) -> Mapping[Any, inspect.Parameter]:
+    """The arguments of what is called, if their types count: of parts of ours and of libraries."""
     try:
         called = locate(target)
     except UserError as error:
         raise ErrorAt(f"{place}._target_", f"={error}") from error
     if target.split(".")[0] not in ("ssl_zoo", "pytorch_lightning", "optuna"):
         return {}
-    parameters = inspect.signature(called).parameters
-    return {name: _names(p.annotation) for name, p in parameters.items()}
+    return inspect.signature(called).parameters
 
 
 def _names(annotation: Any) -> list[str]:
-    """Of a union, postponed ("int | None") or not; a Literal's texts in quotes."""
+    """The types that an annotation allows, postponed ("int | None") or not; a Literal's texts."""
     if isinstance(annotation, str):
         return annotation.split(" | ")
     origin, kinds = typing.get_origin(annotation), typing.get_args(annotation)

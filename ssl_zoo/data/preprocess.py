@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
 from ssl_zoo.data.pixels import Reader, is_nchw, not_uint8, readers, say_frames
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue, UserError, check_whole
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -48,8 +48,7 @@ class Preprocess(nn.Module):
         white: int | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
-            raise BadValue("image_size", image_size, "a whole number of at least 1")
+        check_whole("image_size", image_size)
         if not isinstance(crop_fraction, int | float) or not 0.1 <= crop_fraction <= 1:
             # images are resized to image_size / crop_fraction, which has to fit in memory
             raise BadValue("crop_fraction", crop_fraction, "in [0.1, 1]")

@@ -7,6 +7,7 @@ from torch.nn.functional import mse_loss, relu
 
 from ssl_zoo.losses.base import StatisticLoss
 from ssl_zoo.losses.checks import check_weight, two_views
+from ssl_zoo.types import BadValue
 
 
 class CrossCorrelation(StatisticLoss):
@@ -46,7 +47,7 @@ class VarianceInvarianceCovariance(StatisticLoss):
         eps: Added to the variances, under the root.
 
     Raises:
-        BadValue: If a number is below 0.
+        BadValue: If a number is below 0, or all weights are 0.
 
     Source: Bardes et al. 2022 (VICReg) and the official code. In the paper's equations the
     invariance is a sum over D and the variance a sum over the two views; the code, with the same
@@ -65,6 +66,9 @@ class VarianceInvarianceCovariance(StatisticLoss):
         self.variance = check_weight("variance", variance)
         self.covariance = check_weight("covariance", covariance)
         self.eps = check_weight("eps", eps)
+        if not invariance + variance + covariance:
+            others = "variance and covariance are 0: nothing would be learned"
+            raise BadValue("invariance", invariance, f"above 0 where {others}")
 
     def statistic(self, z: Tensor) -> Tensor:
         """The loss of (2, N, D)."""

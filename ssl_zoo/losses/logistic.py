@@ -13,7 +13,7 @@ from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import PAIRS_STREAM, uniform
 from ssl_zoo.losses.base import ContrastiveLoss, is_pair, is_semi_hard, mean_over, with_positives
 from ssl_zoo.losses.checks import check_choice, check_margin, check_temperature
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, check_whole
 
 Mode = Literal["all", "subsample", "reweight", "semi_hard"]
 
@@ -54,8 +54,7 @@ class NTLogistic(ContrastiveLoss):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if num_subsampled < 1:
-            raise BadValue("num_subsampled", num_subsampled, "at least 1")
+        check_whole("num_subsampled", num_subsampled)
         for name, value, is_set, its_mode in (
             ("num_subsampled", num_subsampled, num_subsampled != 1, "subsample"),
             ("margin", margin, margin is not None, "semi_hard"),

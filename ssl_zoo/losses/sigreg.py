@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssl_zoo.hashing import SLICES_STREAM, uniform
 from ssl_zoo.losses.base import StatisticLoss
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, check_whole
 
 
 class SIGReg(StatisticLoss):
@@ -28,7 +28,8 @@ class SIGReg(StatisticLoss):
         seed: Of the slices.
 
     Raises:
-        BadValue: If lambda is not in [0, 1], or another number below 1.
+        BadValue: If lambda is not in [0, 1], another number below 1, or `num_global` above the
+            number of views that are not small.
 
     Source: Balestriero & LeCun 2025 (LeJEPA), the official code and its MINIMAL.md.
     """
@@ -50,13 +51,9 @@ class SIGReg(StatisticLoss):
             raise BadValue("sigreg_weight", sigreg_weight, "in [0, 1]")
         if not 0 < t_max < float("inf"):
             raise BadValue("t_max", t_max, "above 0")
-        for name, value, least in (
-            ("num_slices", num_slices, 1),
-            ("num_global", 1 if num_global is None else num_global, 1),
-            ("num_points", num_points, 2),
-        ):
-            if value < least:
-                raise BadValue(name, value, f"at least {least}")
+        check_whole("num_slices", num_slices)
+        check_whole("num_global", 1 if num_global is None else num_global)
+        check_whole("num_points", num_points, least=2)
         self.sigreg_weight, self.num_global, self.num_slices = sigreg_weight, num_global, num_slices
         self.t_max, self.num_points, self.seed = t_max, num_points, seed
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
@@ -67,6 +64,9 @@ class SIGReg(StatisticLoss):
 
     def statistic_with_small(self, z: Tensor, num_large: int) -> Tensor:
         """The same; the mean of the large views is the centre."""
+        if self.num_global is not None and self.num_global > num_large:
+            views = f"at most {num_large}, the number of views that are not small"
+            raise BadValue("num_global", self.num_global, views)
         centre = z[: self.num_global or num_large].mean(dim=0)
         invariance = (z - centre).square().mean()
         slices = self.draw_slices(z.shape[2], z.device).to(z.dtype)

@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss, normalize
 from ssl_zoo.hashing import PERMUTATION_STREAM, hash_int64
 from ssl_zoo.losses.base import StatisticLoss
 from ssl_zoo.losses.checks import check_weight
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue, UserError, check_whole
 
 
 class WhitenedMSE(StatisticLoss):
@@ -45,10 +45,9 @@ class WhitenedMSE(StatisticLoss):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if whitening_size is not None and whitening_size < 2:
-            raise BadValue("whitening_size", whitening_size, "at least 2")
-        if repeats < 1:
-            raise BadValue("repeats", repeats, "at least 1")
+        if whitening_size is not None:
+            check_whole("whitening_size", whitening_size, least=2)
+        check_whole("repeats", repeats)
         self.whitening_size, self.repeats, self.seed = whitening_size, repeats, seed
         self.normalize, self.eps = normalize, check_weight("eps", eps)
         if eps >= 1:

@@ -51,7 +51,7 @@ class NNCLR(Method):
         neighbours = support_set(dim=dim, facts=self.facts)
         if not isinstance(neighbours, SupportSet):
             raise UserError(
-                f"NNCLR takes a support set, not {type(neighbours).__name__}: choose another one"
+                f"NNCLR takes a support set, not {type(neighbours).__name__}: choose SupportSet"
             )
         self.support_set = neighbours
         self.predictions = InBatch()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ssl_zoo.console import info
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.losses import LabelledLoss
 from ssl_zoo.methods.base import Method
@@ -51,6 +52,8 @@ class SupCon(Method):
                 "SupCon needs labels, but these images have none: give each class a folder, "
                 "or choose a method without labels"
             )
+        if self.facts.num_classes == self.facts.num_images:
+            info("each class has one image: SupCon has no positives but an image's own views")
         self.encoder = Encoder(backbone, projector(in_dim=backbone.num_features))
         self.loss = build_loss(self, loss)
 

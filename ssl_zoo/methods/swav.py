@@ -15,7 +15,7 @@ from ssl_zoo.losses.checks import check_temperature
 from ssl_zoo.methods.base import Method
 from ssl_zoo.methods.checks import by_size
 from ssl_zoo.modules import Assignment, EmbeddingQueue, Encoder, Prototypes
-from ssl_zoo.types import BadValue, Embeddings, StepOutput
+from ssl_zoo.types import Embeddings, StepOutput, check_whole
 
 
 @final
@@ -58,8 +58,7 @@ class SwAV(Method):
         dim = self.encoder.projector.out_dim
         self.prototypes: Prototypes = prototypes(dim=dim, facts=self.facts)
         self.assignment = assignment
-        if num_targets < 1:
-            raise BadValue("num_targets", num_targets, "at least 1")
+        check_whole("num_targets", num_targets)
         self.num_targets = num_targets
         self.queue: EmbeddingQueue = queue(dim=dim, num_views=num_targets, facts=self.facts)
         self.temperature = check_temperature(temperature)

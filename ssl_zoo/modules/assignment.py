@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, check_whole
 
 
 class Assignment(nn.Module, ABC):
@@ -55,8 +55,7 @@ class Sinkhorn(Assignment):
 
     def __init__(self, epsilon: float = 0.05, iterations: int = 3) -> None:
         super().__init__(epsilon)
-        if iterations < 1:
-            raise BadValue("iterations", iterations, "at least 1")
+        check_whole("iterations", iterations)
         self.iterations = iterations
 
     def codes(self, scores: Tensor) -> Tensor:

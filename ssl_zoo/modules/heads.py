@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, check_whole
 
 OutNorm = Literal["none", "affine", "scale", "plain"]
 
@@ -19,11 +19,6 @@ def _out_norm(kind: OutNorm, dim: int) -> list[nn.Module]:
     if kind == "scale":  # SimCLR's official code: a scale without an offset
         norm.register_parameter("bias", None)
     return [norm]
-
-
-def _check_at_least_1(name: str, value: int) -> None:
-    if value < 1:
-        raise BadValue(name, value, "at least 1")
 
 
 class MLP(nn.Sequential):
@@ -66,7 +61,7 @@ class MLP(nn.Sequential):
             ("out_dim", out_dim),
             ("hidden_dim", hidden_dim),
         ):
-            _check_at_least_1(name, value)
+            check_whole(name, value)
         hidden_bias = not hidden_norm if hidden_bias is None else hidden_bias
         widths = [in_dim] + [hidden_dim] * (num_layers - 1)
         layers: list[nn.Module] = []
@@ -84,7 +79,7 @@ class Linear(nn.Linear):
     """One linear layer with bias (InstDisc, MoCo v1)."""
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
-        _check_at_least_1("out_dim", out_dim)
+        check_whole("out_dim", out_dim)
         super().__init__(in_dim, out_dim)
         self.out_dim = out_dim
 

@@ -12,7 +12,7 @@ from ssl_zoo.console import info
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import BANK_STREAM, uniform
-from ssl_zoo.types import BadValue, Facts, UserError
+from ssl_zoo.types import BadValue, Facts, UserError, check_whole
 
 
 class Negatives(nn.Module, ABC):
@@ -99,8 +99,7 @@ class Queue(Negatives):
 
     def __init__(self, dim: int, size: int = 4096, facts: Facts = Facts()) -> None:
         super().__init__()
-        if not isinstance(size, int) or size < 1:
-            raise BadValue("size", size, "a whole number of at least 1")
+        check_whole("size", size)
         if facts.num_images is not None and size > facts.num_images:
             info(
                 f"the queue of {size:,} keys is longer than the data set of {facts.num_images:,} "

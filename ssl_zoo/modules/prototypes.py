@@ -9,7 +9,7 @@ from torch.nn import functional
 from ssl_zoo.console import info
 from ssl_zoo.distributed import all_gather, rank, world_size
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.types import BadValue, Facts, UserError
+from ssl_zoo.types import BadValue, Facts, UserError, check_whole
 
 
 class Prototypes(nn.Module):
@@ -35,8 +35,7 @@ class Prototypes(nn.Module):
         self, dim: int, count: int = 3000, frozen_epochs: float = 0, facts: Facts = Facts()
     ) -> None:
         super().__init__()
-        if not isinstance(count, int) or count < 2:
-            raise BadValue("count", count, "a whole number of at least 2")
+        check_whole("count", count, least=2)
         self.weight = nn.Linear(dim, count, bias=False).weight
         self.frozen_steps = _in_steps("frozen_epochs", frozen_epochs, facts)
         self.steps = 0
@@ -104,15 +103,10 @@ class EmbeddingQueue(nn.Module):
         facts: Facts = Facts(),
     ) -> None:
         super().__init__()
-        if not isinstance(size, int) or size < 0:
-            raise BadValue("size", size, "a whole number of at least 0")
-        if facts.num_images is not None and size > facts.num_images:
-            info(
-                f"the queue of {size:,} embeddings is longer than the data set of "
-                f"{facts.num_images:,} images: it is not used before it is full"
-            )
+        check_whole("size", size, least=0)
         self.register_buffer("queue", torch.zeros(num_views, size, dim))
         self.first_step = _in_steps("start_epoch", start_epoch, facts)
+        _say_length(size, self.first_step, facts)
         self.steps = self.filled = 0
         self._staged: list[Tensor] = []
 
@@ -150,9 +144,22 @@ class EmbeddingQueue(nn.Module):
         self.steps, self.filled = state.tolist()
 
 
+def _say_length(size: int, first_step: int, facts: Facts) -> None:
+    """Say what of a run a long queue misses."""
+    images, an_epoch, steps = facts.num_images, facts.steps_per_epoch, facts.total_steps
+    if images is None or size <= images:
+        return
+    says = "it is not used before it is full"
+    if an_epoch and steps and size > (met := max(0, steps - first_step) * images / an_epoch):
+        says = f"it is never used, for it meets {met:,.0f} only in this run"
+    info(
+        f"the queue of {size:,} embeddings is longer than the data set of {images:,} images: {says}"
+    )
+
+
 def _in_steps(name: str, epochs: float, facts: Facts) -> int:
     if not isinstance(epochs, int | float) or not 0 <= epochs < float("inf"):
         raise BadValue(name, epochs, "at least 0")
     if epochs and facts.steps_per_epoch is None:
         raise UserError(f"{name}={epochs} needs facts=Facts(steps_per_epoch=...)")
-    return round(epochs * (facts.steps_per_epoch or 0))
+    return max(1, round(epochs * (facts.steps_per_epoch or 1))) if epochs else 0

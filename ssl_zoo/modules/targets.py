@@ -9,11 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ssl_zoo.console import info
 from ssl_zoo.distributed import all_gather, rank
 from ssl_zoo.hashing import SHUFFLE_STREAM, hash_int64
 from ssl_zoo.modules.norms import SplitBatchNorm, split_norms
 from ssl_zoo.ramps import half_cosine
-from ssl_zoo.types import BadValue, Facts, UserError
+from ssl_zoo.types import BadValue, Facts, UserError, check_whole
 
 
 class Target(nn.Module, ABC):
@@ -87,6 +88,11 @@ class Momentum(_OwnEncoder):
         for name, value in (("momentum", momentum), ("final_momentum", last)):
             if value is None or not 0 <= value <= 1:
                 raise BadValue(name, value, "in [0, 1]")
+        if last < momentum:
+            info(
+                f"momentum={momentum:g} falls to final_momentum={last:g}: the target moves ever "
+                "faster, where in BYOL and MoCo v3 it comes to rest"
+            )
         self.momentum, self.final_momentum = momentum, final_momentum
         self.latest = momentum
 
@@ -203,8 +209,7 @@ class ShuffleBN(Target):
         facts: Facts = Facts(),
     ) -> None:
         super().__init__(encoder)
-        if num_splits < 1:
-            raise BadValue("num_splits", num_splits, "at least 1")
+        check_whole("num_splits", num_splits)
         if num_splits > 1:
             split_norms(encoder, num_splits)
         self.target: Target = target(encoder=encoder, facts=facts)

@@ -17,7 +17,7 @@ from ssl_zoo.evaluation.features import encode
 from ssl_zoo.protocols.base import RANDOM_INIT, Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.labelled_views import LabelledViews
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue, UserError, check_whole
 
 
 class LiDAR(Protocol):
@@ -51,9 +51,8 @@ class LiDAR(Protocol):
         delta: float,
         augmentation: Callable[..., Augmentation],
     ) -> None:
-        for name, value in (("num_images", num_images), ("num_views", num_views)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 2:
-                raise BadValue(name, value, "a whole number of at least 2")
+        check_whole("num_images", num_images, least=2)
+        check_whole("num_views", num_views, least=2)
         if not 0 < delta < float("inf"):
             raise BadValue("delta", delta, "above 0")
         self.num_images, self.num_views, self.delta = num_images, num_views, delta

@@ -37,6 +37,7 @@ from ssl_zoo.search import TrialLink
 from ssl_zoo.training.checks import (
     check_kind,
     check_library,
+    check_loss,
     check_norms,
     check_parts,
     check_views,
@@ -72,6 +73,7 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     # a partial, since Hydra itself would pass the facts on as a list
     make = instantiate(module, _partial_=True)
     check_wired(module)
+    check_loss(cfg.method.module)
     check_parts(make.keywords, data.view_sizes)
     method: Method = built("method", make, facts=facts_of(cfg, data))
     check_kind(method)

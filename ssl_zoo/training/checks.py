@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from ssl_zoo.config import locate, options_of, overridden_keys, read_option, task_overrides
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.extras import need
@@ -17,7 +18,7 @@ from ssl_zoo.methods.checks import built
 from ssl_zoo.modules import Encoder, SplitBatchNorm
 from ssl_zoo.modules.contract import check_backbone, check_head
 from ssl_zoo.modules.targets import check_splits
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue, UserError, listed
 
 METRIC_LIBRARY = "pytorch_metric_learning"
 
@@ -43,6 +44,28 @@ def check_wired(module: DictConfig) -> None:
     for name, line in (("optimizer", "${optimizer.module}"), ("scheduler", "${scheduler}")):
         if name not in module:
             raise UserError(f"method.module has no {name}: add `{name}: {line}` to its YAML")
+
+
+def check_loss(module: DictConfig) -> None:
+    """Refuse a loss of another kind than the method takes, with the options that are of it.
+
+    Raises:
+        UserError: Naming them.
+    """
+    takes = getattr(locate(module._target_), "takes", None)
+    target = OmegaConf.select(module, "loss._target_")
+    if takes is None or target is None or _makes(target, takes):
+        return
+    options = ((name, read_option("method/loss", name)) for name in options_of("method/loss"))
+    fit = [name for name, option in options if _makes(option.get("_target_", ""), takes)]
+    loss, method = (name.rpartition(".")[2] for name in (target, module._target_))
+    raise UserError(f"{loss} is no loss for {method}: choose method/loss={' or '.join(fit)}")
+
+
+def _makes(target: str, kind: type) -> bool:
+    """Whether a class is of a kind; what is no class may be."""
+    made = locate(target) if target else None
+    return not isinstance(made, type) or issubclass(made, kind)
 
 
 def check_parts(arguments: Mapping[str, Any], view_sizes: Sequence[int]) -> None:
@@ -114,15 +137,19 @@ def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
 
 
 def say_idle(cfg: DictConfig) -> None:
-    """Say which knobs of prototypes and their queue make no difference in so short a run.
+    """Say which knobs make no difference: those of views that are not made, or in so short a run.
 
     Args:
         cfg: Of the run.
     """
-    idle = {"frozen_epochs": "the prototypes never learn"}
+    small = "augmentation.small."
+    given = [key for key in overridden_keys(task_overrides()) if key.startswith(small)]
+    if OmegaConf.select(cfg, f"{small}count") == 0 and (idle := set(given) - {f"{small}count"}):
+        info(f"{small}count=0: {listed(sorted(idle))} changes nothing without small views")
+    too_late = {"frozen_epochs": "the prototypes never learn"}
     if cfg.method.get("queue_size"):
-        idle["queue_start_epoch"] = "the queue is never filled"
-    for knob, says in idle.items():
+        too_late["queue_start_epoch"] = "the queue is never filled"
+    for knob, says in too_late.items():
         value = cfg.method.get(knob)
         if isinstance(value, int | float) and value >= cfg.epochs:
             info(f"method.{knob}={value} in a run of epochs={cfg.epochs}: {says}")

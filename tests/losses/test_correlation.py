@@ -137,6 +137,12 @@ def test_weights_below_0_are_refused(loss: type[StatisticLoss], name: str) -> No
         loss(**{name: -1})
 
 
+def test_a_loss_of_no_term_is_refused() -> None:
+    VarianceInvarianceCovariance(variance=0, covariance=0)  # collapses, as the paper shows
+    with pytest.raises(BadValue, match=r"^invariance=0: must be above 0 where variance and"):
+        VarianceInvarianceCovariance(0, 0, 0)
+
+
 @pytest.mark.parametrize("loss", [CrossCorrelation, VarianceInvarianceCovariance])
 def test_half_precision_does_not_reach_the_statistics(loss: type[StatisticLoss]) -> None:
     z = torch.randn(2, 64, 32, generator=torch.Generator().manual_seed(0)).bfloat16()

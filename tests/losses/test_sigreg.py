@@ -137,11 +137,18 @@ def test_slices_are_unit_vectors_others_at_each_call() -> None:
     [
         ("sigreg_weight", 1.5, r"in \[0, 1\]"),
         ("t_max", 0, "above 0"),
-        ("num_slices", 0, "at least 1"),
-        ("num_global", 0, "at least 1"),
-        ("num_points", 1, "at least 2"),
+        ("num_slices", 0, "a whole number of at least 1"),
+        ("num_slices", 2.5, "a whole number of at least 1"),
+        ("num_global", 0, "a whole number of at least 1"),
+        ("num_points", 1, "a whole number of at least 2"),
     ],
 )
 def test_values_that_make_no_sense(name: str, value: float, allowed: str) -> None:
     with pytest.raises(BadValue, match=rf"{name}={value}: must be {allowed}"):
         SIGReg(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("views", "large"), [(2, 2), (5, 2)])
+def test_more_global_views_than_there_are_large_ones_are_refused(views: int, large: int) -> None:
+    with pytest.raises(BadValue, match=r"^num_global=3: must be at most 2, the number of views"):
+        SIGReg(num_global=3)(torch.randn(views, 4, 2), num_large=large)

@@ -109,5 +109,5 @@ def test_a_constant_dimension_is_refused() -> None:
     ("name", "value"), [("whitening_size", 1), ("repeats", 0), ("eps", -1), ("eps", 1)]
 )
 def test_values_that_make_no_sense(name: str, value: int) -> None:
-    with pytest.raises(BadValue, match=rf"{name}={value}: must be (at least|in)"):
+    with pytest.raises(BadValue, match=rf"{name}={value}: must be (a whole number|at least|in)"):
         WhitenedMSE(**{name: value})  # type: ignore[arg-type]

@@ -160,7 +160,7 @@ def test_lightlys_bank_loses_rows_that_ours_keeps() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [Queue, InBatch, MemoryBank])
 def test_another_dictionary_is_refused(part: Any) -> None:
-    line = rf"^NNCLR takes a support set, not {part.__name__}: choose another one$"
+    line = rf"^NNCLR takes a support set, not {part.__name__}: choose SupportSet$"
     with pytest.raises(UserError, match=line):
         NNCLR(net(), HEAD, PREDICTOR, part, InfoNCE(), facts=Facts(num_images=9))
 

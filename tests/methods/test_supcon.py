@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,14 @@ def test_other_parts_are_refused(make_config: Make) -> None:
         SupCon(net(), HEAD, InfoNCE())
     with pytest.raises(UserError, match=r"num_views=1, but SupCon takes 2"):
         train(make_config("method=supcon", "augmentation.num_views=1"))
+
+
+def test_classes_of_one_image_each_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        SupCon(net(), HEAD, SupervisedContrastive(), facts=Facts(num_images=9, num_classes=3))
+        assert not caplog.messages
+        SupCon(net(), HEAD, SupervisedContrastive(), facts=Facts(num_images=9, num_classes=9))
+    assert "each class has one image" in caplog.text
 
 
 # --- cases that the harness runs (helpers/method_cases.py) ---------------------------------------

@@ -29,7 +29,7 @@ def test_no_iteration_is_no_code() -> None:
     """The official code returns rows then that do not sum to 1."""
     rows = tensor(golden(NO_CODE)["expected"]["codes"]).sum(dim=1)
     assert (rows - 1).abs().max() > 0.1
-    with pytest.raises(BadValue, match=r"^iterations=0: must be at least 1$"):
+    with pytest.raises(BadValue, match=r"^iterations=0: must be a whole number of at least 1$"):
         Sinkhorn(iterations=golden(NO_CODE)["settings"]["iterations"])
 
 

@@ -90,7 +90,7 @@ def test_hidden_width_follows_the_input() -> None:
     ("options", "message"),
     [
         ({"out_norm": "afine"}, "^out_norm=afine: must be one of none, affine, scale, plain$"),
-        ({"num_layers": 0}, "^num_layers=0: must be at least 1$"),
+        ({"num_layers": 0}, "^num_layers=0: must be a whole number of at least 1$"),
     ],
 )
 def test_mlp_errors(options: dict[str, Any], message: str) -> None:

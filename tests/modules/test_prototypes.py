@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -78,6 +79,29 @@ def test_frozen_prototypes_have_no_gradient() -> None:
         learned.append(prototypes.weight.grad is not None)
         prototypes.update()
     assert learned == [False, False, True, True]
+
+
+def test_a_part_of_a_step_counts_as_one() -> None:
+    assert Prototypes(3, 4, frozen_epochs=0.01, facts=FACTS).frozen_steps == 1
+    assert Prototypes(3, 4, frozen_epochs=0, facts=FACTS).frozen_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "start", "said"),
+    [
+        (10, 0, None),
+        (12, 0, "it is not used before it is full"),
+        (31, 0, "it is never used, for it meets 30 only in this run"),
+        (12, 2, "it is never used, for it meets 10 only in this run"),
+    ],
+)
+def test_a_queue_longer_than_the_data_is_said(
+    caplog: pytest.LogCaptureFixture, size: int, start: int, said: str | None
+) -> None:
+    facts = Facts(num_images=10, steps_per_epoch=2, total_steps=6)
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        EmbeddingQueue(dim=1, size=size, start_epoch=start, facts=facts)
+    assert [line.rpartition(": ")[2] for line in caplog.messages] == ([said] if said else [])
 
 
 def test_they_are_brought_to_unit_length_in_place() -> None:

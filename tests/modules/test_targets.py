@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -68,6 +69,15 @@ def test_momentum_update(momentum: float, expected: float) -> None:
 def test_momentum_errors(name: str, value: float) -> None:
     with pytest.raises(BadValue, match=rf"^{name}={value}: must be in \[0, 1\]$"):
         Momentum(nn.Linear(1, 1), **{name: value})
+
+
+@pytest.mark.parametrize(("last", "said"), [(None, 0), (0.99, 0), (1.0, 0), (0.5, 1)])
+def test_a_momentum_that_falls_is_said(
+    caplog: pytest.LogCaptureFixture, last: float | None, said: int
+) -> None:
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        Momentum(nn.Linear(1, 1), 0.99, last)
+    assert sum("momentum=0.99 falls to final_momentum=0.5" in m for m in caplog.messages) == said
 
 
 # --- lagged -------------------------------------------------------------------------------------
@@ -187,7 +197,7 @@ def test_one_split_leaves_the_norms() -> None:
 
 
 def test_shuffled_errors() -> None:
-    with pytest.raises(UserError, match=r"^num_splits=0: must be at least 1$"):
+    with pytest.raises(UserError, match=r"^num_splits=0: must be a whole number of at least 1$"):
         ShuffleBN(nn.Identity(), Rows, num_splits=0)
 
 

@@ -7,7 +7,8 @@ import logging
 import pytest
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from helpers.configs import Make
+from helpers.command_line import command_line
+from helpers.configs import TINY, Make
 from helpers.tiers import every
 from ssl_zoo.config import instantiate, to_plain
 from ssl_zoo.data.facts import data_facts, input_in_words
@@ -52,6 +53,33 @@ def test_prototypes_that_never_learn_are_said(
             build_method(cfg, instantiate(cfg.data))
         told = [record.getMessage() for record in caplog.records]
         assert sum("in a run of epochs=2: the" in line for line in told) == lines
+
+
+def test_knobs_of_small_views_that_are_not_made_are_said(
+    make_config: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    for count, said in ((0, 1), (2, 0)):
+        small = ["augmentation.small.crop_scale=[0.3,0.5]", f"augmentation.small.count={count}"]
+        caplog.clear()
+        started = command_line("train", *TINY, "method=swav", *small)
+        with started as cfg, caplog.at_level(logging.INFO, "ssl_zoo"):
+            build_method(cfg, instantiate(cfg.data))
+        assert caplog.text.count("small.crop_scale changes nothing without small views") == said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        ("method=supcon method/loss=info_nce", r"^InfoNCE is no loss for SupCon: .*loss=supcon$"),
+        ("method=lejepa method/loss=npair", r"choose method/loss=cross_correlation or sigreg or"),
+    ],
+)
+def test_a_loss_of_another_kind_is_told_with_those_that_fit(
+    make_config: Make, overrides: str, line: str
+) -> None:
+    cfg = make_config(*overrides.split())
+    with pytest.raises(UserError, match=line):
+        build_method(cfg, instantiate(cfg.data))
 
 
 @pytest.mark.parametrize(

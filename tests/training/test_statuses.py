@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hydra.errors import InstantiationException
 
+from helpers.configs import TINY, Make
+from helpers.paths import ROOT
 from helpers.programs import run_train
 from ssl_zoo.protocols.runner.sweep import runs_of
 from ssl_zoo.run_folder import RunFolder
 from ssl_zoo.stopping import Stopped
+from ssl_zoo.training.memory import no_memory as line_of
 from ssl_zoo.training.statuses import status_of
 from ssl_zoo.types import NotFinite, UserError
 
@@ -46,6 +51,33 @@ def test_the_status_of_an_error(status: str) -> None:
         one = no_memory() if isinstance(error, str) else error
         assert isinstance(one, BaseException)
         assert status_of(one) == status, error
+
+
+@pytest.mark.parametrize(
+    ("error", "amount"),
+    [
+        (None, "524,288.0 GiB were asked for at once: make one of "),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU"), "2.00 GiB"),
+        (MemoryError(), "MemoryError: "),
+    ],
+)
+def test_no_memory_names_the_largest_sizes(
+    make_config: Make, error: BaseException | None, amount: str
+) -> None:
+    cfg = make_config("method=moco", "method.queue_size=77777", "batch_size=5000")
+    said = line_of(cfg, error or no_memory())
+    assert said.startswith(f"out of memory: {amount}")
+    assert "make one of method.queue_size=77777, batch_size=5000, " in said
+
+
+@pytest.mark.slow
+def test_no_memory_ends_the_command_line_in_one_line(tmp_path: Path) -> None:
+    huge = ["method=nnclr", f"method.queue_size={10**14}"]
+    command = [sys.executable, "train.py", f"run_dir={tmp_path / 'run'}", *TINY, *huge]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: out of memory: 95,367,431.6 GiB were")
 
 
 def test_the_cause_behind_an_error_counts() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_zoo.types import BadValue, UserError, as_typed
+from ssl_zoo.types import BadValue, UserError, as_typed, check_whole
 
 OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
 # The jitter's forms, torchvision's first; in the order of the jitter's operations.
@@ -109,7 +109,7 @@ def settings_of_views(
     Raises:
         UserError: If an entry makes no sense; the line names it.
     """
-    _whole("num_views", num_views)
+    check_whole("num_views", num_views)
     if isinstance(views, str) or not isinstance(views, Sequence):
         raise BadValue("views", views, "a list of views, such as [{blur: 1.0}, {blur: 0.1}]")
     settings: list[ViewSettings] = [] if views else [shared] * num_views
@@ -120,10 +120,14 @@ def settings_of_views(
 
 def _small(shared: ViewSettings, entry: Mapping[str, Any] | None) -> list[ViewSettings]:
     """Those of multi-crop's small views."""
-    if entry is None or (isinstance(entry, Mapping) and entry.get("count", 0) == 0):
+    if entry is None:
         return []
-    if isinstance(entry, Mapping) and entry.get("size") is None:
-        entry = {**entry, "size": round(_SMALL * shared.size)}
+    if isinstance(entry, Mapping):
+        check_whole("small.count", count := entry.get("count", 0), least=0)
+        if count == 0:
+            return []
+        size = entry.get("size")
+        entry = {**entry, "size": round(_SMALL * shared.size) if size is None else size}
     settings = _entry(shared, "small", entry)
     if settings[0].size >= shared.size:
         raise BadValue("small.size", settings[0].size, f"below {shared.size}, the others' size")
@@ -139,7 +143,7 @@ def _entry(shared: ViewSettings, place: str, entry: Mapping[str, Any]) -> list[V
             raise BadValue(f"{place}.{name}", entry[name], says=says)
     knobs = {str(name): _plain(value) for name, value in entry.items()}
     count = knobs.pop("count", 1)
-    _whole(f"{place}.count", count)
+    check_whole(f"{place}.count", count)
     settings = replace(shared, **knobs)
     _check(settings, f"{place}.")
     return [settings] * count
@@ -169,11 +173,6 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
-def _whole(place: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadValue(place, value, "a whole number of at least 1")
-
-
 def _within(place: str, value: Any, low: float, high: float) -> None:
     if not (isinstance(value, int | float) and low <= value <= high):
         bounds = f"in [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}"
@@ -196,7 +195,7 @@ def _one_of(place: str, value: Any, choices: Sequence[str | bool]) -> None:
 
 def _check(settings: ViewSettings, prefix: str) -> None:
     """Raise a UserError for the first invalid knob; `prefix` says in which view."""
-    _whole(f"{prefix}size", settings.size)
+    check_whole(f"{prefix}size", settings.size)
     _check_order(f"{prefix}order", settings.order)
     for name in ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold"):
         _within(prefix + name, getattr(settings, name), 0, 1)
@@ -211,7 +210,7 @@ def _check(settings: ViewSettings, prefix: str) -> None:
     _ordered(f"{prefix}blur_sigma", settings.blur_sigma, math.inf)
     for name, choices in _CHOICES.items():
         _one_of(prefix + name, getattr(settings, name), choices)
-    _check_blur_kernel(f"{prefix}blur_kernel", settings)
+    _check_blur_kernel(prefix, settings)
 
 
 def _check_order(place: str, order: Any) -> None:
@@ -223,10 +222,12 @@ def _check_order(place: str, order: Any) -> None:
         raise BadValue(place, list(order), "each op once, crop first")
 
 
-def _check_blur_kernel(place: str, settings: ViewSettings) -> None:
-    kernel, size = settings.blur_kernel, settings.size
+def _check_blur_kernel(prefix: str, settings: ViewSettings) -> None:
+    place, kernel, size = f"{prefix}blur_kernel", settings.blur_kernel, settings.size
     if kernel is not None and (not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0):
         raise BadValue(place, kernel, "an odd number, or null")
+    if kernel is None and size < 2 and prefix:
+        raise BadValue(f"{prefix}size", size, "at least 2")
     if kernel is None and size < 2:
         raise UserError(f"views of {size} x {size} pixel are too small: use larger images")
     if settings.probability("blur") > 0 and settings.blur_width // 2 >= size:

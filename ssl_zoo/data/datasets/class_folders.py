@@ -10,6 +10,8 @@ from ssl_zoo.data.datasets.split_names import is_annotations
 from ssl_zoo.data.listing import counted, shown, together
 from ssl_zoo.types import BadValue, UserError, listed
 
+_UNLABELLED = ("unlabeled", "unlabelled", "nolabel", "no_label")
+
 _log = logging.getLogger("ssl_zoo")
 
 
@@ -55,6 +57,7 @@ def with_classes(
         split: _without_strays(parts[split], depth) if classes[split] else part
         for split, part in given.items()
     }
+    _say_unlabelled(train, parts["train"])
     if "val" in cleaned and train and not classes["val"]:
         val = cleaned.pop("val")
         reason = f"images in {val.root.name}/: it has no class folders as train has"
@@ -63,6 +66,14 @@ def with_classes(
         says = "a part of train is val instead, unless it gets the class folders of train"
         _log.warning("%s has no class folders: %s", val.root, says)
     return Layout(cleaned["train"], cleaned.get("val"), cleaned.get("test")), classes
+
+
+def _say_unlabelled(train: list[str], part: Part) -> None:
+    """Warn of a folder of unlabelled images, which is taken as a class."""
+    for name in train:
+        if name.lower() in _UNLABELLED:
+            says = "is taken as a class like the others: move it out where its images have no label"
+            _log.warning("%s %s", part.root / name, says)
 
 
 def numbered(classes: dict[str, list[str]]) -> dict[str, int]:

@@ -42,6 +42,12 @@ def test_without_split_folders_all_is_train(root: Path) -> None:
     assert splits.train.labels.tolist() == [0, 0, 1]
 
 
+def test_a_class_named_unlabeled_is_warned_of(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tree(root, "cat/1.png", "dog/2.png", "Unlabeled/3.png")
+    assert open_folder(root).class_names == ["Unlabeled", "cat", "dog"]
+    assert f"{root / 'Unlabeled'} is taken as a class like the others" in caplog.text
+
+
 def test_train_alone_has_no_test(root: Path) -> None:
     write_tree(root, "train/a/1.png", "train/b/2.png", "other/c.png")
     splits = open_folder(root)
