@@ -146,6 +146,17 @@ SOLO_ASYMMETRIC = BYOL_VIEWS | {
     "augmentation.views": [{"solarize": 0.0}, {"solarize": 0.2}],
 }
 SOLO_PIXELS = flat("dataset", mean=[0.4914, 0.4822, 0.4465], std=[0.2470, 0.2435, 0.2616])
+# facebookresearch/eb_jepa, examples/image_jepa; lambda of rbalestr-lab/lejepa, MINIMAL.md
+EB_JEPA = (
+    head("projector", hidden_dim=2048, out_dim=128, num_layers=3, hidden_norm=True)
+    | flat("method", embed_dim=128, hidden_dim=2048, sigreg_weight=0.02)
+    | head("loss", num_slices=256, num_global=None, t_max=3.0, num_points=17)
+    | BYOL_VIEWS
+    | flat("augmentation", crop_scale=[0.2, 1.0], interpolation="bilinear", views=[])
+    | flat("augmentation", blur=0.0, solarize=0.1)
+    | solo_lars(0.3, 1e-4)
+    | schedule("warmup_cosine", warmup_epochs=10, final=0.0)
+)
 STEPS_200 = schedule("multistep", milestones=[120, 160], gamma=0.1)  # of 200 epochs, both papers
 SIMCLR_HEAD = head("projector", hidden_dim=None, hidden_norm=True, out_norm="scale") | flat(
     "method", embed_dim=128
@@ -404,13 +415,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     | WHOLE
     | R18_CIFAR
     | NO_ZERO_INIT
-    | head("projector", hidden_dim=2048, out_dim=128, num_layers=2, hidden_norm=True)
-    | flat("method", embed_dim=128, hidden_dim=2048, sigreg_weight=0.02)
-    | head("loss", num_slices=256, num_global=None, t_max=3.0, num_points=17)
-    | BYOL_VIEWS
-    | flat("augmentation", crop_scale=[0.2, 1.0], blur=0.0, solarize=0.1, views=[])
-    | lars(0.3, 0.3, 1e-4, inside=False)
-    | schedule("warmup_cosine", warmup_epochs=10, final=0.0),
+    | EB_JEPA
+    | {"augmentation.small.count": 0},
+    # the same with the small views of facebookresearch/suncet, src/data_manager.py
+    "lejepa_multi_crop_cifar10": run(300, 256)
+    | WHOLE
+    | R18_CIFAR
+    | NO_ZERO_INIT
+    | EB_JEPA
+    | flat("augmentation.small", count=6, size=18, crop_scale=[0.3, 0.75]),
     # rbalestr-lab/lejepa, README
     "lejepa_imagenet": run(100, 512)
     | WHOLE
@@ -420,7 +433,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     | flat("method", embed_dim=512, sigreg_weight=0.05)
     | head("loss", num_slices=1024, num_global=None, t_max=3.0, num_points=17)
     | BYOL_VIEWS
-    | flat("augmentation", crop_scale=[0.3, 1.0], blur=0.5, solarize=0.2, views=[])
+    | flat("augmentation", crop_scale=[0.3, 1.0], interpolation="bilinear", views=[])
+    | flat("augmentation", blur=0.5, solarize=0.2)
     | flat("optimizer", base_lr=5e-4, lr=5e-4, weight_decay=5e-4)
     | schedule("warmup_cosine", warmup_epochs=10, final=0.001),
     # Chen et al. 2021; CONFIG.md, main_moco.py and builder.py of facebookresearch/moco-v3
@@ -503,7 +517,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     | flat("method", embed_dim=512, sigreg_weight=0.05)
     | head("loss", num_slices=1024, num_global=None, t_max=3.0, num_points=17)
     | BYOL_VIEWS
-    | flat("augmentation", crop_scale=[0.3, 1.0], blur=0.5, solarize=0.2, views=[])
+    | flat("augmentation", crop_scale=[0.3, 1.0], interpolation="bilinear", views=[])
+    | flat("augmentation", blur=0.5, solarize=0.2)
     | flat("augmentation.small", count=6, size=98, crop_scale=[0.05, 0.3])
     | flat("optimizer", base_lr=5e-4, lr=5e-4, weight_decay=5e-4)
     | schedule("warmup_cosine", warmup_epochs=10, final=0.001),

@@ -164,14 +164,23 @@ def swav_training() -> Any:
     return {"epoch": 800, "state_dict": swav(), "optimizer": {}, "amp": {}}
 
 
+def three_layers(bias: bool) -> State:
+    """Barlow Twins' projector, and VICReg's, whose hidden layers have biases."""
+    widths = [(128, 16), (16, 16), (16, 16)]
+    layers: list[nn.Module] = []
+    for n_in, n_out in widths[:-1]:
+        layers += [nn.Linear(n_in, n_out, bias=bias), nn.BatchNorm1d(n_out), nn.ReLU()]
+    return prefixed(nn.Sequential(*layers, nn.Linear(*widths[-1], bias=False)), "module.projector.")
+
+
 def barlow_full() -> Any:
-    heads = some("module.projector.0.weight", "module.bn.running_mean")
+    heads = three_layers(bias=False) | prefixed(nn.BatchNorm1d(16, affine=False), "module.bn.")
     return {"epoch": 1, "model": prefixed(resnet(), "module.backbone.") | heads, "optimizer": {}}
 
 
 def vicreg_full() -> Any:
-    heads = some("module.projector.0.weight")
-    return {"epoch": 1, "model": prefixed(resnet(), "module.backbone.") | heads, "optimizer": {}}
+    model = prefixed(resnet(), "module.backbone.") | three_layers(bias=True)
+    return {"epoch": 1, "model": model, "optimizer": {}}
 
 
 def dino(network: nn.Module, wrapper: str) -> Any:

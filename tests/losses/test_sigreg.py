@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from helpers.golden import assert_golden, golden, golden_names, tensor, wrong_forms, wrong_value
+from helpers.official import Given, given
 from ssl_zoo.losses import SIGReg
 from ssl_zoo.losses.sigreg import gaussian_misfit
 from ssl_zoo.types import BadValue
@@ -16,21 +17,6 @@ from ssl_zoo.types import BadValue
 STATISTICS = golden_names("lejepa/epps")
 SLICED = golden_names("lejepa/sigreg")
 WHOLE = golden_names("lejepa/loss")
-
-
-class Given(SIGReg):
-    """With the slices that the official code drew."""
-
-    slices: Tensor
-
-    def draw_slices(self, dim: int, device: torch.device) -> Tensor:
-        return self.slices
-
-
-def given(slices: object, **settings: object) -> Given:
-    loss = Given(**settings)  # type: ignore[arg-type]
-    loss.slices = tensor(slices)
-    return loss
 
 
 @pytest.mark.parametrize("name", STATISTICS)
@@ -47,13 +33,16 @@ def test_the_statistic_of_a_slice(name: str) -> None:
 def test_the_mean_over_slices_and_views(name: str) -> None:
     """Three calls with other slices; the invariance's weight is 0."""
     inputs, expected = golden(name)["inputs"], golden(name)["expected"]
+    sliced = given([], sigreg_weight=1)
     for k, slices in enumerate(inputs["A_of_step"]):
         z = tensor(inputs["z"]).requires_grad_()
-        loss = given(slices, sigreg_weight=1)(z)
+        sliced.slices = tensor(slices)
+        loss = sliced(z)
         assert_golden(loss, expected["loss_of_step"][k])
         loss.backward()
         if k == 0:
             assert_golden(z.grad, expected["grad_z_of_step_0"])
+    assert sliced.calls == expected["global_step_after_3"]
 
 
 def whole(name: str) -> tuple[Tensor, Given]:
@@ -73,17 +62,6 @@ def test_loss_and_gradient_are_the_official_codes(name: str) -> None:
     for weight, term in ((0, "invariance"), (1, "sigreg")):
         loss_of.sigreg_weight = weight
         assert_golden(loss_of(z), expected[term])
-
-
-def test_the_whole_batchs_loss_and_gradient() -> None:
-    inputs, expected = (golden("two_processes/lejepa")[part] for part in ("inputs", "expected"))
-    weight = tensor(inputs["W"]).requires_grad_()
-    loss = given(inputs["A"], sigreg_weight=inputs["lambda"])(
-        torch.stack([tensor(inputs[x]) @ weight for x in ("x1", "x2")])
-    )
-    loss.backward()
-    assert_golden(loss, expected["one_process_loss"])
-    assert_golden(weight.grad, expected["one_process_grad"])
 
 
 def form_of(name: str, form: str) -> Tensor:

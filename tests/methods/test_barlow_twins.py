@@ -12,7 +12,7 @@ from torch import nn
 from helpers.golden import assert_golden, golden, tensor
 from helpers.pseudo_code import LR, Case, Net, Trained, batches, descend
 from helpers.steps import HEAD, net
-from ssl_zoo.losses import CrossCorrelation, VarianceInvarianceCovariance
+from ssl_zoo.losses import CrossCorrelation
 from ssl_zoo.methods import BarlowTwins, Method
 from ssl_zoo.modules import MLP
 from ssl_zoo.optim import LARS, build_optimizer, warmup_cosine
@@ -20,18 +20,6 @@ from ssl_zoo.optim import LARS, build_optimizer, warmup_cosine
 pytestmark = pytest.mark.usefixtures("double")
 
 GOLDEN_PARTS = ("settings", "inputs", "expected")
-OF_TWO = {"barlow": CrossCorrelation(), "vicreg": VarianceInvarianceCovariance()}
-
-
-@pytest.mark.parametrize("name", OF_TWO)
-def test_the_whole_batchs_loss_and_gradient(name: str) -> None:
-    """What the official code has in one process; two equal it (tests/test_distributed.py)."""
-    inputs, expected = (golden(f"two_processes/{name}")[part] for part in ("inputs", "expected"))
-    weight = tensor(inputs["W"]).requires_grad_()
-    loss = OF_TWO[name](torch.stack([tensor(inputs[x]) @ weight for x in ("x1", "x2")]))
-    loss.backward()
-    assert_golden(loss, expected["one_process_loss"])
-    assert_golden(weight.grad, expected["one_process_grad"])
 
 
 def test_lars_and_its_rates_are_the_official_codes() -> None:

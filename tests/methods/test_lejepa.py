@@ -66,7 +66,7 @@ def on_two(loss: type[StatisticLoss], **settings: int) -> Method:
 TWO_PROCESSES = {
     "lejepa": partial(on_two, SIGReg, num_slices=6),
     "lejepa_multi_crop": partial(on_two, SIGReg, num_slices=6),
-    "w_mse": partial(on_two, WhitenedMSE, whitening_size=None, eps=0.5),
+    "w_mse": partial(on_two, WhitenedMSE, whitening_size=4, repeats=2, eps=0.5),
 }
 RESUMES = {
     "lejepa": ["method=lejepa", "method.hidden_dim=16", "method.embed_dim=16"],
@@ -133,10 +133,11 @@ def whitened(method: Method) -> Trained:
     losses = []
     for views, *_ in batches():
         h = net(torch.cat(views)).chunk(2)
-        order, loss = drawn.draw_order(len(h[0]), torch.device("cpu")), torch.zeros(())
-        for part in order.chunk(1):
-            a, b = (unit_white(x[part]) for x in h)
-            loss = loss + (a - b).square().sum(dim=1).mean()
+        loss = torch.zeros(())
+        for _ in range(2):
+            for part in drawn.draw_order(len(h[0]), torch.device("cpu")).chunk(2):
+                a, b = (unit_white(x[part]) for x in h)
+                loss = loss + (a - b).square().sum(dim=1).mean() / 4
         descend(optimizer, loss)
         losses.append(loss.item())
     return losses, {"encoder": net}
@@ -154,5 +155,5 @@ PSEUDO_CODE = {
     "lejepa_multi_crop": Case(
         lambda: make(SIGReg(sigreg_weight=0.02, num_slices=8), Normed()), readme, crops
     ),
-    "w_mse": Case(lambda: make(WhitenedMSE(8, eps=0.1)), whitened),
+    "w_mse": Case(lambda: make(WhitenedMSE(4, repeats=2, eps=0.1)), whitened),
 }

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from helpers.configs import Make
 from helpers.golden import assert_golden, golden, golden_names, tensor, wrong_forms, wrong_value
+from helpers.official import TWO_TAU, Flat, bare
 from helpers.pseudo_code import LR, STEPS, Case, Net, Trained, batches, descend, unit
 from helpers.steps import HEAD, PREDICTOR, net
 from helpers.tiers import every
 from ssl_zoo.config import instantiate
-from ssl_zoo.losses import InfoNCE
 from ssl_zoo.methods import Method, MoCoV3
 from ssl_zoo.modules import MLP, Identity, InBatch, Momentum
 from ssl_zoo.optim import LARS, build_optimizer, warmup_cosine
@@ -26,20 +26,6 @@ from ssl_zoo.types import Embeddings, Facts, MultiViewBatch
 pytestmark = pytest.mark.usefixtures("double")
 
 GOLDEN_LOSSES = golden_names("mocov3/b")
-TWO_TAU = partial(InfoNCE, base_temperature=0.5)
-
-
-class Flat(nn.Linear):
-    """A backbone that is one linear layer over rows."""
-
-    @property
-    def num_features(self) -> int:
-        return self.out_features
-
-
-def bare(temperature: float, **shared: Any) -> MoCoV3:
-    """Without networks of interest: what acts on given queries and keys."""
-    return MoCoV3(Flat(3, 3), Identity, Identity, Momentum, InBatch, TWO_TAU(temperature), **shared)
 
 
 def objective(method: Method, name: str) -> tuple[Tensor, list[Tensor]]:
@@ -53,10 +39,15 @@ def objective(method: Method, name: str) -> tuple[Tensor, list[Tensor]]:
 
 @pytest.mark.parametrize("name", every(4, GOLDEN_LOSSES))
 def test_loss_and_gradients_are_the_official_codes(name: str) -> None:
-    loss, queries = objective(bare(golden(name)["settings"]["T"]), name)
+    method = bare(golden(name)["settings"]["T"])
+    loss, queries = objective(method, name)
     loss.backward()
     expected = golden(name)["expected"]
     assert_golden(loss, expected["loss"])
+    index = torch.arange(len(queries[0]))
+    for view, half in enumerate(("loss_q1_k2", "loss_q2_k1")):
+        key = tensor(golden(name)["inputs"][f"k{2 - view}"])
+        assert_golden(method._contrast(queries[view], key, index)[0], expected[half])
     for query, key in zip(queries, ("grad_q1", "grad_q2"), strict=True):
         assert_golden(query.grad, expected[key])
 
@@ -69,23 +60,6 @@ def test_the_defaults_are_the_official_loss(make_config: Make) -> None:
         cfg = make_config("method=mocov3", knob, "method.embed_dim=4", "method.hidden_dim=8")
         method = instantiate(cfg.method.module, _partial_=True)(facts=Facts()).double()
         assert_golden(objective(method, name)[0], golden(name)["expected"]["loss"])
-
-
-@pytest.mark.slow
-def test_the_whole_batchs_loss_and_gradient() -> None:
-    """What the official code has in one process; two equal it (tests/test_distributed.py)."""
-    inputs, expected = (golden("two_processes/mocov3")[part] for part in ("inputs", "expected"))
-    weight = tensor(inputs["W"]).requires_grad_()
-    x1, x2 = (tensor(inputs[x]) for x in ("x1", "x2"))
-    online = [x1 @ weight, x2 @ weight]
-    keys = {view: x @ (0.9 * weight.detach()) for view, x in enumerate((x1, x2))}
-    index = torch.arange(len(x1))
-    one = golden("mocov3/b8_d4_t0.2")["settings"]["T"]
-    passes = Embeddings(online[0].detach(), online, keys, online)
-    loss = bare(one).objective(passes, index, index).loss
-    loss.backward()
-    assert_golden(loss, expected["one_process_loss"])
-    assert_golden(weight.grad, expected["one_process_grad"])
 
 
 # --- steps and schedules ------------------------------------------------------------------------

@@ -160,16 +160,6 @@ def test_larc_adapts_and_decays_biases() -> None:
 
 
 @pytest.mark.slow
-def test_codes_of_the_whole_batch() -> None:
-    """What the official code finds on two processes; ours on two are compared below."""
-    inputs, expected = (golden("two_processes/swav")[part] for part in ("inputs", "expected"))
-    weight = unit(tensor(inputs["prototypes_before_normalising"]))
-    found = Sinkhorn()(unit(tensor(inputs["x1"]) @ tensor(inputs["W"])) @ weight.T)
-    assert_golden(found, expected["one_process_codes"])
-    assert_golden(found, expected["two_processes_codes"])
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("length", "used"),
     [

@@ -83,6 +83,9 @@ def test_another_architecture(override: str, differs: str, run: Path, make_confi
 @pytest.mark.parametrize(
     ("method", "layout", "backbone"),
     [
+        ("barlow_twins", "barlow_full", "resnet18"),
+        ("vicreg", "vicreg_full", "resnet18"),
+        ("lejepa", "vicreg_full", "resnet18"),  # of which there is no official file
         ("mocov3", "moco_v3", "resnet18"),
         ("nnclr", "solo_nnclr", "resnet18"),
         ("supcon", "supcon", "resnet18_cifar"),
@@ -98,7 +101,7 @@ def test_a_method_goes_on_from_its_papers_files(
     chosen = [f"method={method}", "method.hidden_dim=16", f"backbone={backbone}"]
     if method == "nnclr":
         chosen.append("method.queue_size=64")
-    if method != "supcon":
+    if method in ("mocov3", "nnclr"):
         chosen.append("method.predictor_dim=16")
     cfg = make_config(
         *tiny, *chosen, "backbone.width=0.25", f"init={tmp_path / 'official.pth'}", tiny=False
