@@ -208,7 +208,7 @@ def test_what_is_refused(photos: Path, pair: Pair, monkeypatch: pytest.MonkeyPat
     refused("^images is empty: ", [], pair)
     refused("^images: values are float64, must be uint8", np.zeros((5, 5, 3)), pair)
     refused(r"^images\[0\]: shape \(5, 5, 2\) is not one", [np.zeros((5, 5, 2), np.uint8)], pair)
-    refused("^batch_size=0: must be a whole number from 1", ".", pair, batch_size=0)
+    refused("^batch_size=0: must be a whole number of at least 1", ".", pair, batch_size=0)
     refused(r"^device=gpu is not to be had \(Expected one of cpu", ".", pair, device="gpu")
     refused("^missing does not exist: give a run folder", ".", "missing")
     refused("^source is of type Watched: give what load_backbone takes", ".", Watched())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -135,7 +136,9 @@ def test_the_features_are_those_of_the_network(case: str, tmp_path: Path) -> Non
     make, network, name = CASES[case]
     loaded = load(make(), tmp_path)
     images = IMAGES.double()  # only the positions are interpolated in float32
-    found, expected = (features(one.double(), images) for one in (loaded.backbone, network()))
+    found, expected = (
+        features(copy.deepcopy(one).double(), images) for one in (loaded.backbone, network())
+    )
     torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-6)
     assert f"({name})" in loaded.report
     assert loaded.preprocess.image_size == 64
