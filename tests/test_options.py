@@ -77,6 +77,24 @@ def test_backbones(make_config: Make, name: str) -> None:
     step(make_config("name=test", *small, f"backbone={name}", *extra, tiny=False))
 
 
+FAMILIES = [
+    *("backbone=small_resnet", "backbone=resnet18_cifar", "backbone=googlenet_bn"),
+    *(f"backbone=timm backbone.name={name}" for name in ("vit_tiny_patch16_224", "convnext_atto")),
+    "backbone=torchvision backbone.name=mobilenet_v3_small",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", options("method"))
+def test_every_method_with_every_family_of_backbones(
+    make_config: Make, method: str, family: str
+) -> None:
+    few = ["name=test", "dataset.splits.num_train=40", "batch_size=16", "optimizer=sgd"]
+    narrow = NARROW * (method in WIDE)
+    step(make_config(*few, f"method={method}", *family.split(), *narrow, tiny=False))
+
+
 def slots(method: str) -> list[str]:
     """The slots that a method's file fills."""
     defaults = yaml.safe_load((Path(CONFIG_DIR) / f"method/{method}.yaml").read_text())["defaults"]
@@ -120,7 +138,7 @@ def test_every_slot_of_every_method(make_config: Make, method: str, slot: str, o
     if fits(method, slot, option):
         step(cfg)
     else:
-        with pytest.raises(UserError, match=r"takes a \w+ (loss|bank), not"):
+        with pytest.raises(UserError, match=r"is no loss for|takes a memory bank, not"):
             step(cfg)
 
 

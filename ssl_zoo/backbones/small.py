@@ -59,7 +59,8 @@ class _Block(nn.Module):
         self.conv2, self.norm2 = _conv(out_dim, out_dim), nn.BatchNorm2d(out_dim)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or in_dim != out_dim:
-            pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+            # odd sides are rounded up, as by the convolution
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
             self.shortcut = nn.Sequential(pool, _conv(in_dim, out_dim, 1), nn.BatchNorm2d(out_dim))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ssl_zoo.console import info
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.losses import LabelledLoss
 from ssl_zoo.methods.base import Method
-from ssl_zoo.methods.checks import build_loss
+from ssl_zoo.methods.checks import build_loss, by_size
 from ssl_zoo.modules import Encoder
 from ssl_zoo.types import Embeddings, StepOutput, UserError
 
@@ -38,6 +38,7 @@ class SupCon(Method):
     """
 
     takes = LabelledLoss
+    takes_sizes = True
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class SupCon(Method):
         return n >= 2
 
     def embed(self, views: list[Tensor]) -> Embeddings:
-        h, z = self.encoder(torch.cat(views))  # all views share batch statistics
+        h, z = self.encoder(*by_size(views))  # all views of a size share batch statistics
         online = list(z.chunk(len(views)))
         return Embeddings(h[: len(online[0])].detach(), online, target={}, prediction=[])
 

@@ -40,6 +40,7 @@ from ssl_zoo.training.checks import (
     check_loss,
     check_norms,
     check_parts,
+    check_small_views,
     check_views,
     check_wired,
     say_idle,
@@ -74,10 +75,11 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     make = instantiate(module, _partial_=True)
     check_wired(module)
     check_loss(cfg.method.module)
-    check_parts(make.keywords, data.view_sizes)
+    check_parts(make.keywords, data.view_sizes[0])
     method: Method = built("method", make, facts=facts_of(cfg, data))
     check_kind(method)
     check_views(cfg, method, data)
+    check_small_views(method, data.view_sizes)
     say_idle(cfg)
     check_norms(cfg, method)
     return method

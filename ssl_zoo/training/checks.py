@@ -68,14 +68,14 @@ def _makes(target: str, kind: type) -> bool:
     return not isinstance(made, type) or issubclass(made, kind)
 
 
-def check_parts(arguments: Mapping[str, Any], view_sizes: Sequence[int]) -> None:
+def check_parts(arguments: Mapping[str, Any], view_size: int) -> None:
     """Try the backbone and the projector that a method is about to be built from.
 
     The projector is built once more for it; the random generator stays as it is.
 
     Args:
         arguments: Of the method.
-        view_sizes: Sides of the training views.
+        view_size: Side of the first training view.
 
     Raises:
         UserError: Naming what does not hold.
@@ -83,12 +83,25 @@ def check_parts(arguments: Mapping[str, Any], view_sizes: Sequence[int]) -> None
     if "backbone" not in arguments:
         return
     backbone = arguments["backbone"]
-    for side in dict.fromkeys(view_sizes):
-        check_backbone(backbone, side)
+    check_backbone(backbone, view_size)
     if "projector" in arguments:
         with torch.random.fork_rng(devices=[]):
             head = built("projector", arguments["projector"], in_dim=backbone.num_features)
         check_head(head, backbone.num_features, "projector")
+
+
+def check_small_views(method: Method, view_sizes: Sequence[int]) -> None:
+    """Refuse small views that the backbone, which takes the first one, does not take.
+
+    Raises:
+        UserError: Naming their size.
+    """
+    for side in sorted(set(view_sizes) - {view_sizes[0]}):
+        try:
+            check_backbone(method.encoder.backbone, side)
+        except UserError as error:
+            fix = "give small views more pixels, or choose another backbone"
+            raise UserError(f"{error}: {fix}") from error
 
 
 def check_kind(method: Any) -> None:

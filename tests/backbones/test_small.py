@@ -68,3 +68,12 @@ def test_small_resnet_shapes() -> None:
     model.layers.register_forward_hook(lambda m, x, y: shapes.append(tuple(y.shape)))
     assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 320)
     assert shapes == [(2, 320, 4, 4)]
+
+
+@pytest.mark.parametrize(("side", "last"), [(32, 4), (14, 2), (9, 2), (1, 1)])
+def test_odd_sides_are_rounded_up(side: int, last: int) -> None:
+    """As multi-crop's small views have, 14 beside 32."""
+    model = SmallResNet(widths=(4, 4, 4, 4))
+    maps = model.layers(torch.randn(2, 3, side, side))
+    assert maps.shape == (2, 4, last, last)
+    assert model(torch.ones(2, 3, side, side)).isfinite().all()

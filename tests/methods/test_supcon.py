@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from torch import nn
 from helpers.configs import Make
 from helpers.files import write_image
 from helpers.golden import golden
-from helpers.pseudo_code import LR, Case, Net, Trained, batches, descend, unit
-from helpers.steps import HEAD, net
+from helpers.pseudo_code import LR, Case, Net, Trained, batches, crops, descend, unit
+from helpers.steps import HEAD, Normed, net
 from ssl_zoo.losses import InfoNCE, SupervisedContrastive
 from ssl_zoo.methods import Method, SupCon
 from ssl_zoo.modules import MLP
@@ -103,26 +105,27 @@ RESUMES = {"supcon": ["method=supcon", "method.hidden_dim=16", "method.embed_dim
 TEMPERATURE, BASE = 0.2, 0.07
 
 
-def make() -> Method:
+def make(backbone: type[nn.Module] = Net) -> Method:
     def projector(in_dim: int) -> nn.Module:
         return MLP(in_dim, out_dim=4, hidden_dim=6, hidden_norm=False)
 
-    return SupCon(Net(), projector, SupervisedContrastive(TEMPERATURE, BASE))
+    return SupCon(backbone(), projector, SupervisedContrastive(TEMPERATURE, BASE))
 
 
-def labelled() -> list[MultiViewBatch]:
+def labelled(made: Callable[[], list[MultiViewBatch]] = batches) -> list[MultiViewBatch]:
     """Three classes, one of which is an image alone."""
     label = torch.tensor([0, 1, 0, 1, 1, 2, 0, 1])
-    return [batch._replace(label=label) for batch in batches()]
+    return [batch._replace(label=label) for batch in made()]
 
 
-def equation_2(method: Method) -> Trained:
+def equation_2(method: Method, data: Callable[[], list[MultiViewBatch]] = labelled) -> Trained:
     f = copy.deepcopy(nn.Sequential(method.encoder.backbone, method.encoder.projector))
     optimizer = torch.optim.SGD(f.parameters(), lr=LR, momentum=0.9)
     losses = []
-    for batch in labelled():
-        z = unit(f(torch.cat(batch.views)))  # one pass
-        label = batch.label.repeat(2).tolist()
+    for batch in data():
+        sizes = [views for views in (batch.views[:2], batch.views[2:]) if views]
+        z = unit(f[1](torch.cat([f[0](torch.cat(views)) for views in sizes])))  # a pass for each
+        label = batch.label.repeat(len(batch.views)).tolist()
         rows = range(len(z))
         loss = torch.zeros(())
         for i in rows:
@@ -137,4 +140,8 @@ def equation_2(method: Method) -> Trained:
     return losses, {"encoder": f}
 
 
-PSEUDO_CODE = {"supcon": Case(make, equation_2, labelled)}
+of_crops = partial(labelled, crops)
+PSEUDO_CODE = {
+    "supcon": Case(make, equation_2, labelled),
+    "supcon_multi_crop": Case(partial(make, Normed), partial(equation_2, data=of_crops), of_crops),
+}

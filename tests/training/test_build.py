@@ -55,6 +55,15 @@ def test_prototypes_that_never_learn_are_said(
         assert sum("in a run of epochs=2: the" in line for line in told) == lines
 
 
+@pytest.mark.slow
+def test_a_backbone_for_which_small_views_are_too_small_is_told(make_config: Make) -> None:
+    small = ["method=swav", "augmentation=multi_crop", "backbone=googlenet_bn", "name=test"]
+    cfg = make_config(*small, "dataset.splits.num_train=20", "batch_size=4", tiny=False)
+    says = r"GoogLeNet does not take images of 14 pixels: .*: give small views more pixels, or"
+    with pytest.raises(UserError, match=says):
+        build_method(cfg, instantiate(cfg.data))
+
+
 def test_knobs_of_small_views_that_are_not_made_are_said(
     make_config: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
