@@ -102,7 +102,7 @@ def chosen_options(args: Iterable[str]) -> dict[str, list[str]]:
         UserError: If a glob matches no option.
     """
     chosen = {}
-    for override in _parse(args):
+    for override in parsed(args):
         options = options_of(override.key_or_group)
         value = override.value()
         if not options:
@@ -145,7 +145,8 @@ def chosen_method(args: Iterable[str]) -> str:
     )
 
 
-def _parse(args: Iterable[str]) -> list[Override]:
+def parsed(args: Iterable[str]) -> list[Override]:
+    """The overrides of a command line; none where one of them is not KEY=VALUE."""
     overrides = [arg for arg in args if "=" in arg and not arg.startswith("-")]
     try:
         return OverridesParser.create().parse_overrides(overrides)

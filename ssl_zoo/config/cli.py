@@ -39,6 +39,7 @@ from ssl_zoo.config.choices import (
 )
 from ssl_zoo.config.compose import composed
 from ssl_zoo.config.grid import check_launcher
+from ssl_zoo.config.grid_knobs import held_by_jobs
 from ssl_zoo.config.groups import (
     CONFIG_DIR,
     OF_OTHERS,
@@ -158,8 +159,6 @@ def _no_key(text: str, config_name: str) -> str | None:
     if options_of(group) and group not in groups_of(config_name):
         return f"{name} is not of {config_name}.py: it is read by the other program"
     known = _hydras_keys(config_name) if group == "hydra" else _known_keys(config_name)
-    if name in known:  # with the first option of a sweep, but not with another one
-        return _not_with_all(name, config_name)
     if having := _options_with(group, name.partition(".")[2]):
         return f"{name} is not a key with this {group}: {group}={' or '.join(having)} has it"
     return f"{name} is not a key of the config: {nearest(name, known)}"
@@ -168,18 +167,6 @@ def _no_key(text: str, config_name: str) -> str | None:
 def _options_with(group: str, key: str) -> list[str]:
     """The options of a group whose own file has a key."""
     return [option for option in options_of(group) if key in read_option(group, option)]
-
-
-def _not_with_all(name: str, config_name: str) -> str:
-    """Of a key in a sweep over options, some of which do not have it."""
-    without = [
-        f"{group}={option}"
-        for group, options in chosen_options(sys.argv[1:]).items()
-        if group not in LISTS
-        for option in options
-        if OmegaConf.select(_composed(config_name, [f"{group}={option}"]), name) is None
-    ]
-    return f"{name} is not a key with {' or '.join(without)}: run those in a sweep of their own"
 
 
 def _chosen_options() -> list[str]:
@@ -291,6 +278,7 @@ def run_cli(
         check_launcher(sys.argv[1:])
         check_choices(sys.argv[1:])
         check_words(sys.argv[1:], config_name)
+        sys.argv[1:] = held_by_jobs(sys.argv[1:], config_name)
         line = resume_line(sys.argv[1:]) if resume else None
         if line and is_dry_run(sys.argv[1:]):
             raise UserError(

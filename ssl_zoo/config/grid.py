@@ -102,12 +102,12 @@ def fixed(key: str, axes: Iterable[str]) -> bool:
 
 def settings(overrides: Iterable[str]) -> dict[str, Any]:
     """What overrides set that a sweep does not vary, by key: 0.10 and 1e-1 are one number."""
-    return {_key(one): one.value() for one in _parsed(overrides) if not one.is_sweep_override()}
+    return {_key(one): _value(one) for one in _parsed(overrides) if not _varies(one)}
 
 
 def axes_of(overrides: Iterable[str]) -> set[str]:
     """The keys that a multirun's overrides sweep."""
-    return {_key(one) for one in _parsed(overrides) if one.is_sweep_override()}
+    return {_key(one) for one in _parsed(overrides) if _varies(one)}
 
 
 def without_repeats(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -136,6 +136,18 @@ def jobs_of(overrides: Iterable[str], loader: ConfigLoader) -> list[dict[str, An
 
 def _parsed(overrides: Iterable[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def _varies(one: Override) -> bool:
+    """Whether a sweep has more than one value of it."""
+    return one.is_sweep_override() and len(getattr(one.value(), "list", ())) != 1
+
+
+def _value(one: Override) -> Any:
+    if not one.is_sweep_override():
+        return one.value()
+    (alone,) = one.sweep_string_iterator()
+    return _parsed([f"{one.get_key_element()}={alone}"])[0].value()
 
 
 def _key(override: Override) -> str:
