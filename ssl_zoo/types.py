@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # keeps `import ssl_zoo.types` free of torch, for the command line
@@ -49,6 +50,23 @@ def check_whole(argument: str, value: object, least: int = 1) -> None:
     """
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise BadValue(argument, value, f"a whole number of at least {least}")
+
+
+def check_number(
+    argument: str, value: object, low: float = 0.0, high: float = math.inf, *, above: bool = False
+) -> None:
+    """Refuse what is not a finite number from `low` to `high`, or above `low`.
+
+    Raises:
+        BadValue: Naming the argument.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if number and low <= value <= high and value < math.inf and not (above and value == low):  # type: ignore[operator]
+        return
+    bounds = f"in [{low:g}, {high:g}]" if high < math.inf else f"at least {low:g}"
+    bounds = f"above {low:g}" if above else bounds
+    finite = " and finite" if number and value == math.inf else ""
+    raise BadValue(argument, value, f"{'' if number else 'a number '}{bounds}{finite}")
 
 
 class NotFinite(UserError):

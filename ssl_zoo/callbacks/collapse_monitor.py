@@ -12,7 +12,7 @@ from ssl_zoo.callbacks.due import alert, log, log_due
 from ssl_zoo.console import warn
 from ssl_zoo.evaluation import class_share, effective_rank, embedding_std, variance_directions
 from ssl_zoo.metric_names import COLLAPSE_STD, EFFECTIVE_RANK
-from ssl_zoo.types import MultiViewBatch
+from ssl_zoo.types import MultiViewBatch, check_number, check_whole
 
 _MOST_ROWS = 1024  # that are measured: the time of a rank grows with the cube of the rows
 _TOLD_APART = 0.5  # share of the variance between classes from which on nothing has collapsed
@@ -35,11 +35,17 @@ class CollapseMonitor(Callback):
         min_steps: No warning before this step, since an untrained network's embeddings are also
             similar.
 
+    Raises:
+        BadValue: If a number is below 0.
+
     Attributes:
         verdict: How the embeddings had collapsed at the end of the last epoch; "" if they had not.
     """
 
     def __init__(self, min_std: float = 0.45, min_rank: float = 1.5, min_steps: int = 200) -> None:
+        check_number("min_std", min_std)
+        check_number("min_rank", min_rank)
+        check_whole("min_steps", min_steps, least=0)
         self.min_std, self.min_rank, self.min_steps = min_std, min_rank, min_steps
         self.recent: list[Tensor] = []
         self.labels: list[Tensor] = []

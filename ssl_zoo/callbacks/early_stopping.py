@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping as LightningsEarlyStopping
 
 from ssl_zoo.callbacks.due import epoch_due
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, check_whole
 
 
 class EarlyStopping(LightningsEarlyStopping):
@@ -23,7 +23,7 @@ class EarlyStopping(LightningsEarlyStopping):
         **options: Lightning's further arguments.
 
     Raises:
-        BadValue: If the mode is neither.
+        BadValue: If the mode is neither, or a number is too low.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class EarlyStopping(LightningsEarlyStopping):
     ) -> None:
         if mode not in ("max", "min"):
             raise BadValue("mode", mode, "max or min")
-        if patience < 0:
-            raise BadValue("patience", patience, "at least 0")
+        check_whole("patience", patience, least=0)
+        check_whole("every_n_epochs", every_n_epochs)
         super().__init__(
             monitor,
             min_delta,

@@ -9,6 +9,7 @@ from ssl_zoo.callbacks.due import epoch_due, log
 from ssl_zoo.console import info
 from ssl_zoo.evaluation import knn_top1
 from ssl_zoo.metric_names import KNN_AT_START, KNN_TOP1
+from ssl_zoo.types import check_whole
 
 _SOON_ENCODED = 20_000  # images of a bank that delay the first step by little
 
@@ -34,6 +35,7 @@ class KNNMonitor(Callback):
         k: int = 20,
         temperature: float = 0.07,
     ) -> None:
+        check_whole("every_n_epochs", every_n_epochs)
         self.features, self.every_n_epochs = features, every_n_epochs
         self.k, self.temperature = k, temperature
         self._told = False

@@ -13,7 +13,7 @@ from ssl_zoo import distributed
 from ssl_zoo.callbacks.clean_features import CleanFeatures
 from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.metric_names import PROBE_TOP1
-from ssl_zoo.types import MultiViewBatch
+from ssl_zoo.types import MultiViewBatch, check_whole
 
 
 class LinearProbe(Callback):
@@ -26,6 +26,7 @@ class LinearProbe(Callback):
     """
 
     def __init__(self, features: CleanFeatures, every_n_epochs: int = 1, lr: float = 5e-3) -> None:
+        check_whole("every_n_epochs", every_n_epochs)
         self.features, self.every_n_epochs, self.lr = features, every_n_epochs, lr
         self.probe: nn.Sequential | None = None
         self._saved: dict[str, Any] = {}

@@ -11,6 +11,7 @@ from ssl_zoo.callbacks.due import epoch_due
 from ssl_zoo.evaluation.features import Features, encode
 from ssl_zoo.evaluation.retrieval import retrieval_metrics
 from ssl_zoo.metric_names import MAP_AT_R, PRECISION_AT_1
+from ssl_zoo.types import check_whole
 
 _FEWEST = 2  # images of a class, of which one finds the other
 
@@ -40,6 +41,7 @@ class RetrievalMonitor(Callback):
     """
 
     def __init__(self, features: CleanFeatures, every_n_epochs: int = 1) -> None:
+        check_whole("every_n_epochs", every_n_epochs)
         self.features, self.every_n_epochs = features, every_n_epochs
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

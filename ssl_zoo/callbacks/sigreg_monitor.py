@@ -28,7 +28,7 @@ class SIGRegMonitor(Callback):
         max_images: Of val; the statistic grows with their number.
 
     Raises:
-        BadValue: If `max_images` is not at least 1.
+        BadValue: If a number is not at least 1.
 
     Source: Balestriero & LeCun 2025 (LeJEPA).
     """
@@ -36,6 +36,7 @@ class SIGRegMonitor(Callback):
     def __init__(
         self, features: CleanFeatures, every_n_epochs: int = 1, max_images: int = 10_000
     ) -> None:
+        check_whole("every_n_epochs", every_n_epochs)
         check_whole("max_images", max_images)
         self.features, self.every_n_epochs = features, every_n_epochs
         self.max_images = max_images

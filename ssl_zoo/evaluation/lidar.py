@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_zoo.evaluation.collapse import entropy_rank
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, check_number
 
 _IMAGES_AT_ONCE = 64  # in float64
 
@@ -34,8 +34,7 @@ def lidar(views: Tensor, delta: float = 1e-4) -> Tensor:
     n, q, dim = views.shape
     if n < 2 or q < 2:
         raise BadValue("views", [n, q, dim], says="is too few: give two images of two views each")
-    if not 0 < delta < float("inf"):
-        raise BadValue("delta", delta, "above 0")
+    check_number("delta", delta, above=True)
     if not views.isfinite().all():
         return torch.full((), torch.nan, dtype=torch.float64, device=views.device)
     means = torch.stack([image.double().mean(dim=0) for image in views])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ssl_zoo.types import BadValue, UserError
+from ssl_zoo.types import BadValue, UserError, check_number
 
 
 def check_temperature(temperature: float, name: str = "temperature") -> float:
@@ -15,8 +15,7 @@ def check_temperature(temperature: float, name: str = "temperature") -> float:
     Raises:
         BadValue: If it is not above 0.
     """
-    if not 0 < temperature < float("inf"):
-        raise BadValue(name, temperature, "above 0")
+    check_number(name, temperature, above=True)
     return temperature
 
 
@@ -26,8 +25,7 @@ def check_margin(margin: float, positive: bool = False) -> float:
     Raises:
         BadValue: If it is below 0, or is 0 but must be positive.
     """
-    if not 0 <= margin < float("inf") or (positive and margin == 0):
-        raise BadValue("margin", margin, "above 0" if positive else "at least 0")
+    check_number("margin", margin, above=positive)
     return margin
 
 
@@ -48,8 +46,7 @@ def check_weight(name: str, weight: float) -> float:
     Raises:
         BadValue: If it is below 0.
     """
-    if not 0 <= weight < float("inf"):
-        raise BadValue(name, weight, "at least 0")
+    check_number(name, weight)
     return weight
 
 

@@ -13,7 +13,7 @@ from ssl_zoo.distributed import global_mean
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.losses.base import ContrastiveLoss, is_pair
 from ssl_zoo.losses.checks import check_temperature
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, check_number
 
 
 class InfoNCE(ContrastiveLoss):
@@ -47,8 +47,8 @@ class InfoNCE(ContrastiveLoss):
         self.scale = temperature / check_temperature(base, "base_temperature")
         if sigma is not None and not decoupled:
             raise BadValue("sigma", sigma, says="is read by decoupled=true only")
-        if sigma is not None and not 0 < sigma < float("inf"):
-            raise BadValue("sigma", sigma, "above 0")
+        if sigma is not None:
+            check_number("sigma", sigma, above=True)
         self.decoupled, self.sigma = decoupled, sigma
 
     def forward(self, pos: Tensor, neg: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ssl_zoo.distributed import all_gather, global_mean
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.losses.base import ContrastiveLoss, is_pair
 from ssl_zoo.losses.checks import check_choice, check_temperature
-from ssl_zoo.types import BadValue, Facts, UserError
+from ssl_zoo.types import BadValue, Facts, UserError, check_number
 
 Normaliser = Literal["code", "paper"]
 
@@ -53,8 +53,7 @@ class NCE(ContrastiveLoss):
         super().__init__()
         if facts.num_images is None or facts.num_images < 1:
             raise BadValue("facts.num_images", facts.num_images, "at least 1")
-        if not 0 <= eps < float("inf"):
-            raise BadValue("eps", eps, "at least 0")
+        check_number("eps", eps)
         self.num_images = facts.num_images
         self.temperature = check_temperature(temperature)
         self.z = check_choice("z", z, get_args(Normaliser))

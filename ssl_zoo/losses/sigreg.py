@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssl_zoo.hashing import SLICES_STREAM, uniform
 from ssl_zoo.losses.base import StatisticLoss
-from ssl_zoo.types import BadValue, check_whole
+from ssl_zoo.types import BadValue, check_number, check_whole
 
 
 class SIGReg(StatisticLoss):
@@ -47,10 +47,8 @@ class SIGReg(StatisticLoss):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= sigreg_weight <= 1:
-            raise BadValue("sigreg_weight", sigreg_weight, "in [0, 1]")
-        if not 0 < t_max < float("inf"):
-            raise BadValue("t_max", t_max, "above 0")
+        check_number("sigreg_weight", sigreg_weight, 0, 1)
+        check_number("t_max", t_max, above=True)
         check_whole("num_slices", num_slices)
         check_whole("num_global", 1 if num_global is None else num_global)
         check_whole("num_points", num_points, least=2)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_zoo.modules import Negatives
-from ssl_zoo.types import BadValue, Embeddings, StepOutput, UserError
+from ssl_zoo.types import BadValue, Embeddings, StepOutput, UserError, check_number
 
 if TYPE_CHECKING:  # its base builds the optimizer by what is here
     from ssl_zoo.methods.base import Method
@@ -114,9 +114,7 @@ def check_loss_weight(weight: float) -> float:
     Raises:
         BadValue: If it is not above 0.
     """
-    number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if not (number and 0 < weight < float("inf")):
-        raise BadValue("loss_weight", weight, "a number above 0")
+    check_number("loss_weight", weight, above=True)
     return weight
 
 

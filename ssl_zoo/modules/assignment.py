@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.types import BadValue, check_whole
+from ssl_zoo.types import check_number, check_whole
 
 
 class Assignment(nn.Module, ABC):
@@ -24,8 +24,7 @@ class Assignment(nn.Module, ABC):
 
     def __init__(self, epsilon: float = 0.05) -> None:
         super().__init__()
-        if not 0 < epsilon < float("inf"):
-            raise BadValue("epsilon", epsilon, "above 0")
+        check_number("epsilon", epsilon, above=True)
         self.epsilon = epsilon
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from ssl_zoo.console import info
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
 from ssl_zoo.hashing import BANK_STREAM, uniform
-from ssl_zoo.types import BadValue, Facts, UserError, check_whole
+from ssl_zoo.types import BadValue, Facts, UserError, check_number, check_whole
 
 
 class Negatives(nn.Module, ABC):
@@ -179,8 +179,7 @@ class MemoryBank(Negatives):
                 f"{num_negatives:,} negatives are drawn from a memory bank of {facts.num_images:,} "
                 "images: each query meets some of them several times"
             )
-        if not 0 <= momentum <= 1:
-            raise BadValue("momentum", momentum, "in [0, 1]")
+        check_number("momentum", momentum, 0, 1)
         self.num_negatives, self.momentum = num_negatives, momentum
         self.exclude_own, self.seed = exclude_own, seed
         self.register_buffer(

@@ -9,7 +9,7 @@ from torch.nn import functional
 from ssl_zoo.console import info
 from ssl_zoo.distributed import all_gather, rank, world_size
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.types import BadValue, Facts, UserError, check_whole
+from ssl_zoo.types import Facts, UserError, check_number, check_whole
 
 
 class Prototypes(nn.Module):
@@ -158,8 +158,7 @@ def _say_length(size: int, first_step: int, facts: Facts) -> None:
 
 
 def _in_steps(name: str, epochs: float, facts: Facts) -> int:
-    if not isinstance(epochs, int | float) or not 0 <= epochs < float("inf"):
-        raise BadValue(name, epochs, "at least 0")
+    check_number(name, epochs)
     if epochs and facts.steps_per_epoch is None:
         raise UserError(f"{name}={epochs} needs facts=Facts(steps_per_epoch=...)")
     return max(1, round(epochs * (facts.steps_per_epoch or 1))) if epochs else 0

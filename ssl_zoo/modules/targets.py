@@ -14,7 +14,7 @@ from ssl_zoo.distributed import all_gather, rank
 from ssl_zoo.hashing import SHUFFLE_STREAM, hash_int64
 from ssl_zoo.modules.norms import SplitBatchNorm, split_norms
 from ssl_zoo.ramps import half_cosine
-from ssl_zoo.types import BadValue, Facts, UserError, check_whole
+from ssl_zoo.types import BadValue, Facts, UserError, check_number, check_whole
 
 
 class Target(nn.Module, ABC):
@@ -86,8 +86,7 @@ class Momentum(_OwnEncoder):
         super().__init__(encoder)
         last = momentum if final_momentum is None else final_momentum
         for name, value in (("momentum", momentum), ("final_momentum", last)):
-            if value is None or not 0 <= value <= 1:
-                raise BadValue(name, value, "in [0, 1]")
+            check_number(name, value, 0, 1)
         if last < momentum:
             info(
                 f"momentum={momentum:g} falls to final_momentum={last:g}: the target moves ever "

@@ -17,7 +17,7 @@ from ssl_zoo.evaluation.features import encode
 from ssl_zoo.protocols.base import RANDOM_INIT, Protocol
 from ssl_zoo.protocols.candidate import Candidate
 from ssl_zoo.protocols.labelled_views import LabelledViews
-from ssl_zoo.types import BadValue, UserError, check_whole
+from ssl_zoo.types import BadValue, UserError, check_number, check_whole
 
 
 class LiDAR(Protocol):
@@ -33,8 +33,8 @@ class LiDAR(Protocol):
         augmentation: Factory of the views, `augmentation(size=, num_views=, mean=, std=, seed=)`.
 
     Raises:
-        BadValue: If a number is below 2, or delta is not above 0; in `check`, a UserError if train
-            has fewer than two images.
+        BadValue: If a number is below 2, delta is not above 0, or the augmentation has a number or
+            size of views; in `check`, a UserError if train has fewer than two images.
 
     Source: Thilak et al. 2024 (LiDAR): 1,000 images; ten views are within 1% of fifty.
     """
@@ -53,8 +53,8 @@ class LiDAR(Protocol):
     ) -> None:
         check_whole("num_images", num_images, least=2)
         check_whole("num_views", num_views, least=2)
-        if not 0 < delta < float("inf"):
-            raise BadValue("delta", delta, "above 0")
+        check_number("delta", delta, above=True)
+        _check_views(augmentation)
         self.num_images, self.num_views, self.delta = num_images, num_views, delta
         self.augmentation = augmentation
 
@@ -83,6 +83,17 @@ class LiDAR(Protocol):
         }
 
 
+def _check_views(augmentation: Callable[..., Augmentation]) -> None:
+    """Refuse knobs of the views' number and size, which are the protocol's and the backbone's."""
+    given = getattr(augmentation, "keywords", {})
+    if given.get("size") is not None:
+        allowed = "null: views have the size of the backbone's images"
+        raise BadValue("augmentation.size", given["size"], allowed)
+    if given.get("num_views", 1) != 1:
+        allowed = "1: num_views of the protocol says how many are made of an image"
+        raise BadValue("augmentation.num_views", given["num_views"], allowed)
+
+
 def view_features(
     candidate: Candidate, augmentation: Callable[..., Augmentation], num_images: int, num_views: int
 ) -> Tensor:
@@ -91,7 +102,7 @@ def view_features(
     Args:
         candidate: Backbone and data.
         augmentation: Factory of the views, as `LiDAR` takes it.
-        num_images: n at most; a few are left out that fill no batch.
+        num_images: n at most.
         num_views: q.
     """
     views = augmentation(
@@ -101,23 +112,24 @@ def view_features(
         std=candidate.preprocess.std.flatten().tolist(),
         seed=candidate.seed,
     )
-    loader, found = _loader(candidate, views, num_images), []
+    chosen = sample_rows(torch.arange(len(candidate.data.train)), num_images)
+    loader, found = _loader(candidate, views, chosen), []
     with candidate.bar("lidar") as progress:
         for view in range(num_views):
             loader.sampler.set_epoch(view)  # the views of each epoch are others
             index, rows = zip(*_one_pass(candidate, loader, views), strict=True)
-            found.append(torch.cat(rows)[torch.cat(index).argsort()])
+            found.append(torch.cat(rows)[torch.cat(index).argsort()][: len(chosen)])
             progress(view + 1, num_views)
     return torch.stack(found, dim=1)
 
 
-def _loader(candidate: Candidate, views: Augmentation, num_images: int) -> TrainLoader:
-    data = candidate.data
-    chosen = sample_rows(torch.arange(len(data.train)), num_images)
-    size = max(2, len(chosen) // -(-len(chosen) // candidate.batch_size))
-    images = data.train.subset(chosen[: len(chosen) // size * size])
+def _loader(candidate: Candidate, views: Augmentation, chosen: Tensor) -> TrainLoader:
+    """Batches of the chosen images, after which the first ones come again to fill the last."""
+    size = min(max(2, candidate.batch_size), len(chosen))
+    again = chosen[: -len(chosen) % size]
+    images = candidate.data.train.subset(torch.cat([chosen, again]))
     sampler = EpochSampler(len(images), size, seed=candidate.seed)
-    return TrainLoader(images, sampler, views, data.num_workers)
+    return TrainLoader(images, sampler, views, candidate.data.num_workers)
 
 
 def _one_pass(

@@ -100,6 +100,6 @@ def test_a_run_shows_it(make_config: Make, caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.parametrize("value", ["0", "-1", "abc", "null", "true", ".inf"])
 def test_weights_that_make_no_sense(make_config: Make, value: str) -> None:
     cfg = make_config(f"method.loss_weight={value}")
-    line = r"^method\.loss_weight=\S+: must be a number above 0$"
+    line = r"^method\.loss_weight=\S+: must be (a number )?above 0( and finite)?$"
     with pytest.raises(UserError, match=line), naming_knobs(cfg):
         instantiate(cfg.method.module, _partial_=True)(facts=Facts())

@@ -36,13 +36,12 @@ def test_the_row_is_of_the_views_of_training_images() -> None:
 
 
 @pytest.mark.slow
-def test_batches_change_nothing_but_the_few_images_that_fill_none() -> None:
+def test_batches_change_nothing() -> None:
     once = protocol("lidar", **FEW).score(small_candidate())
-    often = protocol("lidar", **FEW).score(small_candidate(batch_size=10))
-    assert often["lidar"] == pytest.approx(once["lidar"], rel=1e-4)
-    odd = protocol("lidar", **FEW).score(small_candidate(batch_size=16))
-    assert (odd["num_images"], odd["num_views"]) == (39, 3)
-    assert protocol("lidar", **FEW).score(small_candidate(batch_size=1))["num_images"] == 40
+    for size in (1, 10, 16, 39, 500):
+        row = protocol("lidar", **FEW).score(small_candidate(batch_size=size))
+        assert row["lidar"] == pytest.approx(once["lidar"], rel=1e-4), size
+        assert (row["num_images"], row["num_views"]) == (40, 3)
 
 
 @pytest.mark.slow
@@ -90,6 +89,12 @@ def test_fewer_images_are_said(caplog: pytest.LogCaptureFixture) -> None:
 def test_bad_numbers_are_refused(knob: str, value: float) -> None:
     with pytest.raises(BadValue, match=f"^{knob}="):
         protocol("lidar", **{knob: value})
+
+
+@pytest.mark.parametrize("knob", [{"size": 16}, {"num_views": 5}])
+def test_the_number_and_size_of_views_are_no_knobs(knob: dict[str, int]) -> None:
+    with pytest.raises(BadValue, match=f"^augmentation.{next(iter(knob))}="):
+        protocol("lidar", augmentation=knob)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_zoo.types import BadValue, UserError, as_typed, check_whole
+from ssl_zoo.types import BadValue, UserError, as_typed, check_number, check_whole
 
 OPS = ("crop", "flip", "jitter", "grayscale", "blur", "solarize")
 # The jitter's forms, torchvision's first; in the order of the jitter's operations.
@@ -173,12 +173,6 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
-def _within(place: str, value: Any, low: float, high: float) -> None:
-    if not (isinstance(value, int | float) and low <= value <= high):
-        bounds = f"in [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}"
-        raise BadValue(place, value, f"a number {bounds}")
-
-
 def _ordered(place: str, value: Any, high: float) -> None:
     pair = isinstance(value, tuple) and len(value) == 2
     numeric = pair and all(isinstance(number, int | float) for number in value)
@@ -198,10 +192,10 @@ def _check(settings: ViewSettings, prefix: str) -> None:
     check_whole(f"{prefix}size", settings.size)
     _check_order(f"{prefix}order", settings.order)
     for name in ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold"):
-        _within(prefix + name, getattr(settings, name), 0, 1)
+        check_number(prefix + name, getattr(settings, name), 0, 1)
     for name in ("brightness", "contrast", "saturation"):
-        _within(prefix + name, getattr(settings, name), 0, math.inf)
-    _within(f"{prefix}hue", settings.hue, 0, 0.5)
+        check_number(prefix + name, getattr(settings, name), 0, math.inf)
+    check_number(f"{prefix}hue", settings.hue, 0, 0.5)
     _ordered(f"{prefix}crop_scale", settings.crop_scale, 1)
     if settings.crop_form == "tensorflow" and settings.crop_scale[1] < LEAST_COVERED:
         allowed = f"[low, high] with high >= {LEAST_COVERED:g} where crop_form=tensorflow"
