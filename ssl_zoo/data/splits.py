@@ -196,6 +196,12 @@ def class_disjoint(splits: Splits, class_split: Mode, seed: int = 0, fold: int =
         raise BadValue("fold", fold, f"in 0 to {len(split.folds) - 1}, the folds of this data")
     val = split.folds[fold]
     train = [label for label in split.trainval if label not in set(val)]
+    if not train:
+        says = (
+            f"of {len(splits.class_names)} classes leaves none to train on: {len(split.test)} are "
+            f"test, {len(val)} val: use data with more classes, or null"
+        )
+        raise BadValue("class_split", class_split, says=says)
     order = torch.tensor([*train, *val, *split.test])
     new = order.argsort()
     images = _labelled(splits)

@@ -65,6 +65,9 @@ class StatisticLoss(nn.Module, ABC):
 
     def statistic_with_small(self, z: Tensor, num_large: int) -> Tensor:
         """The same, where the views after the first `num_large` are small."""
+        if self.takes_small:
+            name = type(self).__name__
+            raise UserError(f"{name} sets takes_small, but defines no statistic_with_small(z, n)")
         raise UserError(f"{type(self).__name__} takes views of one size, not multi-crop's")
 
 
@@ -81,7 +84,13 @@ class LabelledLoss(nn.Module, ABC):
         Args:
             z: (V, N, D), this rank's embeddings of each view, with gradient.
             label: (N,) their classes, -1 = unlabelled.
+
+        Raises:
+            UserError: If there is not one label for each image.
         """
+        if label.shape != z.shape[1:2]:
+            shapes = f"{tuple(label.shape)} for views of {tuple(z.shape)}"
+            raise UserError(f"labels have shape {shapes}: give (N,), one for each image")
         with torch.autocast(z.device.type, enabled=False):
             images = all_gather(at_least_float32(z).transpose(0, 1).contiguous())
             return self.of_batch(images.transpose(0, 1), all_gather(label))

@@ -57,5 +57,6 @@ def two_views(loss: object, z: Tensor) -> tuple[Tensor, Tensor]:
         UserError: If there is another number of views.
     """
     if len(z) != 2:
-        raise UserError(f"{type(loss).__name__} compares two views of an image, not {len(z)}")
+        name = type(loss).__name__
+        raise UserError(f"{name} compares two views of an image, not {len(z)}: give two")
     return z[0], z[1]

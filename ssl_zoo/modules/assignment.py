@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_zoo.distributed import all_gather
 from ssl_zoo.hardware import at_least_float32
-from ssl_zoo.types import check_number, check_whole
+from ssl_zoo.types import UserError, check_number, check_whole
 
 
 class Assignment(nn.Module, ABC):
@@ -29,9 +29,18 @@ class Assignment(nn.Module, ABC):
 
     @torch.no_grad()
     def forward(self, scores: Tensor) -> Tensor:
-        """The codes of this rank's rows of the scores."""
+        """The codes of this rank's rows of the scores.
+
+        Raises:
+            UserError: If they have another shape.
+        """
         with torch.autocast(scores.device.type, enabled=False):
-            return self.codes(at_least_float32(scores.detach()))
+            codes = self.codes(at_least_float32(scores.detach()))
+        if codes.shape != scores.shape:
+            shapes = f"{tuple(codes.shape)} of scores of {tuple(scores.shape)}"
+            name = type(self).__name__
+            raise UserError(f"{name} makes codes of {shapes}: give a row of K for each, of sum 1")
+        return codes
 
     @abstractmethod
     def codes(self, scores: Tensor) -> Tensor:

@@ -106,7 +106,11 @@ class EmbeddingQueue(nn.Module):
         check_whole("size", size, least=0)
         self.register_buffer("queue", torch.zeros(num_views, size, dim))
         self.first_step = _in_steps("start_epoch", start_epoch, facts)
-        _say_length(size, self.first_step, facts)
+        if facts.num_images is not None and size > facts.num_images:
+            info(
+                f"the queue of {size:,} embeddings is longer than the data set of "
+                f"{facts.num_images:,} images: it is not used before it is full"
+            )
         self.steps = self.filled = 0
         self._staged: list[Tensor] = []
 
@@ -142,19 +146,6 @@ class EmbeddingQueue(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.steps, self.filled = state.tolist()
-
-
-def _say_length(size: int, first_step: int, facts: Facts) -> None:
-    """Say what of a run a long queue misses."""
-    images, an_epoch, steps = facts.num_images, facts.steps_per_epoch, facts.total_steps
-    if images is None or size <= images:
-        return
-    says = "it is not used before it is full"
-    if an_epoch and steps and size > (met := max(0, steps - first_step) * images / an_epoch):
-        says = f"it is never used, for it meets {met:,.0f} only in this run"
-    info(
-        f"the queue of {size:,} embeddings is longer than the data set of {images:,} images: {says}"
-    )
 
 
 def _in_steps(name: str, epochs: float, facts: Facts) -> int:

@@ -80,7 +80,7 @@ def build_method(cfg: DictConfig, data: DataModule, init: str | None = None) -> 
     check_kind(method)
     check_views(cfg, method, data)
     check_small_views(method, data.view_sizes)
-    say_idle(cfg)
+    say_idle(cfg, method)
     check_norms(cfg, method)
     return method
 

@@ -15,7 +15,7 @@ from ssl_zoo.data import DataModule
 from ssl_zoo.extras import need
 from ssl_zoo.methods import Method
 from ssl_zoo.methods.checks import built
-from ssl_zoo.modules import Encoder, SplitBatchNorm
+from ssl_zoo.modules import EmbeddingQueue, Encoder, Prototypes, SplitBatchNorm
 from ssl_zoo.modules.contract import check_backbone, check_head
 from ssl_zoo.modules.targets import check_splits
 from ssl_zoo.types import BadValue, UserError, listed
@@ -130,7 +130,8 @@ def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
     _check_sizes(cfg, method, sizes)
     made = sizes.count(sizes[0])
     asked, listed = cfg.method.get("num_views"), cfg.augmentation.get("views")
-    if listed and asked not in (None, made) and method.takes_views(asked):
+    wanted = listed and asked not in (None, made)
+    if wanted and method.takes_views(asked) and method.takes_views(made):
         raise UserError(
             f"method.num_views={asked}, but augmentation.views makes {made} views of "
             f"{sizes[0]} pixels: set method.num_views={made}, or augmentation.views=[]"
@@ -143,29 +144,39 @@ def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
                 f"augmentation.views makes {made} views of {sizes[0]} pixels, but {name} takes "
                 f"{taken}: give entries of that size whose counts add up to {taken}"
             )
-        raise UserError(
-            f"augmentation.num_views={made}, but {name} takes {taken}: "
-            f"set augmentation.num_views={taken}"
-        )
+        knob = "augmentation.num_views" if asked is None else "method.num_views"
+        raise UserError(f"{knob}={made}, but {name} takes {taken}: set {knob}={taken}")
 
 
-def say_idle(cfg: DictConfig) -> None:
-    """Say which knobs make no difference: those of views that are not made, or in so short a run.
+def say_idle(cfg: DictConfig, method: Method) -> None:
+    """Say what makes no difference: knobs of views that are not made, prototypes and their queue.
 
     Args:
         cfg: Of the run.
+        method: Built, with the facts of the run.
     """
     small = "augmentation.small."
     given = [key for key in overridden_keys(task_overrides()) if key.startswith(small)]
     if OmegaConf.select(cfg, f"{small}count") == 0 and (idle := set(given) - {f"{small}count"}):
         info(f"{small}count=0: {listed(sorted(idle))} changes nothing without small views")
-    too_late = {"frozen_epochs": "the prototypes never learn"}
-    if cfg.method.get("queue_size"):
-        too_late["queue_start_epoch"] = "the queue is never filled"
-    for knob, says in too_late.items():
-        value = cfg.method.get(knob)
-        if isinstance(value, int | float) and value >= cfg.epochs:
-            info(f"method.{knob}={value} in a run of epochs={cfg.epochs}: {says}")
+    steps = method.facts.total_steps or 0
+    for part in method.modules():
+        if isinstance(part, Prototypes) and 0 < steps <= part.frozen_steps:
+            info(f"the prototypes never learn: they are frozen for all of the run's {steps} steps")
+        if isinstance(part, EmbeddingQueue):
+            _say_idle_queue(part, steps, cfg.batch_size)
+
+
+def _say_idle_queue(queue: EmbeddingQueue, steps: int, batch_size: int) -> None:
+    size, first = queue.queue.shape[1], queue.first_step
+    if not size and first:
+        info("a first epoch of the queue changes nothing: there is no queue, its size is 0")
+    before_the_last = max(0, steps - first - 1) * batch_size  # a step sees those of earlier ones
+    if size > before_the_last and steps:
+        info(
+            f"the queue of {size:,} embeddings is never used: it is filled from step {first} on, "
+            f"and holds {before_the_last:,} before the last of the run's {steps} steps"
+        )
 
 
 def _check_sizes(cfg: DictConfig, method: Method, sizes: list[int]) -> None:
@@ -174,6 +185,8 @@ def _check_sizes(cfg: DictConfig, method: Method, sizes: list[int]) -> None:
         return
     listed = ", ".join(f"{count} of {side}" for side, count in counts.items()) + " pixels"
     name = type(method).__name__
+    if "takes_sizes" in vars(method):  # it depends on a part
+        name += f" with {type(method.loss).__name__}"
     if not method.takes_sizes:
         small = (cfg.augmentation.get("small") or {}).get("count")
         fix = "set augmentation.small.count=0" if small else "give augmentation.views one size"

@@ -84,6 +84,16 @@ def test_what_does_not_fit_is_told(
         build(cfg.data)
 
 
+def test_too_few_classes_to_train_on_are_told(make_config: Make, tmp_path: Path) -> None:
+    root = make_classes(tmp_path / "data", NAMES[:4])
+    base = ["dataset=folder", f"dataset.root={root}", f"dataset.cache_dir={tmp_path / 'cache'}"]
+    cfg = make_config(*base, "dataset.class_split=hash", *NET, tiny=False)
+    with pytest.raises(
+        UserError, match=r"class_split=hash of 4 classes leaves none to train on: 2"
+    ):
+        build(cfg.data)
+
+
 def test_data_module_and_its_line(
     make_config: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

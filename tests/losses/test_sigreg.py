@@ -10,9 +10,9 @@ from torch import Tensor
 
 from helpers.golden import assert_golden, golden, golden_names, tensor, wrong_forms, wrong_value
 from helpers.official import Given, given
-from ssl_zoo.losses import SIGReg
+from ssl_zoo.losses import SIGReg, StatisticLoss
 from ssl_zoo.losses.sigreg import gaussian_misfit
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, UserError
 
 STATISTICS = golden_names("lejepa/epps")
 SLICED = golden_names("lejepa/sigreg")
@@ -130,3 +130,14 @@ def test_values_that_make_no_sense(name: str, value: float, allowed: str) -> Non
 def test_more_global_views_than_there_are_large_ones_are_refused(views: int, large: int) -> None:
     with pytest.raises(BadValue, match=r"^num_global=3: must be at most 2, the number of views"):
         SIGReg(num_global=3)(torch.randn(views, 4, 2), num_large=large)
+
+
+def test_a_loss_that_claims_small_views_defines_them() -> None:
+    class Spread(StatisticLoss):
+        takes_small = True
+
+        def statistic(self, z: Tensor) -> Tensor:
+            return z.var()
+
+    with pytest.raises(UserError, match=r"^Spread sets takes_small, but defines no statistic_with"):
+        Spread()(torch.randn(3, 4, 2), num_large=2)

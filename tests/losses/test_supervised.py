@@ -10,7 +10,7 @@ from helpers.golden import assert_golden, golden, golden_names, tensor, wrong_fo
 from helpers.tiers import only
 from ssl_zoo.losses import InfoNCE, SupervisedContrastive
 from ssl_zoo.modules import InBatch
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, UserError
 
 ENTRIES = [name for name in golden_names("supcon/") if "lr_" not in name]
 
@@ -133,3 +133,9 @@ def test_half_precision_does_not_reach_the_logarithms() -> None:
         found = SupervisedContrastive()(z, label)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, SupervisedContrastive()(z.float(), label), rtol=1e-6, atol=0)
+
+
+def test_labels_of_another_shape_are_refused() -> None:
+    for label in (torch.zeros(4, 1), torch.zeros(3), torch.zeros(8)):
+        with pytest.raises(UserError, match=r"^labels have shape .* for views of \(2, 4, 3\): "):
+            SupervisedContrastive()(torch.randn(2, 4, 3), label.long())

@@ -10,7 +10,7 @@ import torch
 from helpers.golden import assert_golden, golden, golden_names, tensor
 from helpers.tiers import only
 from ssl_zoo.modules import Assignment, Sinkhorn, Softmax
-from ssl_zoo.types import BadValue
+from ssl_zoo.types import BadValue, UserError
 
 NO_CODE = "swav/sinkhorn_b8_k5_it0"
 ENTRIES = [name for name in golden_names("swav/sinkhorn") if name != NO_CODE]
@@ -58,5 +58,14 @@ def test_no_gradient_and_rows_that_sum_to_1(kind: type[Assignment]) -> None:
 
 @pytest.mark.parametrize("epsilon", [0, -1, math.inf, math.nan])
 def test_an_epsilon_that_makes_no_sense(epsilon: float) -> None:
-    with pytest.raises(BadValue, match=rf"^epsilon={epsilon}: must be above 0$"):
+    with pytest.raises(BadValue, match=rf"^epsilon={epsilon}: must be above 0( and finite)?$"):
         Softmax(epsilon=epsilon)
+
+
+def test_codes_of_another_shape_are_refused() -> None:
+    class Nearest(Assignment):
+        def codes(self, scores: torch.Tensor) -> torch.Tensor:
+            return scores.argmax(dim=1)
+
+    with pytest.raises(UserError, match=r"^Nearest makes codes of \(6,\) of scores of \(6, 5\): "):
+        Nearest()(torch.randn(6, 5))

@@ -42,17 +42,40 @@ def test_a_number_of_views_that_listed_ones_overrule_is_refused(make_config: Mak
         build_method(cfg, instantiate(cfg.data))
 
 
-def test_prototypes_that_never_learn_are_said(
-    make_config: Make, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    every(
+        2,
+        [  # 4 steps of 16 images in an epoch
+            ("method.frozen_epochs=2 epochs=2", "the prototypes never learn: they are frozen for"),
+            ("method.frozen_epochs=2 epochs=3", ""),
+            ("method.frozen_epochs=1 epochs=9 trainer.max_steps=4", "all of the run's 4 steps"),
+            ("method.queue_size=112 epochs=2", ""),
+            (
+                "method.queue_size=113 epochs=2",
+                "of 113 embeddings is never used: it is filled from",
+            ),
+            ("method.queue_size=48 method.queue_start_epoch=1 epochs=2", ""),
+            (
+                "method.queue_size=49 method.queue_start_epoch=1 epochs=2",
+                "from step 4 on, and holds",
+            ),
+            ("method.queue_start_epoch=1 epochs=2", "there is no queue"),
+        ],
+    ),
+)
+def test_prototypes_and_queues_that_change_nothing_are_said(
+    make_config: Make, caplog: pytest.LogCaptureFixture, knobs: str, said: str
 ) -> None:
-    idle = ["method.frozen_epochs=2", "method.queue_size=8", "method.queue_start_epoch=2"]
-    for epochs, lines in ((2, 2), (3, 0)):
-        cfg = make_config("method=swav", *idle, f"epochs={epochs}")
-        caplog.clear()
-        with caplog.at_level(logging.INFO, "ssl_zoo"):
-            build_method(cfg, instantiate(cfg.data))
-        told = [record.getMessage() for record in caplog.records]
-        assert sum("in a run of epochs=2: the" in line for line in told) == lines
+    few = ["dataset.splits.num_train=80", "batch_size=16", "method.frozen_epochs=0"]
+    cfg = make_config("method=swav", *few, *knobs.split())
+    data = instantiate(cfg.data)
+    assert data.num_batches == 4
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        build_method(cfg, data)
+    assert said in caplog.text
+    lines = [line for line in caplog.messages if "never" in line or "no queue" in line]
+    assert len(lines) == bool(said)
 
 
 @pytest.mark.slow
@@ -107,11 +130,19 @@ def test_a_loss_of_another_kind_is_told_with_those_that_fit(
             ),
             (
                 "method=lejepa method/loss=whitened_mse augmentation=multi_crop",
-                r"but LeJEPA takes views of one size",
+                r"but LeJEPA with WhitenedMSE takes views of one size",
             ),
             (
                 "augmentation.views=[{size:16},{count:2}]",
                 r"^augmentation\.views makes views of 1 of 16, 2 of 32 pixels, in this order, but",
+            ),
+            (
+                "method=lejepa augmentation.views=[{count:1},{count:2,size:16}]",
+                r"makes 1 views of 32 pixels, but LeJEPA takes 2: give entries of that size",
+            ),
+            (
+                "method=swav method.num_views=1",
+                r"^method\.num_views=1, but SwAV takes 2: set method\.num_views=2$",
             ),
             (
                 "augmentation=multi_crop augmentation.num_views=1",
