@@ -277,6 +277,8 @@ def main(arguments: Sequence[str]) -> None:
         for name, several in groups(found).items()
         for line in correlations(several)
     ]
+    if not lines:
+        raise SystemExit("no correlation: at least three checkpoints of one data set are needed")
     print_table("Spearman's rho with kNN", ["", "figure", "rho", "n", "runs"], lines)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssl_zoo.config import nearest
+from ssl_zoo.study.guards.equal import COUNTED
 from ssl_zoo.study.settings import Settings
 from ssl_zoo.study.statistics import sampling_error
 from ssl_zoo.types import UserError, listed
@@ -53,6 +54,33 @@ def check_metric(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) 
             if one["on_val"]:
                 fix = nearest(settings.metric, one["on_val"])
             raise UserError(f"metric={settings.metric} is not measured on val by {method}: {fix}")
+
+
+def check_amounts(
+    settings: Settings, measured: Mapping[str, Mapping[str, Any]], epochs: Mapping[str, int]
+) -> None:
+    """Refuse methods whose runs differ in the unit of the budget, which G6 would refuse at the end.
+
+    Args:
+        settings: Of the study.
+        measured: Of each method, with what a run of it takes.
+        epochs: Of each method's runs.
+
+    Raises:
+        UserError: Naming a method, and about how many epochs it would have.
+    """
+    unit = settings.unit
+    if unit == "seconds" or "G6" in map(str.upper, settings.waive):
+        return
+    amounts = {method: int(one[unit]) for method, one in measured.items()}
+    middle = sorted(amounts.values())[(len(amounts) - 1) // 2]
+    for method, amount in amounts.items():
+        if abs(amount - middle) > COUNTED * middle:
+            raise UserError(
+                f"unit={unit}: a run of {method} has {amount:,} {unit} in {epochs[method]} epochs, "
+                f"others {middle:,}: give it about epochs={epochs[method] * middle / amount:.1f} "
+                f"by methods.{method}.overrides, with allow_differ=[epochs], or choose another unit"
+            )
 
 
 def check_folds(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:

@@ -18,7 +18,13 @@ from ssl_zoo.study.counts import hours_of, run_seconds, runs_of
 from ssl_zoo.study.folder import CEILING, FINAL, FLOOR, HPO, METHOD, ORACLE, RERUN, StudyFolder
 from ssl_zoo.study.frozen import Frozen, freeze, thawed
 from ssl_zoo.study.measuring import measured_of
-from ssl_zoo.study.of_data import check_data, check_folds, check_metric, few_images
+from ssl_zoo.study.of_data import (
+    check_amounts,
+    check_data,
+    check_folds,
+    check_metric,
+    few_images,
+)
 from ssl_zoo.study.pool import at_once
 from ssl_zoo.study.settings import Settings
 from ssl_zoo.study.sizing import fitted
@@ -155,6 +161,8 @@ def plan(settings: Settings, command: str) -> dict[str, Any]:
         settings = planned.settings
         _write_frozen(folder, planned)
         clock.save()
+    lengths = {method: one.job.config["epochs"] for method, one in planned.frozen.items()}
+    check_amounts(settings, measured, lengths)
     found = _counted(planned, measured)
     found |= {"notes": [*notes, *found["notes"]], "given": given}
     settings.write(folder.settings, command)

@@ -27,6 +27,7 @@ from ssl_zoo.config import (
 from ssl_zoo.console import info
 from ssl_zoo.data import DataModule
 from ssl_zoo.data.fingerprint import is_other_data, split_changes
+from ssl_zoo.ramps import half_cosine
 from ssl_zoo.run_folder import ENDED, RunFolder, moved
 from ssl_zoo.training.steps import count_steps
 from ssl_zoo.types import UserError
@@ -182,6 +183,8 @@ def _say_where(again: Resumed, content: dict[str, Any], old: dict[str, Any]) -> 
 def _schedule_line(config: dict[str, Any], content: dict[str, Any], step: int, total: int) -> str:
     """What another number of epochs does to the schedule."""
     what = f"epochs={config['epochs']}: the schedule is now that of a run of this length"
+    if (momentum := _momentum(config, step / total)) is not None:
+        what += f", the target's momentum goes on at {momentum:.4g}"
     groups = content["optimizer_states"][0]["param_groups"]
     moving = [group for group in groups if not group.get("constant_lr")]
     if not moving:
@@ -189,7 +192,15 @@ def _schedule_line(config: dict[str, Any], content: dict[str, Any], step: int, t
     before, now = moving[0]["lr"], _rate(config, moving[0]["initial_lr"], step, total)
     if now is None:
         return what
-    return f"{what}: the learning rate goes on at {now:.3g} (was {before:.3g})"
+    return f"{what}, the learning rate goes on at {now:.3g} (was {before:.3g})"
+
+
+def _momentum(config: dict[str, Any], progress: float) -> float | None:
+    """That of the target at a point of the run; None where it does not move."""
+    target = config["method"].get("target") or {}
+    target = target.get("target", target)  # behind shuffled norms
+    first, last = target.get("momentum"), target.get("final_momentum")
+    return None if None in (first, last) else half_cosine(first, last, progress)
 
 
 def _rate(config: dict[str, Any], peak: float, step: int, total: int) -> float | None:

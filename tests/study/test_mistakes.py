@@ -19,7 +19,7 @@ from helpers.tiers import only
 from ssl_zoo.study.cli import start
 from ssl_zoo.study.engine import Engine, Task
 from ssl_zoo.study.folder import METHOD, RunRow, StudyFolder, read_rows, write_rows
-from ssl_zoo.study.of_data import check_data
+from ssl_zoo.study.of_data import check_amounts, check_data
 from ssl_zoo.study.plan import Planned, frozen_of
 from ssl_zoo.study.pool import Local, Work
 from ssl_zoo.study.progress import Progress
@@ -322,6 +322,24 @@ def test_one_class_is_nothing_to_compare_on() -> None:
         with pytest.raises(UserError, match=said):
             check_data(tiny(), {"simclr": one})
     check_data(tiny(), {"simclr": one | {"data": {"images": images, "classes": ["cat", "dog"]}}})
+
+
+def test_runs_of_unequal_length_are_refused_by_the_plan() -> None:
+    """As G6 would at the end: an image of multi-crop has more views and pixels."""
+    two, crops = 2 * 32 * 32, 2 * 32 * 32 + 4 * 16 * 16
+    measured = {
+        name: {"images": 900, "views": 900 * views, "pixels": 900 * pixels}
+        for name, views, pixels in (("a", 2, two), ("b", 2, two), ("mine", 6, crops))
+    }
+    epochs = dict.fromkeys(measured, 15)
+    check_amounts(tiny(), measured, epochs)  # by images
+    line = r"^unit=pixels: a run of mine has 2,764,800 pixels in 15 epochs, others 1,843,200: .*"
+    with pytest.raises(UserError, match=line + r"epochs=10\.0 by methods\.mine\.overrides, with"):
+        check_amounts(tiny(unit="pixels"), measured, epochs)
+    with pytest.raises(UserError, match=r"^unit=views: a run of mine .*epochs=5\.0 by"):
+        check_amounts(tiny(unit="views"), measured, epochs)
+    check_amounts(tiny(unit="pixels", waive=["G6"]), measured, epochs)
+    check_amounts(tiny(unit="seconds"), measured, epochs)
 
 
 @pytest.mark.slow

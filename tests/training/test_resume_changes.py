@@ -349,6 +349,18 @@ def test_a_finished_run_goes_on_for_longer(
 
 
 @pytest.mark.slow
+def test_a_targets_momentum_goes_back_and_is_said(
+    make_config: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    knobs = ["method=mocov3", "method.hidden_dim=16", "method.predictor_dim=16", "callbacks=none"]
+    cfg = make_config(*knobs, "epochs=1", "dataset.splits.num_train=80", "batch_size=16")
+    train(cfg)
+    with caplog.at_level(logging.INFO, "ssl_zoo"):
+        resume(cfg.run_dir, "epochs=2")  # half of the way from 0.99 to 1
+    assert "the target's momentum goes on at 0.995, the learning rate goes on at" in caplog.text
+
+
+@pytest.mark.slow
 def test_the_first_step_has_the_new_rate(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = []
     step = torch.optim.AdamW.step

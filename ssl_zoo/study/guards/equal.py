@@ -21,7 +21,7 @@ UNITS = {
     "seconds": "seconds",
 }
 _TOLERANCE = {"seconds": 0.1}  # of a clock; a count may differ by a hundredth
-_COUNTED = 0.01
+COUNTED = 0.01
 
 
 def check_held(study: Study, outcome: Outcome) -> None:
@@ -191,7 +191,7 @@ def _check_amount(study: Study, unit: str, outcome: Outcome) -> None:
         outcome.wait("no run has ended")
         return
     middle = sorted(amounts.values())[(len(amounts) - 1) // 2]
-    tolerance = _TOLERANCE.get(unit, _COUNTED)
+    tolerance = _TOLERANCE.get(unit, COUNTED)
     other = {
         name: amount
         for name, amount in amounts.items()
