@@ -24,9 +24,9 @@ def build_loss(method: Method, loss: nn.Module | Callable[..., nn.Module]) -> nn
         loss: A loss, or a factory `loss(facts=...)` (NCE).
 
     Raises:
-        UserError: If it is another kind.
+        UserError: If it is another kind, or neither a loss nor a factory.
     """
-    made = loss if isinstance(loss, nn.Module) else loss(facts=method.facts)
+    made = loss if isinstance(loss, nn.Module) else built("loss", loss, facts=method.facts)
     if not isinstance(made, method.takes):
         wanted = method.takes.__name__.removesuffix("Loss").lower()
         raise UserError(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,6 +70,12 @@ def test_images_without_labels_are_refused(make_config: Make, tmp_path: Path) ->
         train(
             make_config("name=test", *chosen, "dataset.image_size=32", "batch_size=4", tiny=False)
         )
+
+
+@pytest.mark.parametrize("loss", [None, "supcon", SupervisedContrastive])
+def test_what_is_no_loss_is_refused(loss: Any) -> None:
+    with pytest.raises(UserError, match=r"^loss: "):
+        SupCon(net(), HEAD, loss)
 
 
 @pytest.mark.slow
