@@ -88,6 +88,7 @@ def test_a_folder_of_runs(
     shown = capsys.readouterr()
     assert "two last.ckpt" in shown.out
     assert "broken/checkpoints/last.ckpt" in caplog.text
+    assert "no correlation: it takes three checkpoints" in shown.out
 
 
 def test_a_folder_without_runs_says_so(label_free: ModuleType, tmp_path: Path) -> None:
