@@ -25,6 +25,9 @@ class KNNMonitor(Callback):
         k: Neighbours.
         temperature: For their weights.
 
+    Raises:
+        BadValue: If `every_n_epochs` is not at least 1.
+
     Source: Wu et al. 2018 (InstDisc), sec. 3.4.
     """
 

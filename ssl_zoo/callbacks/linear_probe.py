@@ -23,6 +23,9 @@ class LinearProbe(Callback):
         features: Shared with the other monitors.
         every_n_epochs: How often it is scored; also after the last epoch.
         lr: Learning rate of its Adam, on representations standardised by running statistics.
+
+    Raises:
+        BadValue: If `every_n_epochs` is not at least 1.
     """
 
     def __init__(self, features: CleanFeatures, every_n_epochs: int = 1, lr: float = 5e-3) -> None:

@@ -37,6 +37,9 @@ class RetrievalMonitor(Callback):
         features: Shared with the other monitors.
         every_n_epochs: How often; also after the last epoch.
 
+    Raises:
+        BadValue: If `every_n_epochs` is not at least 1.
+
     Source: Musgrave et al. 2020 (A Metric Learning Reality Check), sec. 3.2.
     """
 

@@ -37,7 +37,7 @@ from ssl_zoo.config.choices import (
     is_dry_run,
     slots_of,
 )
-from ssl_zoo.config.compose import composed
+from ssl_zoo.config.compose import composed, dotted_keys
 from ssl_zoo.config.grid import check_launcher
 from ssl_zoo.config.grid_knobs import held_by_jobs
 from ssl_zoo.config.groups import (
@@ -192,17 +192,8 @@ def _composed(config_name: str, choices: Iterable[str] | None = None) -> DictCon
 def _known_keys(config_name: str) -> list[str]:
     """Every group, and every dotted key that the config accepts with the options chosen."""
     raw = OmegaConf.to_container(_composed(config_name), resolve=False)
-    keys: list[str] = []
-
-    def walk(node: Any, prefix: str) -> None:
-        for key, value in node.items():
-            keys.append(f"{prefix}{key}")
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}.")
-
-    walk(raw, "")
     wiring = re.compile(r"data\.|.*(\.module|\.splits)(\.|$)")
-    return [*(key for key in keys if not wiring.match(key)), *all_groups()]
+    return [*(key for key in dotted_keys(raw) if not wiring.match(key)), *all_groups()]
 
 
 def _hydras_keys(config_name: str) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -33,3 +34,10 @@ def composed_with_options(overrides: Iterable[str]) -> tuple[DictConfig, dict[st
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, {g: o for g, o in options.items() if not g.startswith("hydra/")}
+
+
+def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of nested dicts, those of inner nodes too: "method", "method.loss" ..."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{key}"
+        yield from dotted_keys(value, f"{prefix}{key}.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssl_zoo.config import nearest
-from ssl_zoo.study.guards.equal import COUNTED
+from ssl_zoo.study.guards.equal import unequal
 from ssl_zoo.study.settings import Settings
 from ssl_zoo.study.statistics import sampling_error
 from ssl_zoo.types import UserError, listed
@@ -72,15 +72,13 @@ def check_amounts(
     unit = settings.unit
     if unit == "seconds" or "G6" in map(str.upper, settings.waive):
         return
-    amounts = {method: int(one[unit]) for method, one in measured.items()}
-    middle = sorted(amounts.values())[(len(amounts) - 1) // 2]
-    for method, amount in amounts.items():
-        if abs(amount - middle) > COUNTED * middle:
-            raise UserError(
-                f"unit={unit}: a run of {method} has {amount:,} {unit} in {epochs[method]} epochs, "
-                f"others {middle:,}: give it about epochs={epochs[method] * middle / amount:.1f} "
-                f"by methods.{method}.overrides, with allow_differ=[epochs], or choose another unit"
-            )
+    middle, other = unequal({name: one[unit] for name, one in measured.items()}, unit)
+    for method, amount in other.items():
+        raise UserError(
+            f"unit={unit}: a run of {method} has {amount:,} {unit} in {epochs[method]} epochs, "
+            f"others {middle:,}: give it about epochs={epochs[method] * middle / amount:.1f} "
+            f"by methods.{method}.overrides, with allow_differ=[epochs], or choose another unit"
+        )
 
 
 def check_folds(settings: Settings, measured: Mapping[str, Mapping[str, Any]]) -> None:

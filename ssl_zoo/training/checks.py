@@ -129,9 +129,9 @@ def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
     sizes = data.view_sizes
     _check_sizes(cfg, method, sizes)
     made = sizes.count(sizes[0])
-    asked, listed = cfg.method.get("num_views"), cfg.augmentation.get("views")
-    wanted = listed and asked not in (None, made)
-    if wanted and method.takes_views(asked) and method.takes_views(made):
+    asked, entries = cfg.method.get("num_views"), cfg.augmentation.get("views")
+    overruled = entries and asked not in (None, made)
+    if overruled and method.takes_views(asked) and method.takes_views(made):
         raise UserError(
             f"method.num_views={asked}, but augmentation.views makes {made} views of "
             f"{sizes[0]} pixels: set method.num_views={made}, or augmentation.views=[]"
@@ -139,7 +139,7 @@ def check_views(cfg: DictConfig, method: Method, data: DataModule) -> None:
     if not method.takes_views(made):
         taken = next(n for n in range(1, 100) if method.takes_views(n))
         name = type(method).__name__
-        if cfg.augmentation.get("views"):
+        if entries:
             raise UserError(
                 f"augmentation.views makes {made} views of {sizes[0]} pixels, but {name} takes "
                 f"{taken}: give entries of that size whose counts add up to {taken}"

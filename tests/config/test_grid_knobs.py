@@ -28,6 +28,10 @@ VICREG = "ablation=vicreg_no_variance,vicreg_no_covariance"
                 ["method.num_prototypes=choice(9)"],
             ),
             ("method=lejepa,swav method.num_views=3", ["method.num_views=choice(3)"]),
+            (
+                "hydra/sweeper=optuna method=moco,nnclr method.queue_size=64",
+                ["method.queue_size=choice(64)"],
+            ),
             ("method=lejepa,swav optimizer.base_lr=0.1", []),  # whatever is swept
             ("method=lejepa,swav method.embed_dim=16,32", []),  # a sweep already
             ("method=vicreg method.invariance=10 seed=0,1", []),  # no option is swept

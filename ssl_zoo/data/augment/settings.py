@@ -123,11 +123,11 @@ def _small(shared: ViewSettings, entry: Mapping[str, Any] | None) -> list[ViewSe
     if entry is None:
         return []
     if isinstance(entry, Mapping):
-        check_whole("small.count", count := entry.get("count", 0), least=0)
-        if count == 0:
+        check_whole("small.count", entry.get("count", 0), least=0)
+        if not entry.get("count"):
             return []
-        size = entry.get("size")
-        entry = {**entry, "size": round(_SMALL * shared.size) if size is None else size}
+        if entry.get("size") is None:
+            entry = {**entry, "size": round(_SMALL * shared.size)}
     settings = _entry(shared, "small", entry)
     if settings[0].size >= shared.size:
         raise BadValue("small.size", settings[0].size, f"below {shared.size}, the others' size")
@@ -194,7 +194,7 @@ def _check(settings: ViewSettings, prefix: str) -> None:
     for name in ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold"):
         check_number(prefix + name, getattr(settings, name), 0, 1)
     for name in ("brightness", "contrast", "saturation"):
-        check_number(prefix + name, getattr(settings, name), 0, math.inf)
+        check_number(prefix + name, getattr(settings, name))
     check_number(f"{prefix}hue", settings.hue, 0, 0.5)
     _ordered(f"{prefix}crop_scale", settings.crop_scale, 1)
     if settings.crop_form == "tensorflow" and settings.crop_scale[1] < LEAST_COVERED:

@@ -21,7 +21,7 @@ UNITS = {
     "seconds": "seconds",
 }
 _TOLERANCE = {"seconds": 0.1}  # of a clock; a count may differ by a hundredth
-COUNTED = 0.01
+_COUNTED = 0.01
 
 
 def check_held(study: Study, outcome: Outcome) -> None:
@@ -190,13 +190,7 @@ def _check_amount(study: Study, unit: str, outcome: Outcome) -> None:
     if not amounts:
         outcome.wait("no run has ended")
         return
-    middle = sorted(amounts.values())[(len(amounts) - 1) // 2]
-    tolerance = _TOLERANCE.get(unit, COUNTED)
-    other = {
-        name: amount
-        for name, amount in amounts.items()
-        if abs(amount - middle) > tolerance * middle
-    }
+    middle, other = unequal(amounts, unit)
     if other:
         worst = max(other, key=lambda name: abs(other[name] - middle))
         outcome.fail(
@@ -204,6 +198,13 @@ def _check_amount(study: Study, unit: str, outcome: Outcome) -> None:
             f"{in_words(other)}; {worst} had {other[worst]:,.0f} "
             f"({100 * (other[worst] / middle - 1):+.1f}%)"
         )
+
+
+def unequal(amounts: Mapping[str, float], unit: str) -> tuple[float, dict[str, float]]:
+    """The middle one of several amounts, and those that are not equal to it."""
+    middle = sorted(amounts.values())[(len(amounts) - 1) // 2]
+    allowed = _TOLERANCE.get(unit, _COUNTED) * middle
+    return middle, {name: one for name, one in amounts.items() if abs(one - middle) > allowed}
 
 
 def amount_of(run: Run, unit: str) -> float | None:
